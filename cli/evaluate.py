@@ -1,0 +1,49 @@
+"""`fgembed evaluate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fgembed.cli.options import Device, DeviceOption, JsonOption, MaxBadOption
+
+app = typer.Typer()
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        str | None, typer.Argument(help="A run's name or folder, or a bundle; the latest run.")
+    ] = None,
+    gallery: Annotated[
+        Path | None, typer.Option(help="Labelled pictures, <folder>/<class>/<picture>.")
+    ] = None,
+    queries: Annotated[
+        Path | None, typer.Option(help="Labelled pictures to look up; leave-one-out if the same.")
+    ] = None,
+    floor: Annotated[
+        Path | None, typer.Option(help="For a bundle whose run was moved: that run's folder.")
+    ] = None,
+    max_bad: MaxBadOption = 0.5,
+    device: DeviceOption = Device.auto,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a run or a bundle beside its untouched start: the floor table.
+
+    Recall@k, mAP, mAP@R and kNN with bootstrap 95 % intervals. Without --gallery and --queries
+    the folders of the run's settings are used.
+
+    Example: fgembed evaluate --gallery photos/train --queries photos/test
+    """
+    from fgembed.cli.evaluation import measure
+    from fgembed.cli.tables import print_floor_table
+    from fgembed.cli.training import require_torch
+
+    require_torch()
+    table = measure(model, gallery, queries, floor, max_bad, device.value)
+    if as_json:
+        import json
+
+        print(json.dumps(table.to_json()))
+    else:
+        print_floor_table(table)

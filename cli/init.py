@@ -1,0 +1,27 @@
+"""`fgembed init`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+
+
+@app.command()
+def init(
+    photos: Annotated[Path, typer.Argument(help="Folder of photographs, searched recursively.")],
+) -> None:
+    """Write a short commented fgembed.toml for a folder of photographs.
+
+    Example: fgembed init photos/
+    """
+    from fgembed.images import find_images
+    from fgembed.workspace import write_template
+
+    found, skipped = find_images(photos)
+    file = write_template(Path(), photos)
+    print(f"{file}: {len(found)} pictures in {photos}")
+    for bad in skipped:
+        print(f"cannot look at {bad.path}: {bad.reason}")
+    print('next: "fgembed train"')

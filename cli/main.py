@@ -1,0 +1,91 @@
+"""Entry point: the table of commands, each imported only when it is used."""
+
+import sys
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from fgembed import __version__
+from fgembed.errors import FgembedError
+from fgembed.text import showable
+
+# In the order of the job; each command's module is fgembed.cli.<name>.
+COMMANDS = {
+    "init": "init",
+    "train": "train",
+    "evaluate": "evaluate",
+    "export": "export",
+    "index": "index",
+    "search": "search",
+    "demo": "demo",
+    "doctor": "doctor",
+}
+
+
+class LazyGroup(TyperGroup):
+    """Loads a command's module when it is named; `search` must not pay for `train`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, or None if there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = typer.main.get_command(import_module(f"fgembed.cli.{COMMANDS[cmd_name]}").app)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fgembed {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print and exit."),
+    ] = False,
+) -> None:
+    """From a folder of look-alike photographs without labels to a search that works.
+
+    In the order of the job: init, train, export --onnx, index build, search.
+    """
+
+
+def main() -> None:
+    """Runs the command line; what a user can act on becomes one line and an exit code."""
+    try:
+        app(prog_name="fgembed")
+    except FgembedError as error:
+        _fail(str(error), error.exit_code)
+    except MemoryError:
+        _fail("not enough memory; try smaller batches or pictures", 1)
+    except OSError as error:
+        # A full disk, a read-only folder, a vanished file: the system's own words say it.
+        place = f": {error.filename}" if error.filename else ""
+        _fail(f"{error.strerror or error}{place}", 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(message: str, code: int) -> None:
+    """One line, whatever the message holds."""
+    line = showable(" ".join(message.split()))
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,104 @@
+"""`fgembed search`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fgembed.cli.options import Device, DeviceOption, JsonOption
+from fgembed.workspace import INDEX
+
+if TYPE_CHECKING:
+    from fgembed.index import Hit, Searcher
+    from fgembed.index.cards import Row
+
+app = typer.Typer()
+
+
+@app.command()
+def search(
+    query: Annotated[Path, typer.Argument(help="The picture to look up.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many neighbours.")] = 10,
+    index: Annotated[Path, typer.Option(help="The index folder.")] = INDEX,
+    bundle: Annotated[
+        Path | None, typer.Option(help="The exported model, where it was moved since.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write a gallery page.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Also write a contact sheet.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show where the encoder looks, also in --png.")
+    ] = False,
+    device: DeviceOption = Device.auto,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the nearest pictures of the index.
+
+    The score is the cosine of the two embeddings, higher is nearer.
+
+    Example: fgembed search query.jpg -k 5 --html hits.html
+    """
+    from fgembed.index import Searcher
+
+    searcher = Searcher.open(index, bundle, device.value)
+    hits = searcher.search(query, k)
+    explained = None
+    if html or png or explain:
+        from fgembed.index import gallery
+
+        explained = gallery.explain(searcher, query, hits)
+        _write_pictures(searcher, explained.row, html, png, explain)
+    _print_hits(hits, explained.peaks() if explain and explained else None, as_json)
+
+
+def _write_pictures(
+    searcher: "Searcher", row: "Row", html: Path | None, png: Path | None, explain: bool
+) -> None:
+    if html:
+        from fgembed.index.gallery_page import write_html
+
+        manifest = searcher.manifest
+        facts = {
+            "index": str(searcher.folder),
+            "pictures": f"{manifest.count}",
+            "kind": manifest.kind,
+            "dimensions": f"{manifest.dimensions}",
+        }
+        write_html(html, [row], f"Nearest to {row.query.title}", facts)
+    if png:
+        from fgembed.index.contact_sheet import write_png
+
+        write_png(png, [row], heat=explain)
+
+
+def _print_hits(
+    hits: "list[Hit]", peaks: dict[int, tuple[float, float]] | None, as_json: bool
+) -> None:
+    if as_json:
+        print(json.dumps([_as_json(hit, peaks) for hit in hits]))
+        return
+    from fgembed.cli.tables import print_table
+
+    columns = ["rank", "score", "picture"]
+    rows = [[str(hit.rank), f"{hit.score:.3f}", _short(hit.path)] for hit in hits]
+    if peaks is not None:
+        columns.append("looks at x, y")
+        for hit, row in zip(hits, rows, strict=True):
+            row.append("{:.0%}, {:.0%}".format(*peaks[hit.id]) if hit.id in peaks else "gone")
+    print_table(columns, rows, right={"rank", "score"})
+
+
+def _as_json(hit: "Hit", peaks: dict[int, tuple[float, float]] | None) -> dict[str, object]:
+    plain: dict[str, object] = {
+        "rank": hit.rank,
+        "score": hit.score,
+        "path": str(hit.path),
+        "id": hit.id,
+    }
+    return plain if peaks is None else plain | {"peak": peaks.get(hit.id)}
+
+
+def _short(path: Path) -> str:
+    """Relative to the current folder where the picture lies in it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -1,0 +1,60 @@
+"""`fgembed train`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fgembed.cli.options import Device, JsonOption
+
+app = typer.Typer()
+
+
+@app.command()
+def train(
+    images: Annotated[Path | None, typer.Option(help="Folder of training photographs.")] = None,
+    method: Annotated[str | None, typer.Option(help="lcr, moco or none.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Such as torchvision/resnet50.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="imagenet, random, or a .safetensors or .pt file.")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="lcr, lcr-paper, moco, moco-paper, none, or a TOML file."),
+    ] = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Any setting; may be repeated."),
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="Name of the run; else numbered.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a killed run (the latest, or --run).")
+    ] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings file; fgembed.toml if there is one.")
+    ] = None,
+    device: Annotated[Device | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train an encoder on photographs without labels, and measure it against its start.
+
+    A run's settings come from flags and --set, then fgembed.toml, then the recipe. The run
+    folder runs/NAME can be resumed after a kill; runs/latest points to it.
+
+    Example: fgembed train --backbone torchvision/mobilenet_v2 --set optimiser.epochs=5
+    """
+    from fgembed.cli.training import require_torch, start_run
+    from fgembed.config import merge, parse_assignment
+
+    require_torch()
+    flags: dict[str, Any] = {
+        "images": str(images) if images else None,
+        "recipe": recipe,
+        "device": device.value if device else None,
+        "method": {"name": method} if method else None,
+        "backbone": {k: v for k, v in (("name", backbone), ("weights", weights)) if v} or None,
+    }
+    overrides = {key: value for key, value in flags.items() if value is not None}
+    for text in assign or []:
+        overrides = merge(overrides, parse_assignment(text))
+    start_run(overrides, config, run, resume, as_json)

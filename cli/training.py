@@ -1,0 +1,103 @@
+"""What `train` and `demo` share: settings to a run folder, progress, the report."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fgembed.errors import ConfigError, FgembedError, MissingExtraError
+from fgembed.workspace import CONFIG, RUNS, find_run, new_run_name, set_latest
+
+if TYPE_CHECKING:
+    from fgembed.training_run import RunReport
+
+
+def require_torch() -> None:
+    """Refuses to go on where the training extra is not installed.
+
+    Raises:
+        MissingExtraError: torch or torchvision is missing.
+    """
+    for module in ("torch", "torchvision"):
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError("this command", module, "train")
+
+
+def start_run(
+    overrides: dict[str, Any], config: Path | None, name: str | None, resume: bool, as_json: bool
+) -> None:
+    """Trains a new run, or goes on with an old one, and prints its report.
+
+    Raises:
+        FgembedError: see `fgembed.training_run.run_training`.
+    """
+    from fgembed.cli.progress import TrainingProgress
+    from fgembed.config import RunConfig, resolve, validate
+    from fgembed.files import read_toml
+    from fgembed.methods import METHODS
+    from fgembed.training_run import run_training
+
+    if resume:
+        if overrides or config:
+            raise ConfigError(
+                "--resume goes on with the run's own settings; leave out the others, "
+                "or start a new run"
+            )
+        folder = find_run(name)
+        settings = validate(RunConfig, read_toml(folder / "config.toml"), str(folder))
+    else:
+        settings = resolve(_workspace_settings(config), overrides, str(config or CONFIG))
+        folder = RUNS / (name or new_run_name(settings.method.name))
+        if folder.exists():
+            raise FgembedError(
+                f"{folder} exists; go on with it by --resume, or give another --run NAME"
+            )
+    method = method_named(METHODS, settings.method.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    set_latest(folder)
+    with TrainingProgress() as progress:
+        report = run_training(settings, method, folder, progress.report)
+    print_report(report, folder, as_json)
+
+
+def method_named(methods: dict[str, Any], name: str) -> Any:
+    """The method's class.
+
+    Raises:
+        ConfigError: there is no such method.
+    """
+    from fgembed.config import nearest
+
+    if name not in methods:
+        raise ConfigError(f"no method {name!r}{nearest(name, methods)}")
+    return methods[name]
+
+
+def print_report(report: "RunReport", folder: Path, as_json: bool) -> None:
+    """What the run came to, floors first."""
+    from fgembed.cli.tables import print_floor_table
+
+    if as_json:
+        print(json.dumps({"run": str(folder)} | report.to_json()))
+        return
+    print(f"{folder}: {report.method} on {report.images} pictures", end="")
+    print(f", {len(report.skipped)} unreadable left out (skipped.jsonl)" if report.skipped else "")
+    print("without labels                 effective rank   alignment   uniformity")
+    for name, figures in (("start, GeM + whitening", report.start), ("this run", report.trained)):
+        print(
+            f"  {name:28s} {figures.effective_rank:14.1f} {figures.alignment:11.3f} "
+            f"{figures.uniformity:12.3f}"
+        )
+    if report.table is not None:
+        print_floor_table(report.table)
+    else:
+        print("no scores: set eval.gallery and eval.queries to labelled folders to measure them")
+    print('next: "fgembed export --onnx"')
+
+
+def _workspace_settings(config: Path | None) -> dict[str, Any]:
+    from fgembed.files import read_toml
+
+    if config is None and not CONFIG.is_file():
+        return {}
+    return read_toml(config or CONFIG)

@@ -1,0 +1,73 @@
+"""The bundle's README.md: what the model is, how it was made, and its scores with their floor."""
+
+from typing import Any
+
+from fgembed.bundle import BundleConfig
+from fgembed.evaluate import FloorTable
+from fgembed.export.parity import Parity
+
+
+def model_card(
+    config: BundleConfig, run: dict[str, Any], report: dict[str, Any], parity: Parity
+) -> str:
+    """The card as Markdown with the hub's YAML header.
+
+    Args:
+        config: the bundle's description.
+        run: the run's resolved settings.
+        report: the run's `report.json`.
+        parity: ONNX Runtime against torch.
+    """
+    table = report.get("table")
+    scores = (
+        FloorTable.from_json(table).markdown()
+        if table is not None
+        else "Not measured: the run had no labelled pictures. Without its floor no score is shown;"
+        " `fgembed evaluate` measures both.\n"
+    )
+    return f"""---
+library_name: fgembed
+pipeline_tag: image-feature-extraction
+tags: [fine-grained, image-retrieval, onnx]
+---
+
+# {config.backbone}, {_method(config.method)}
+
+An image encoder for look-alike photographs, made with fgembed: a picture in, a unit vector of
+{config.dimensions} numbers out; the cosine of two vectors says how alike the pictures are.
+
+| | |
+|---|---|
+| backbone | {config.backbone}, started from `{run["backbone"]["weights"]}` |
+| method | {config.method} |
+| pooling | {config.pooling}; the heat map is {_rationale(config.rationale)} |
+| training pictures | {report["images"]}, without labels |
+| input | `image`, uint8 (batch, {_size(config)}, {_size(config)}, 3), RGB; normalised inside |
+| fit | {config.preprocessing["fit"]}, {config.preprocessing["resample"]} |
+| outputs | `embedding` float32 (batch, {config.dimensions}), `rationale` float32 (batch, h, w) |
+
+## Scores, with the untouched start as the floor
+
+{scores}
+## Parity
+
+ONNX Runtime against torch on {parity.images} pictures at batch {_list(parity.batches)}: cosine at
+least {parity.min_cosine:.7f}, largest difference {parity.max_difference:.2e}, same nearest
+neighbour for {parity.top1_agreement:.1%}, overlap of the ten nearest {parity.top10_agreement:.1%}.
+"""
+
+
+def _method(name: str) -> str:
+    return "untouched start" if name == "none" else f"trained with {name}"
+
+
+def _rationale(kind: str) -> str:
+    return "learned" if kind == "learned" else "the strength of the activation, not learned"
+
+
+def _size(config: BundleConfig) -> int:
+    return int(config.preprocessing["size"])
+
+
+def _list(numbers: tuple[int, ...]) -> str:
+    return ", ".join(map(str, numbers[:-1])) + f" and {numbers[-1]}"

@@ -1,0 +1,56 @@
+"""The encoder as an ONNX graph: uint8 pixels in, normalisation inside, dynamic batch."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+
+from fgembed.encoder import Encoder, PixelEncoder
+from fgembed.images import Preprocessing
+
+OPSET = 18
+INPUT = "image"
+OUTPUTS = ("embedding", "rationale")
+
+
+def write_onnx(encoder: Encoder, spec: Preprocessing, file: Path) -> None:
+    """Writes the graph, simplified by the exporter, and has `onnx.checker` read the file.
+
+    Inputs and outputs: `image` uint8 (B, H, W, 3) -> `embedding` float32 (B, D), unit length,
+    and `rationale` float32 (B, h, w) in [0, 1].
+    """
+    model = PixelEncoder(encoder, spec).cpu().eval()
+    # Two pictures, because an example batch of one would be taken for a constant.
+    example = torch.zeros(2, spec.size, spec.size, 3, dtype=torch.uint8)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings(), _quiet("torch.onnx"), _quiet("onnxscript"):
+        warnings.simplefilter("ignore")  # the exporter warns of its own internals
+        program = torch.onnx.export(
+            model,
+            (example,),
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    program.save(str(file), external_data=False)
+    onnx.checker.check_model(str(file), full_check=True)
+
+
+class _quiet:
+    """Lifts a logger's level to ERROR inside the block."""
+
+    def __init__(self, name: str) -> None:
+        self.logger = logging.getLogger(name)
+
+    def __enter__(self) -> None:
+        self.level = self.logger.level
+        self.logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        self.logger.setLevel(self.level)

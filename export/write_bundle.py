@@ -1,0 +1,128 @@
+"""A run becomes a bundle, or nothing is written: export, prove parity, describe, publish."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fgembed.bundle import FILES, MODEL_FILE, WEIGHTS_FILE, BundleConfig
+from fgembed.checkpoint import load_encoder
+from fgembed.cores import core_count
+from fgembed.encoder import Encoder, PixelEncoder
+from fgembed.errors import NotFoundError
+from fgembed.export.model_card import model_card
+from fgembed.export.parity import Parity, measure_parity
+from fgembed.export.to_onnx import OPSET, write_onnx
+from fgembed.files import (
+    read_json,
+    read_toml,
+    refuse_foreign,
+    sha256,
+    staged_folder,
+    write_json,
+    write_text,
+)
+from fgembed.image_batches import ImageBatches
+from fgembed.images import Pixels, Preprocessing, find_images
+from fgembed.index.onnx_embedder import OnnxEmbedder
+from fgembed.pooling import RationalePooling
+
+PARITY_IMAGES = 200
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle on disk and how closely it agrees with torch."""
+
+    folder: Path
+    config: BundleConfig
+    parity: Parity
+
+
+def export_bundle(run: Path, target: Path, images: Path | None = None) -> Exported:
+    """Exports a finished run into the folder `target`, replacing a bundle that is there.
+
+    Args:
+        run: the run folder.
+        target: the bundle folder; nothing appears there unless parity holds.
+        images: real pictures to compare on; the run's own training pictures if None.
+
+    Raises:
+        NotFoundError: the run is not finished, or the pictures are gone.
+        IntegrityError: ONNX Runtime does not agree with torch.
+        FgembedError: `target` holds something that is no bundle.
+    """
+    refuse_foreign(target, FILES, "a bundle")
+    encoder, spec = load_encoder(run)
+    run_config = read_toml(run / "config.toml")
+    pixels = parity_pictures(images or Path(run_config["images"]), spec)
+    report = read_json(run / "report.json", "run report")
+    with staged_folder(target) as staged:
+        write_onnx(encoder, spec, staged / MODEL_FILE)
+        embedder = OnnxEmbedder(staged / MODEL_FILE, spec, device="cpu")
+        parity = measure_parity(PixelEncoder(encoder, spec).eval(), embedder, pixels)
+        parity.enforce()
+        shutil.copyfile(run / "encoder.safetensors", staged / WEIGHTS_FILE)
+        write_json(staged / "parity.json", parity.to_json())
+        write_json(staged / "preprocessor_config.json", preprocessor_config(spec))
+        method = run_config["method"]["name"]
+        config = _describe(encoder, spec, run, method, _checksums(staged))
+        write_text(staged / "README.md", model_card(config, run_config, report, parity))
+        write_json(staged / "config.json", config.to_json())
+    return Exported(target, config, parity)
+
+
+def parity_pictures(images: Path, spec: Preprocessing) -> Pixels:
+    """Up to 200 readable pictures spread over the folder, (N, size, size, 3) uint8."""
+    found, _ = find_images(images)
+    chosen = np.unique(np.linspace(0, len(found) - 1, min(len(found), PARITY_IMAGES)).astype(int))
+    batches = list(ImageBatches([found[i] for i in chosen], spec, threads=core_count()))
+    if not batches:
+        raise NotFoundError(f"no readable picture in {images}; parity needs real ones")
+    return np.concatenate([pixels for _, pixels in batches])
+
+
+def preprocessor_config(spec: Preprocessing) -> dict[str, Any]:
+    """The preprocessing under the names that transformers and fastembed read.
+
+    They normalise outside the graph, ours does it inside: `do_normalize` and `do_rescale` are
+    off, because `onnx/model.onnx` takes uint8.
+    """
+    resample = {"bilinear": 2, "bicubic": 3, "lanczos": 1}[spec.resample]
+    return {
+        "image_processor_type": "fgembed",
+        "do_resize": True,
+        "size": {"height": spec.size, "width": spec.size},
+        "resample": resample,
+        "do_center_crop": spec.fit == "crop",
+        "crop_size": {"height": spec.size, "width": spec.size},
+        "do_convert_rgb": True,
+        "do_rescale": False,
+        "do_normalize": False,
+        "image_mean": list(spec.mean),
+        "image_std": list(spec.std),
+    }
+
+
+def _describe(
+    encoder: Encoder, spec: Preprocessing, run: Path, method: str, files: dict[str, str]
+) -> BundleConfig:
+    learned = isinstance(encoder.pooling, RationalePooling)
+    return BundleConfig(
+        backbone=encoder.backbone.name,
+        method=method,
+        pooling=encoder.pooling.kind,
+        rationale="learned" if learned else "activation",
+        dimensions=encoder.dimensions,
+        opset=OPSET,
+        preprocessing=spec.to_json(),
+        source_run=str(run.resolve()),
+        files=files,
+    )
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}

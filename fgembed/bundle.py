@@ -1,0 +1,117 @@
+"""The exported bundle: a folder in Hugging Face hub layout that is checked before it is used.
+
+- `config.json`: what the model is; holds the SHA-256 of the other files
+- `preprocessor_config.json`: the preprocessing under the names that other tools read
+- `model.safetensors`: the encoder's weights
+- `onnx/model.onnx`: uint8 image (B, H, W, 3) -> embedding (B, D), rationale (B, h, w)
+- `parity.json`: how closely ONNX Runtime agrees with torch
+- `README.md`: the model card
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from fgembed.errors import IntegrityError, NotFoundError
+from fgembed.files import check_files, digest, read_json
+from fgembed.images import Preprocessing
+
+BUNDLE_FORMAT = 1
+CONFIG_FILE = "config.json"
+MODEL_FILE = "onnx/model.onnx"
+WEIGHTS_FILE = "model.safetensors"
+FILES = (  # what a bundle folder may hold
+    CONFIG_FILE,
+    "preprocessor_config.json",
+    WEIGHTS_FILE,
+    "onnx",
+    "parity.json",
+    "README.md",
+)
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """What `config.json` says.
+
+    Attributes:
+        backbone: `<library>/<name>`.
+        method: how it was trained; `none` is the untouched start.
+        pooling: kind of pooling.
+        rationale: `learned` by the method, or the `activation` strength of the feature map.
+        dimensions: D of an embedding.
+        opset: of the ONNX graph.
+        preprocessing: what happens to a picture before the graph.
+        source_run: the run folder it was exported from, as an absolute path.
+        files: SHA-256 of every other file, by name.
+    """
+
+    backbone: str
+    method: str
+    pooling: str
+    rationale: str
+    dimensions: int
+    opset: int
+    preprocessing: dict[str, Any]
+    source_run: str
+    files: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `config.json`."""
+        return {"model_type": "fgembed", "format": BUNDLE_FORMAT} | asdict(self)
+
+    @property
+    def fingerprint(self) -> str:
+        """Binds an index to the weights and the preprocessing, whatever the ONNX precision."""
+        return digest([self.files[WEIGHTS_FILE], self.preprocessing])
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk whose files were checked."""
+
+    folder: Path
+    config: BundleConfig
+    preprocessing: Preprocessing
+
+    @classmethod
+    def open(cls, folder: Path, *, every_file: bool = False) -> Self:
+        """Opens a bundle and checks the model's checksum, or that of every file.
+
+        Raises:
+            NotFoundError: there is no bundle.
+            IntegrityError: it is damaged, foreign, or of an unknown format.
+        """
+        file = folder / CONFIG_FILE
+        if not file.is_file():
+            if folder.is_dir() and any(folder.iterdir()):
+                raise IntegrityError(f"{folder} is no fgembed bundle: it has no {CONFIG_FILE}")
+            raise NotFoundError(f'no bundle at {folder}; make one with "fgembed export --onnx"')
+        config = _parse(read_json(file, "bundle file"), folder)
+        files = config.files if every_file else {MODEL_FILE: config.files[MODEL_FILE]}
+        check_files(folder, files, "bundle")
+        return cls(folder, config, Preprocessing.from_json(config.preprocessing))
+
+    @property
+    def model(self) -> Path:
+        """The ONNX file."""
+        return self.folder / MODEL_FILE
+
+
+def _parse(content: dict[str, Any], folder: Path) -> BundleConfig:
+    if content.pop("model_type", None) != "fgembed":
+        raise IntegrityError(f"{folder} is no fgembed bundle: its model_type is another")
+    version = content.pop("format", None)
+    if version != BUNDLE_FORMAT:
+        raise IntegrityError(
+            f"{folder} is a bundle of format {version!r}, this fgembed reads {BUNDLE_FORMAT}; "
+            "export it again"
+        )
+    try:
+        config = BundleConfig(**content)
+        if not isinstance(config.dimensions, int) or config.dimensions < 1:
+            raise ValueError(f"dimensions {config.dimensions!r}")
+        _ = config.files[MODEL_FILE], config.files[WEIGHTS_FILE]
+    except (TypeError, KeyError, ValueError) as error:
+        raise IntegrityError(f"{folder / CONFIG_FILE} is damaged: {error}") from None
+    return config

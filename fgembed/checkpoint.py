@@ -1,0 +1,149 @@
+"""What a run leaves on disk: the finished encoder, and the state that resumes training exactly.
+
+Tensors are safetensors and everything else JSON; nothing is pickled.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from fgembed.backbones import make_backbone
+from fgembed.encoder import Encoder
+from fgembed.errors import IntegrityError, NotFoundError
+from fgembed.files import atomic_write, read_json, sha256, write_json
+from fgembed.images import Preprocessing
+from fgembed.pooling import Whitening, make_pooling
+
+ENCODER_FORMAT = 1
+STATE_FORMAT = 1
+STATE_FILE = Path("state") / "checkpoint.safetensors"
+
+
+def save_encoder(folder: Path, encoder: Encoder, spec: Preprocessing) -> None:
+    """Writes `encoder.safetensors`, then `encoder.json`, which describes and checks it."""
+    file = folder / "encoder.safetensors"
+    write_tensors(file, encoder.state_dict())
+    whitening = encoder.whitening
+    description = {
+        "format": ENCODER_FORMAT,
+        "backbone": encoder.backbone.name,
+        "pooling": encoder.pooling.kind,
+        "whitening": None if whitening is None else list(whitening.projection.shape),
+        "preprocessing": spec.to_json(),
+        "sha256": sha256(file),
+    }
+    write_json(folder / "encoder.json", description)
+
+
+def load_encoder(folder: Path) -> tuple[Encoder, Preprocessing]:
+    """The encoder that `save_encoder` wrote, in evaluation mode, and its preprocessing.
+
+    Raises:
+        NotFoundError: the run has no encoder yet.
+        IntegrityError: the files are damaged or of an unknown format.
+    """
+    if not (folder / "encoder.json").is_file():
+        raise NotFoundError(
+            f'{folder} holds no finished encoder; finish it with "fgembed train --resume"'
+        )
+    description = read_json(folder / "encoder.json", "encoder")
+    if description.get("format") != ENCODER_FORMAT:
+        raise IntegrityError(
+            f"{folder} holds an encoder of format {description.get('format')!r}, "
+            f"this fgembed reads {ENCODER_FORMAT}"
+        )
+    file = folder / "encoder.safetensors"
+    if not file.is_file() or sha256(file) != description["sha256"]:
+        raise IntegrityError(f"{file} is missing or differs from its checksum")
+    backbone = make_backbone(description["backbone"])
+    pooling = make_pooling(description["pooling"], backbone.channels)
+    shape = description["whitening"]
+    encoder = Encoder(backbone, pooling, None if shape is None else Whitening(*shape))
+    encoder.load_state_dict(read_tensors(file))
+    return encoder.eval(), Preprocessing.from_json(description["preprocessing"])
+
+
+def save_state(
+    folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer, position: dict[str, Any]
+) -> None:
+    """Writes everything that continues the run, as one file that is replaced atomically."""
+    tensors = {f"method.{name}": value for name, value in method.state_dict().items()}
+    table = optimiser.state_dict()
+    for index, slots in table["state"].items():
+        for name, value in slots.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimiser.{index}.{name}"] = value
+    tensors["random.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    write_tensors(folder / STATE_FILE, tensors, position | {"format": STATE_FORMAT})
+
+
+def load_state(folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """Restores what `save_state` wrote and returns its `position`.
+
+    Raises:
+        IntegrityError: the file is damaged or of an unknown format.
+    """
+    tensors = read_tensors(folder / STATE_FILE)
+    position = read_note(folder / STATE_FILE)
+    if position.pop("format", None) != STATE_FORMAT:
+        raise IntegrityError(f"{folder / STATE_FILE} is not of format {STATE_FORMAT}")
+    method.load_state_dict(_below("method.", tensors))
+    table = optimiser.state_dict()
+    for name, value in _below("optimiser.", tensors).items():
+        index, _, slot = name.partition(".")
+        table["state"].setdefault(int(index), {})[slot] = value
+    optimiser.load_state_dict(table)
+    torch.set_rng_state(tensors["random.cpu"])
+    if torch.cuda.is_available() and "random.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    return position
+
+
+def has_state(folder: Path) -> bool:
+    """Whether a run can be resumed from a checkpoint."""
+    return (folder / STATE_FILE).is_file()
+
+
+def write_tensors(
+    file: Path, tensors: dict[str, Tensor], note: dict[str, Any] | None = None
+) -> None:
+    """Writes tensors, and a JSON note in the header, as one safetensors file, atomically."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with atomic_write(file) as stream:
+        stream.write(save(plain, {"note": json.dumps(note or {})}))
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        IntegrityError: the file is damaged.
+    """
+    try:
+        with safe_open(file, framework="pt") as stream:
+            return {name: stream.get_tensor(name) for name in stream.keys()}
+    except Exception as error:
+        # safetensors raises its own error, OSError or ValueError by the kind of damage.
+        raise IntegrityError(f"{file} is damaged: {error}") from None
+
+
+def read_note(file: Path) -> dict[str, Any]:
+    """The JSON note of a file that `write_tensors` wrote."""
+    with safe_open(file, framework="pt") as stream:
+        note: dict[str, Any] = json.loads((stream.metadata() or {}).get("note", "{}"))
+    return note
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }

@@ -1,0 +1,224 @@
+"""One training run's settings: typed, frozen, defaults in the class, files are diffs.
+
+A value is looked up in this order: `--set` and flags, `fgembed.toml` (or `--config`), the
+recipe, the class. Unknown keys are refused with the nearest known name.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fgembed.errors import ConfigError
+from fgembed.files import read_toml, write_text
+from fgembed.images import Preprocessing
+
+
+class Settings(BaseModel):
+    """A table of settings: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class MethodChoice(Settings):
+    """Which method trains; all other keys are the method's own settings."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    name: str = "lcr"
+
+
+class BackboneSettings(Settings):
+    """The network whose feature map is pooled."""
+
+    name: str = Field("torchvision/resnet50", description="<library>/<name>")
+    weights: str = Field("imagenet", description="`imagenet`, `random`, or a file")
+    freeze_statistics: bool = Field(False, description="keep batch-norm statistics as they are")
+
+
+class PoolingSettings(Settings):
+    """How the exported encoder reads the feature map."""
+
+    kind: Literal["auto", "mean", "gem", "rationale"] = "auto"
+    whitening: int = Field(512, ge=0, description="output dimensions at most; 0 for none")
+    shrinkage: float = Field(1.0, ge=0, description="added to each eigenvalue, x their mean")
+
+
+class OptimiserSettings(Settings):
+    """SGD with momentum under a cosine schedule (MoCo v2, arXiv:2003.04297)."""
+
+    epochs: int = Field(100, ge=0)
+    batch_size: int = Field(128, ge=2)
+    learning_rate: float = Field(0.03, gt=0)
+    encoder_scale: float = Field(1.0, ge=0, description="learning rate of the encoder, relative")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(1e-4, ge=0)
+    warmup_epochs: float = Field(0, ge=0)
+    log_every_step: bool = Field(False, description="else at most once a second")
+    decay: Literal["step", "epoch"] = Field("step", description="how often the cosine moves")
+
+
+class ViewSettings(Settings):
+    """Random views of a training picture (MoCo v2 augmentation)."""
+
+    crop_scale: float = Field(0.2, gt=0, le=1, description="smallest crop, share of the area")
+    jitter: float = Field(0.4, ge=0, description="brightness, contrast, saturation")
+    hue: float = Field(0.1, ge=0, le=0.5)
+    jitter_probability: float = Field(0.8, ge=0, le=1)
+    grey_probability: float = Field(0.2, ge=0, le=1)
+    blur_probability: float = Field(0.5, ge=0, le=1)
+    flip_probability: float = Field(0.5, ge=0, le=1)
+
+
+class EvaluationSettings(Settings):
+    """Labelled folders (`<class>/<picture>`) for the floor table; the same one: leave-one-out."""
+
+    gallery: str | None = None
+    queries: str | None = None
+
+
+class RunConfig(Settings):
+    """Everything that decides a training run."""
+
+    images: str | None = Field(None, description="folder of training photographs")
+    recipe: str | None = Field(None, description="the recipe these settings started from")
+    seed: int = Field(0, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    workers: int = Field(2, ge=0, description="loader processes")
+    threads: int = Field(0, ge=0, description="compute threads; 0 for one a core")
+    max_bad: float = Field(0.5, ge=0, le=1, description="share of unreadable pictures allowed")
+    checkpoint_every_s: float = Field(300, gt=0, description="besides one every epoch")
+    method: MethodChoice = MethodChoice()
+    backbone: BackboneSettings = BackboneSettings()
+    preprocessing: Preprocessing = Preprocessing()
+    pooling: PoolingSettings = PoolingSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
+    views: ViewSettings = ViewSettings()
+    eval: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="after")
+    def _evaluation_is_whole(self) -> Self:
+        if (self.eval.gallery is None) != (self.eval.queries is None):
+            raise ValueError("eval needs both `gallery` and `queries`, or neither")
+        return self
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validate(model: type[Model], value: Any, where: str) -> Model:
+    """The settings as `model`.
+
+    Raises:
+        ConfigError: in one line, with the nearest known name of an unknown key.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_explain(error, model)}") from None
+
+
+def write_config(file: Path, config: RunConfig) -> None:
+    """The resolved settings as TOML; reading them back gives the same run."""
+    write_text(file, tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with fgembed."""
+    return sorted(Path(p.name).stem for p in _recipes().iterdir() if p.name.endswith(".toml"))
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """A recipe by name, or a TOML file of your own.
+
+    Raises:
+        ConfigError: there is no such recipe.
+    """
+    if name.endswith(".toml") and Path(name).is_file():
+        return read_toml(Path(name))
+    if name not in recipe_names():
+        raise ConfigError(f"no recipe {name!r}{nearest(name, recipe_names())}")
+    return tomllib.loads(_recipes().joinpath(f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def resolve(file: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> RunConfig:
+    """Recipe, file and overrides merged into one configuration.
+
+    Without a recipe, a method brings the recipe of its own name.
+
+    Raises:
+        ConfigError: a key is unknown or a value out of range; `where` names the file.
+    """
+    given = merge(file, overrides)
+    recipe = given.get("recipe")
+    if recipe is None:
+        method = given.get("method", {})
+        name = method.get("name") if isinstance(method, Mapping) else None
+        name = name or MethodChoice().name
+        recipe = name if name in recipe_names() else None
+    base = read_recipe(recipe) if recipe is not None else {}
+    return validate(RunConfig, merge(base, given) | {"recipe": recipe}, where)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over` in their place, table by table."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def parse_assignment(text: str) -> dict[str, Any]:
+    """`a.b=value` as nested tables; the value is TOML, or else plain text.
+
+    Raises:
+        ConfigError: there is no `=` or an empty name.
+    """
+    key, sign, value = text.partition("=")
+    names = key.strip().split(".")
+    if not sign or not all(names):
+        raise ConfigError(f"--set {text!r} is not of the form table.key=value")
+    try:
+        parsed: Any = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    for name in reversed(names):
+        parsed = {name: parsed}
+    return dict(parsed)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint that ends a message: the nearest known name, or all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(names)}"
+
+
+def _recipes() -> Any:
+    return files("fgembed.recipes")
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = _known_keys(model, first["loc"][:-1])
+        return f"unknown key {key!r}{nearest(str(first['loc'][-1]), known)}"
+    message = first["msg"].removeprefix("Value error, ")
+    if isinstance(first["input"], str | int | float):
+        message += f", got {first['input']!r}"
+    return f"{key}: {message}" if key else message
+
+
+def _known_keys(model: Any, tables: Iterable[Any]) -> list[str]:
+    for name in tables:
+        field = getattr(model, "model_fields", {}).get(name)
+        model = field.annotation if field is not None else model
+    fields = getattr(model, "model_fields", None) or model.__dataclass_fields__
+    return list(fields)

@@ -1,0 +1,133 @@
+"""The whole job on pictures that fgembed draws itself: nothing to download, minutes on a CPU."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from fgembed.bundle import Bundle
+from fgembed.checkpoint import load_encoder
+from fgembed.config import resolve
+from fgembed.cores import core_count
+from fgembed.drawn import Filed, draw_set
+from fgembed.embedding import TorchEmbedder
+from fgembed.encoder import mean_pooled
+from fgembed.errors import FgembedError
+from fgembed.evaluate import percent
+from fgembed.export.write_bundle import export_bundle
+from fgembed.image_batches import ImageBatches
+from fgembed.index import Searcher
+from fgembed.index.build import build_index
+from fgembed.index.gallery import explain
+from fgembed.index.gallery_page import write_html
+from fgembed.methods import METHODS
+from fgembed.metrics import pointing_game
+from fgembed.train import Report
+from fgembed.training_run import RunReport, run_training
+
+SPECIES = 10
+TRAIN = 80
+TEST = 20
+HITS = 6
+
+
+@dataclass(frozen=True)
+class PointingGame:
+    """How often a point falls on the deciding part, shares of the test pictures.
+
+    Attributes:
+        rationale: the peak of the trained encoder's rationale.
+        start: the peak of the untouched start's activation.
+        centre: the middle of the picture.
+        chance: a point anywhere, which is the parts' mean share of the picture.
+        pictures: how many were looked at.
+    """
+
+    rationale: float
+    start: float
+    centre: float
+    chance: float
+    pictures: int
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """What the demo came to."""
+
+    run: RunReport
+    pointing: PointingGame
+    gallery: Path
+
+
+def run_demo(
+    folder: Path, overrides: dict[str, object], say: Callable[[str], None], report: Report
+) -> DemoReport:
+    """Draws, trains, exports, indexes, searches; everything ends up in `folder`.
+
+    Raises:
+        FgembedError: `folder` holds something already.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise FgembedError(f"{folder} is not empty; remove it, or give another --out")
+    photos = folder / "photos"
+    say(f"drawing {SPECIES} species, {SPECIES * (TRAIN + TEST)} pictures, into {photos}")
+    filed = draw_set(photos, SPECIES, TRAIN, TEST)
+    scored = {"gallery": str(photos / "train"), "queries": str(photos / "test")}
+    given = {"recipe": "demo", "images": str(photos / "train"), "eval": scored}
+    config = resolve(given, overrides, "demo")
+    run = folder / "runs" / "demo"
+    say(f"training {config.method.name} for {config.optimiser.epochs} epochs from a random start")
+    run_report = run_training(config, METHODS[config.method.name], run, report)
+    say("exporting, with the proof that ONNX Runtime gives what torch gives")
+    export_bundle(run, folder / "bundle")
+    say("indexing and searching")
+    bundle = Bundle.open(folder / "bundle")
+    build_index(photos / "train", bundle, folder / "gallery.index")
+    asked = [one for one in filed if one.split == "test"]
+    pointing = play_pointing_game(run, asked)
+    gallery = folder / "gallery.html"
+    _write_gallery(gallery, folder / "gallery.index", asked, run_report, pointing)
+    return DemoReport(run_report, pointing, gallery)
+
+
+def play_pointing_game(run: Path, drawn: list[Filed]) -> PointingGame:
+    """Where the trained rationale and the start's activation peak, against the known parts."""
+    masks = np.stack([np.asarray(Image.open(one.mask)) > 127 for one in drawn])
+    trained, spec = load_encoder(run)
+    start, _ = load_encoder(run / "start")
+    hits = {}
+    for name, encoder in (("rationale", trained), ("start", mean_pooled(start))):
+        embedder = TorchEmbedder(encoder, spec, torch.device("cpu"))
+        batches = ImageBatches([one.picture for one in drawn], spec, threads=core_count())
+        with torch.inference_mode():
+            maps = [embedder.model(torch.from_numpy(p))[1].numpy() for _, p in batches]
+        hits[name] = float(pointing_game(np.concatenate(maps), masks).mean())
+    middle = np.ones((len(drawn), 1, 1))
+    return PointingGame(
+        hits["rationale"],
+        hits["start"],
+        float(pointing_game(middle, masks).mean()),
+        float(masks.mean()),
+        len(drawn),
+    )
+
+
+def _write_gallery(
+    file: Path, index: Path, asked: list[Filed], report: RunReport, pointing: PointingGame
+) -> None:
+    """One query of each species with its hits."""
+    searcher = Searcher.open(index)
+    first = {one.species: one.picture for one in reversed(asked)}
+    rows = [explain(searcher, one, searcher.search(one, HITS)).row for one in first.values()]
+    assert report.table is not None
+    facts = {
+        f"recall@1, {row.encoder}": percent(row.scores["recall@1"]) + " %"
+        for row in report.table.rows
+    }
+    facts["rationale's peak on the deciding part"] = (
+        f"{pointing.rationale:.0%} (centre {pointing.centre:.0%}, chance {pointing.chance:.0%})"
+    )
+    write_html(file, rows, "Beetles that differ in one small part", facts)

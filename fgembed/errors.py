@@ -1,0 +1,67 @@
+"""What can go wrong for a user, as a tree; each class carries its exit code.
+
+    FgembedError           1  something the user can act on
+    ├── NotFoundError      1  a run, bundle, index or folder that a command needs is not there
+    ├── MissingExtraError  1  an optional dependency is not installed
+    ├── ImageError         1  one picture cannot be read
+    ├── ConfigError        2  a setting is unknown or out of range
+    ├── BadImagesError     3  more unreadable pictures than allowed
+    ├── DeviceError        4  a device or provider was asked for that is not there
+    └── IntegrityError     5  a file is damaged, foreign, or made with another model
+
+A message states the fact with its value, then what was expected, then what to do.
+"""
+
+from pathlib import Path
+
+
+class FgembedError(Exception):
+    """Anything the user can act on; shown as one line, never as a traceback."""
+
+    exit_code = 1
+
+
+class NotFoundError(FgembedError):
+    """A run, bundle, index or folder that a command needs is not there."""
+
+
+class MissingExtraError(FgembedError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, purpose: str, module: str, extra: str) -> None:
+        super().__init__(
+            f"{purpose} needs {module}; install it with \"pip install 'fgembed[{extra}]'\""
+        )
+
+
+class ImageError(FgembedError):
+    """One picture cannot be read."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(f"cannot read image {str(path)!r}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class ConfigError(FgembedError):
+    """A setting is unknown or out of range."""
+
+    exit_code = 2
+
+
+class BadImagesError(FgembedError):
+    """More unreadable pictures than allowed."""
+
+    exit_code = 3
+
+
+class DeviceError(FgembedError):
+    """A device or provider was asked for that is not there."""
+
+    exit_code = 4
+
+
+class IntegrityError(FgembedError):
+    """A file is damaged, foreign, or made with another model."""
+
+    exit_code = 5

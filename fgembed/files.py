@@ -1,0 +1,185 @@
+"""Files that are whole or absent: atomic writes, folder swaps, checksums."""
+
+import glob
+import hashlib
+import json
+import os
+import shutil
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fgembed.errors import ConfigError, FgembedError, IntegrityError
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """A binary file that appears at `path` only when the block ends without an error.
+
+    The bytes are on disk before the name changes, so a crash or a full disk leaves the
+    old file or the new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_abandoned(path)
+    temporary = path.parent / f".{path.name}.tmp-{os.getpid()}"
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a text file atomically, as UTF-8 (lone surrogates as backslash escapes)."""
+    with atomic_write(path) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replaces a JSON file atomically; keys keep their order."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """The JSON object in `path`.
+
+    Raises:
+        IntegrityError: the file is not a JSON object; `what` names it in the message.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"{what} {path} is damaged: not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise IntegrityError(f"{what} {path} is damaged: expected a JSON object")
+    return value
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as nested tables.
+
+    Raises:
+        ConfigError: the file is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+
+
+@contextmanager
+def staged_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that takes its place when the block succeeds.
+
+    An error inside the block leaves `target` as it was. The swap is two renames: a kill
+    exactly between them leaves the old folder under another name, which the next write to
+    `target` puts back.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_abandoned(target)
+    staged = target.parent / f".{target.name}.tmp-{os.getpid()}"
+    staged.mkdir()
+    try:
+        yield staged
+        _swap(staged, target)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flushes a folder's entries to disk, so that a rename in it survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value in canonical form: the same content, the same digest."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_files(folder: Path, files: dict[str, str], what: str) -> None:
+    """Checks that every file exists below `folder` and has the SHA-256 that is on record.
+
+    Raises:
+        IntegrityError: a file is missing, differs, or its name leads out of the folder.
+    """
+    for name, expected in files.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise IntegrityError(f"{what} {folder} names a file outside itself: {name!r}")
+        if not path.is_file():
+            raise IntegrityError(f"{what} {folder} is incomplete: {name} is missing")
+        if sha256(path) != expected:
+            raise IntegrityError(f"{what} {folder} is damaged: {name} differs from its checksum")
+
+
+def refuse_foreign(target: Path, own_names: tuple[str, ...], what: str) -> None:
+    """Refuses to write over a folder that holds anything but our own files.
+
+    Raises:
+        FgembedError: `target` is a file, or holds an entry that matches none of `own_names`.
+    """
+    if target.is_dir():
+        foreign = [p.name for p in target.iterdir() if not any(p.match(n) for n in own_names)]
+        if foreign:
+            raise FgembedError(
+                f"{target} holds {sorted(foreign)[0]!r}, which is no part of {what}; "
+                "choose another folder"
+            )
+    elif target.exists():
+        raise FgembedError(f"{target} is a file; {what} is a folder, choose another path")
+
+
+def _swap(staged: Path, target: Path) -> None:
+    old = target.parent / f".{target.name}.old-{os.getpid()}"
+    if target.exists():
+        target.rename(old)
+    try:
+        staged.rename(target)
+    except BaseException:
+        if old.exists():
+            old.rename(target)
+        raise
+    sync_folder(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sweep_abandoned(target: Path) -> None:
+    """Removes or restores what killed processes left beside `target`."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*-*"):
+        kind, _, process = left.suffix.rpartition("-")
+        if kind not in (".tmp", ".old") or not process.isdigit() or _is_running(int(process)):
+            continue
+        if kind == ".old" and not target.exists():
+            left.rename(target)
+        elif left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -1,0 +1,139 @@
+"""Pictures as a stream of ready batches: decoded in threads, bad ones set aside.
+
+Rows never shift: each batch names the paths it holds, and what could not be read is listed.
+"""
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from fgembed.cores import core_count
+from fgembed.errors import BadImagesError, ImageError
+from fgembed.files import write_text
+from fgembed.images import Pixels, Preprocessing, Skipped, load_rgb, read_image
+from fgembed.metrics import Vectors
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class ImageBatches:
+    """Iterates (paths, pixels (B, size, size, 3) uint8); `skipped` fills as it goes.
+
+    Attributes:
+        paths: the pictures to read, in the order in which the batches give them.
+        spec: the preprocessing.
+        batch_size: pictures in a batch; the last one may be smaller.
+        threads: decoder threads (Pillow decodes outside Python's interpreter lock).
+        skipped: pictures that could not be read so far.
+    """
+
+    paths: Sequence[Path]
+    spec: Preprocessing
+    batch_size: int = 32
+    threads: int = 2
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[tuple[list[Path], Pixels]]:
+        paths: list[Path] = []
+        pixels: list[Pixels] = []
+        for path, result in _ahead(self._read, self.paths, self.threads, 2 * self.batch_size):
+            if isinstance(result, Skipped):
+                self.skipped.append(result)
+                continue
+            paths.append(path)
+            pixels.append(result)
+            if len(paths) == self.batch_size:
+                yield paths, np.stack(pixels)
+                paths, pixels = [], []
+        if paths:
+            yield paths, np.stack(pixels)
+
+    def _read(self, path: Path) -> Pixels | Skipped:
+        try:
+            return read_image(path, self.spec)
+        except ImageError as error:
+            return Skipped(path, error.reason)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Unit vectors (N, D) of `paths`; `skipped` could not be read."""
+
+    paths: list[Path]
+    vectors: Vectors
+    skipped: list[Skipped]
+
+
+def embed_paths(
+    embed: Callable[[Pixels], Vectors],
+    paths: Sequence[Path],
+    spec: Preprocessing,
+    batch_size: int = 32,
+) -> Embedded:
+    """The vectors of the pictures that can be read, in the order of `paths`."""
+    batches = ImageBatches(paths, spec, batch_size, core_count())
+    kept: list[Path] = []
+    vectors = []
+    for names, pixels in batches:
+        kept += names
+        vectors.append(embed(pixels))
+    joined = np.concatenate(vectors) if vectors else np.zeros((0, 0), np.float32)
+    return Embedded(kept, joined, batches.skipped)
+
+
+def survey(
+    paths: Sequence[Path], at_least: int, threads: int = 2
+) -> tuple[list[Path], list[Skipped]]:
+    """Decodes every picture once and parts the readable from the bad."""
+
+    def check(path: Path) -> Skipped | None:
+        try:
+            load_rgb(path, at_least)
+        except ImageError as error:
+            return Skipped(path, error.reason)
+        return None
+
+    results = list(_ahead(check, paths, threads, 64))
+    return [p for p, bad in results if bad is None], [bad for _, bad in results if bad is not None]
+
+
+def check_bad(skipped: Sequence[Skipped], total: int, max_bad: float) -> None:
+    """Refuses to go on when more than the allowed share of the pictures is bad.
+
+    Raises:
+        BadImagesError: the share is above `max_bad`, or nothing is left.
+    """
+    if skipped and (len(skipped) > max_bad * total or len(skipped) >= total):
+        first = skipped[0]
+        raise BadImagesError(
+            f"{len(skipped)} of {total} pictures cannot be read, allowed are {max_bad:.0%}; "
+            f"first: {str(first.path)!r} ({first.reason}); repair them or raise --max-bad"
+        )
+
+
+def write_skipped(file: Path, skipped: Sequence[Skipped]) -> None:
+    """Lists the bad pictures as JSON lines with path and reason."""
+    lines = [json.dumps({"path": str(bad.path), "reason": bad.reason}) for bad in skipped]
+    write_text(file, "".join(line + "\n" for line in lines))
+
+
+def _ahead(
+    work: Callable[[Path], Result], paths: Sequence[Path], threads: int, window: int
+) -> Iterator[tuple[Path, Result]]:
+    """Results in order, computed in threads at most `window` pictures ahead of the reader."""
+    waiting: deque[tuple[Path, Future[Result]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for path in paths:
+            waiting.append((path, pool.submit(work, path)))
+            if len(waiting) > window:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        for done, future in waiting:
+            yield done, future.result()

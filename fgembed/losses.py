@@ -1,0 +1,81 @@
+"""The losses as pure functions of tensors; methods compose them."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def info_nce(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> Tensor:
+    """-mean_b log( e^(q_b.k_b/t) / (e^(q_b.k_b/t) + sum_j e^(q_b.Q_j/t)) ).
+
+    MoCo, arXiv:1911.05722, eq. 1.
+
+    Args:
+        query: (B, D) unit vectors.
+        key: (B, D) unit vectors, the positives.
+        queue: (K, D) unit vectors, the negatives of every query.
+        temperature: t.
+    """
+    positive = (query * key).sum(dim=1, keepdim=True)  # (B, 1)
+    logits = torch.cat([positive, query @ queue.T], dim=1) / temperature  # (B, 1 + K)
+    return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device))
+
+
+def grad_cam(features: Tensor, gradient: Tensor, sign: int = 1) -> Tensor:
+    """G = ReLU(sign x sum_c F_c * dL/dF_c), element by element: (B, h, w).
+
+    Under average pooling the gradient is the same at every position, so this equals Grad-CAM
+    with channel weights. `sign` +1 marks what raises the loss (the released LCR code), -1 what
+    lowers it.
+
+    Args:
+        features: (B, C, h, w).
+        gradient: (B, C, h, w), of a loss with respect to `features`.
+        sign: +1 or -1.
+    """
+    return F.relu(sign * (features * gradient).sum(dim=1))
+
+
+def map_kl(
+    target: Tensor,
+    prediction: Tensor,
+    temperature: float,
+    axis: Literal["map", "row"] = "map",
+    reduction: Literal["mean", "sum"] = "mean",
+) -> Tensor:
+    """KL(softmax(target / t) || softmax(prediction / t)), summed over positions.
+
+    Args:
+        target: (B, h, w).
+        prediction: (B, h, w).
+        temperature: t.
+        axis: `map`: one distribution over all positions of a picture; `row`: one for each row,
+            as in the released LCR code.
+        reduction: over pictures. A sum grows with the batch and shrinks with the number of
+            processes; a mean does neither.
+    """
+    shape = (len(target), -1) if axis == "map" else target.shape
+    log_p = F.log_softmax(target.reshape(shape) / temperature, dim=-1)
+    log_r = F.log_softmax(prediction.reshape(shape) / temperature, dim=-1)
+    total = F.kl_div(log_r, log_p, reduction="sum", log_target=True)
+    return total / len(target) if reduction == "mean" else total
+
+
+def min_max(maps: Tensor, over: Literal["picture", "batch"] = "picture") -> Tensor:
+    """(A - min) / (max - min), by picture, or over the whole batch as in the released LCR code.
+
+    Args:
+        maps: (B, h, w).
+        over: what shares one minimum and maximum. `batch` makes a map depend on its
+            neighbours and is for training only.
+    """
+    dims = (1, 2) if over == "picture" else (0, 1, 2)
+    low = maps.amin(dim=dims, keepdim=True)
+    return (maps - low) / ((maps - low).amax(dim=dims, keepdim=True) + 1e-7)
+
+
+def peak_normalised(maps: Tensor) -> Tensor:
+    """Each map over its own maximum: a CAM of a mean loss is O(1/B), this puts it on [0, 1]."""
+    return maps / maps.amax(dim=(1, 2), keepdim=True).clamp(min=1e-20)

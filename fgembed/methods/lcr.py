@@ -1,0 +1,77 @@
+"""LCR (arXiv:2303.01669, CVPR 2023): learn the rationale that instances have in common.
+
+On top of MoCo v2, a maxout of 32 linear detectors (`RationalePooling`) learns to predict where
+the contrastive loss looks:
+
+    G = ReLU(sum_c F_c * dL_contrast/dF_c)              Grad-CAM of the loss, a constant
+    A = min-max of max_k ReLU(BN(w_k . F))              the detectors' answer
+    L = L_contrast + weight x KL(softmax(G/t) || softmax(A/t))
+
+Few detectors shared by all pictures can only fit patterns that recur. The defaults mend what
+the released code gets wrong (METHODS.md 2.6); `recipes/lcr-paper.toml` puts it back.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fgembed.encoder import Encoder
+from fgembed.errors import ConfigError
+from fgembed.losses import grad_cam, map_kl, min_max, peak_normalised
+from fgembed.methods.moco import MoCo
+from fgembed.pooling import RationalePooling
+
+
+class LCR(MoCo):
+    """MoCo v2 and the rationale term; exports rationale-weighted pooling."""
+
+    class Config(MoCo.Config):
+        """Recommended settings; in brackets what the released code does."""
+
+        weight: float = Field(1.28, ge=0, description="of the term [0.01 x sum over 128]")
+        map_temperature: float = Field(0.4, gt=0, description="t [1]")
+        axis: Literal["map", "row"] = Field("map", description="one softmax a map [row]")
+        reduction: Literal["mean", "sum"] = Field("mean", description="over pictures [sum]")
+        cam_scale: Literal["peak", "none"] = Field("peak", description="G over its peak [none]")
+        cam_sign: Literal[1, -1] = Field(1, description="+1: what raises the loss [+1]")
+        detach_target: bool = Field(True, description="G takes no gradient [false]")
+        scale_over: Literal["picture", "batch"] = Field("picture", description="min-max [batch]")
+
+    pooling = RationalePooling.kind
+    config: Config
+
+    def __init__(self, encoder: Encoder, config: Config) -> None:
+        if not isinstance(encoder.pooling, RationalePooling):
+            raise ConfigError(
+                f"lcr trains rationale pooling, got pooling.kind = {encoder.pooling.kind!r}; "
+                "set it to 'rationale' or 'auto'"
+            )
+        super().__init__(encoder, config)
+
+    def forward(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The contrastive and the rationale term of two views."""
+        contrast, features = self.contrast(views)
+        target = self.cam(contrast, features)
+        pooling = self.encoder.pooling
+        assert isinstance(pooling, RationalePooling)
+        rationale = map_kl(
+            target,
+            min_max(pooling.response(features), self.config.scale_over),
+            self.config.map_temperature,
+            self.config.axis,
+            self.config.reduction,
+        )
+        return {"contrast": contrast, "rationale": self.config.weight * rationale}
+
+    def cam(self, contrast: Tensor, features: Tensor) -> Tensor:
+        """G: where the contrastive loss looks on the query's feature map, (B, h, w).
+
+        First order only, from the unscaled loss, in float32 under automatic mixed precision.
+        """
+        (gradient,) = torch.autograd.grad(contrast, features, retain_graph=True)
+        fixed = features.detach() if self.config.detach_target else features
+        cam = grad_cam(fixed.float(), gradient.float(), self.config.cam_sign)
+        return peak_normalised(cam) if self.config.cam_scale == "peak" else cam

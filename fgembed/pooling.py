@@ -1,0 +1,135 @@
+"""From a feature map to a vector: one class a kind, and the whitening that may follow.
+
+A pooling maps features (B, C, h, w) to (B, C) and shows where it looked as a rationale
+(B, h, w) in [0, 1], picture by picture: nothing here depends on the rest of the batch.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from fgembed.losses import min_max
+
+EPSILON = 1e-6
+
+
+class Pooling(nn.Module):
+    """A feature map's vector; its rationale is by default the activation's strength."""
+
+    kind: str
+
+    def rationale(self, features: Tensor) -> Tensor:
+        """Length of the feature vector at each position, over its largest: (B, h, w)."""
+        strength: Tensor = torch.linalg.vector_norm(features, dim=1)
+        return strength / strength.amax(dim=(1, 2), keepdim=True).clamp(min=EPSILON)
+
+
+class MeanPooling(Pooling):
+    """Global average pooling."""
+
+    kind = "mean"
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C)."""
+        return features.mean(dim=(2, 3))
+
+
+class GeMPooling(Pooling):
+    """Generalised mean, (mean of x^p)^(1/p) with p = 3 (Radenovic et al., arXiv:1711.02512)."""
+
+    kind = "gem"
+    power = 3.0
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C); features below zero count as zero."""
+        powered = features.clamp(min=EPSILON).pow(self.power)
+        return powered.mean(dim=(2, 3)).pow(1 / self.power)
+
+
+class RationalePooling(Pooling):
+    """Features weighted by what instances have in common (LCR, arXiv:2303.01669).
+
+    A' = max over K detectors of ReLU(BN(w_k . F)), f = sum A' F / sum A'. The released code
+    scales A' over the evaluation batch, which ties an embedding to its neighbours; the scale
+    cancels in the unit-length vector, so here there is none. Where A' is zero everywhere the
+    mean is taken.
+    """
+
+    kind = "rationale"
+
+    def __init__(self, channels: int, detectors: int = 32) -> None:
+        super().__init__()
+        self.detectors = nn.Sequential(
+            nn.Conv2d(channels, detectors, kernel_size=1, bias=False),
+            nn.BatchNorm2d(detectors),
+            nn.ReLU(),
+        )
+
+    def response(self, features: Tensor) -> Tensor:
+        """A', the strongest detector at each position, unscaled: (B, h, w), >= 0."""
+        response: Tensor = self.detectors(features).amax(dim=1)
+        return response
+
+    def rationale(self, features: Tensor) -> Tensor:
+        """A' between its own smallest and largest value: (B, h, w) in [0, 1]."""
+        return min_max(self.response(features))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C)."""
+        response = self.response(features)
+        total = response.sum(dim=(1, 2), keepdim=True)
+        weights = torch.where(total > EPSILON, response, torch.ones_like(response))
+        weights = weights / weights.sum(dim=(1, 2), keepdim=True)
+        return (features * weights.unsqueeze(1)).sum(dim=(2, 3))
+
+
+def make_pooling(kind: str, channels: int) -> Pooling:
+    """A pooling of the given kind for `channels` channels."""
+    if kind == RationalePooling.kind:
+        return RationalePooling(channels)
+    return {MeanPooling.kind: MeanPooling, GeMPooling.kind: GeMPooling}[kind]()
+
+
+class Whitening(nn.Module):
+    """PCA whitening with shrinkage: y = (x - mean) U / sqrt(eigenvalue + s x mean eigenvalue)."""
+
+    mean: Tensor
+    projection: Tensor
+
+    def __init__(self, channels: int, dimensions: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("projection", torch.eye(channels, dimensions))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """(B, C) -> (B, D)."""
+        return (vectors - self.mean) @ self.projection
+
+
+class CovarianceSum:
+    """Mean and covariance of vectors seen a batch at a time, in float64, memory C x C."""
+
+    def __init__(self, channels: int) -> None:
+        self.count = 0
+        self.total = torch.zeros(channels, dtype=torch.float64)
+        self.products = torch.zeros(channels, channels, dtype=torch.float64)
+
+    def add(self, vectors: Tensor) -> None:
+        """Takes in (B, C) vectors."""
+        exact = vectors.detach().to("cpu", torch.float64)
+        self.count += len(exact)
+        self.total += exact.sum(dim=0)
+        self.products += exact.T @ exact
+
+    def whitening(self, dimensions: int, shrinkage: float) -> Whitening:
+        """The whitening of what was seen, to at most `dimensions` and at most count - 1."""
+        mean = self.total / self.count
+        covariance = self.products / self.count - torch.outer(mean, mean)
+        eigenvalues, directions = torch.linalg.eigh(covariance)
+        kept = max(1, min(dimensions, len(mean), self.count - 1))
+        eigenvalues = eigenvalues.clamp(min=0).flip(0)
+        floor = shrinkage * eigenvalues.mean() + 1e-12
+        scale = (eigenvalues[:kept] + floor).rsqrt()
+        whitening = Whitening(len(mean), kept)
+        whitening.mean.copy_(mean)
+        whitening.projection.copy_(directions.flip(1)[:, :kept] * scale)
+        return whitening

@@ -1,0 +1,14 @@
+"""Strings from outside, such as file names, made safe to show."""
+
+import re
+
+# Control characters, line separators, bidirectional overrides, lone surrogates (which is how
+# Python spells the bytes of a file name that is not UTF-8, and which UTF-8 cannot encode).
+_UNSHOWABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+
+
+def showable(text: str) -> str:
+    r"""The text on one line, what cannot be shown spelt out: a line feed becomes `\n`."""
+    return _UNSHOWABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)

@@ -1,0 +1,194 @@
+"""The training loop: knows what a Method is and nothing of any one method.
+
+One step, in order: move the key encoders, set the learning rate, take the loss, step the
+optimiser, log, and at times save everything. A killed run goes on from its last checkpoint
+exactly as if it had not been killed (bit for bit on a CPU with the same number of threads).
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fgembed.checkpoint import has_state, load_state, save_state
+from fgembed.config import OptimiserSettings, RunConfig
+from fgembed.data import EpochBatches, TrainingImages, make_loader
+from fgembed.errors import ConfigError, FgembedError
+from fgembed.files import digest
+from fgembed.methods.base import Method
+from fgembed.metrics_log import MetricsLog
+from fgembed.momentum import update_keys
+
+REPORT_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the training is, for a progress line."""
+
+    step: int
+    steps: int
+    epoch: int
+    epochs: int
+    loss: float
+    images_per_s: float
+    waiting_share: float  # of the time since the last report, spent waiting for data
+
+
+Report = Callable[[Progress], None]
+
+
+def train(
+    method: Method,
+    images: TrainingImages,
+    config: RunConfig,
+    folder: Path,
+    device: torch.device,
+    report: Report,
+) -> None:
+    """Trains `method` in place and keeps `folder` ready to resume.
+
+    Raises:
+        ConfigError: the pictures do not fill a batch, or the settings do not fit together.
+        FgembedError: the loss is no longer finite, or the pictures changed since the checkpoint.
+    """
+    settings = config.optimiser
+    optimiser = make_optimiser(method, settings)
+    if optimiser is None or settings.epochs == 0:
+        return
+    fingerprint = digest([str(path) for path in images.paths])
+    step = _resume(folder, method, optimiser, fingerprint)
+    batches = EpochBatches(
+        len(images), settings.batch_size, settings.epochs, config.seed, start=step
+    )
+    meter = _Meter(settings.batch_size)
+    saved_at = time.monotonic()
+    method.train()
+    with MetricsLog(folder, step) as log:
+        for views in make_loader(images, batches, config.workers):
+            meter.data_arrived()
+            progress = step / batches.last
+            update_keys(method.momentum_pairs(), method.momentum_at(progress))
+            rate = learning_rate(settings, step, batches.steps_per_epoch)
+            for group in optimiser.param_groups:
+                group["lr"] = rate * (settings.encoder_scale if group["scaled"] else 1.0)
+            terms = _loss_terms(method, _to_device(views, device), config.precision)
+            loss = torch.stack(list(terms.values())).sum()
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            step += 1
+
+            epoch_ends = step % batches.steps_per_epoch == 0
+            save_due = epoch_ends or time.monotonic() - saved_at > config.checkpoint_every_s
+            if save_due or meter.report_due() or settings.log_every_step:
+                values = {name: float(term.detach()) for name, term in terms.items()}
+                _check_finite(values, step, folder)
+                speed = meter.read()
+                log.write(step - 1, values | {"learning_rate": rate} | speed)
+                epoch = (step - 1) // batches.steps_per_epoch
+                report(
+                    Progress(
+                        step, batches.last, epoch, settings.epochs, sum(values.values()), **speed
+                    )
+                )
+            if save_due:
+                save_state(folder, method, optimiser, {"step": step, "images": fingerprint})
+                saved_at = time.monotonic()
+            meter.step_done()
+
+
+def make_optimiser(method: Method, settings: OptimiserSettings) -> torch.optim.Optimizer | None:
+    """SGD over the method's groups; None where the method trains nothing."""
+    groups = [group for group in method.parameter_groups() if group["params"]]
+    if not groups:
+        return None
+    return torch.optim.SGD(
+        groups,
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+    )
+
+
+def learning_rate(settings: OptimiserSettings, step: int, steps_per_epoch: int) -> float:
+    """Linear warm-up, then lr x (1 + cos(pi x progress)) / 2, moving each step or each epoch."""
+    warmup = settings.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return settings.learning_rate * (step + 1) / warmup
+    if settings.decay == "epoch":
+        step -= step % steps_per_epoch
+    progress = step / (settings.epochs * steps_per_epoch)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _resume(
+    folder: Path, method: Method, optimiser: torch.optim.Optimizer, fingerprint: str
+) -> int:
+    """The step to go on from; restores the checkpoint where there is one."""
+    if not has_state(folder):
+        return 0
+    position = load_state(folder, method, optimiser)
+    if position["images"] != fingerprint:
+        raise FgembedError(
+            f"the photographs changed since the checkpoint in {folder}; "
+            "put them back, or start a new run"
+        )
+    return int(position["step"])
+
+
+def _to_device(views: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    return [v.to(device, non_blocking=True, memory_format=torch.channels_last) for v in views]
+
+
+def _loss_terms(method: Method, views: Sequence[Tensor], precision: str) -> dict[str, Tensor]:
+    mixed = precision == "bfloat16"
+    with torch.autocast(views[0].device.type, torch.bfloat16, enabled=mixed):
+        terms: dict[str, Tensor] = method(views)
+    if not terms:
+        raise ConfigError("the method has parameters to train but gives no loss")
+    return terms
+
+
+def _check_finite(values: dict[str, float], step: int, folder: Path) -> None:
+    bad = [name for name, value in values.items() if not math.isfinite(value)]
+    if bad:
+        raise FgembedError(
+            f"the loss term {bad[0]!r} is not finite at step {step}; the last checkpoint in "
+            f"{folder} is sound: start a new run with a lower optimiser.learning_rate"
+        )
+
+
+class _Meter:
+    """Images a second and the share of time spent waiting for data, between two reads."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+        self.started = self.waiting_since = time.monotonic()
+        self.waited = 0.0
+        self.steps = 0
+
+    def data_arrived(self) -> None:
+        self.waited += time.monotonic() - self.waiting_since
+        self.steps += 1
+
+    def step_done(self) -> None:
+        self.waiting_since = time.monotonic()
+
+    def report_due(self) -> bool:
+        return time.monotonic() - self.started > REPORT_EVERY_S
+
+    def read(self) -> dict[str, Any]:
+        now = time.monotonic()
+        elapsed = max(now - self.started, 1e-9)
+        figures = {
+            "images_per_s": self.steps * self.batch_size / elapsed,
+            "waiting_share": min(self.waited / elapsed, 1.0),
+        }
+        self.started, self.waited, self.steps = now, 0.0, 0
+        return figures

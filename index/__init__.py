@@ -1,0 +1,8 @@
+"""A folder of pictures as an index, and its nearest neighbours. Never loads torch.
+
+Source: FAISS for vectors, ONNX Runtime for embedding, SQLite for what belongs to an id.
+"""
+
+from fgembed.index.searcher import Hit, Searcher
+
+__all__ = ["Hit", "Searcher"]

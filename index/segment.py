@@ -1,0 +1,93 @@
+"""A segment on disk: vectors in FAISS's own file format, and what belongs to each id."""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+
+from fgembed.errors import IntegrityError
+from fgembed.files import check_files, sha256, sync_folder
+from fgembed.index.manifest import Manifest, Segment
+
+VECTORS_FILE = "vectors.faiss"
+ITEMS_FILE = "items.sqlite"
+
+
+@dataclass(frozen=True)
+class Item:
+    """What the index knows of one picture; `path` is relative to its segment's root."""
+
+    id: int
+    path: str
+    sha256: str
+    size: int
+    mtime_ns: int
+
+
+def write_segment(
+    folder: Path, name: str, root: Path, faiss_index: Any, items: Sequence[Item]
+) -> Segment:
+    """Writes a new segment below the index folder and returns its entry for the manifest."""
+    place = folder / name
+    place.mkdir(parents=True)
+    faiss.write_index(faiss_index, str(place / VECTORS_FILE))
+    _write_items(place / ITEMS_FILE, items)
+    for file in place.iterdir():
+        _sync(file)
+    sync_folder(place)
+    sync_folder(folder)
+    files = {f"{name}/{file}": sha256(place / file) for file in (VECTORS_FILE, ITEMS_FILE)}
+    return Segment(name, str(root.resolve()), len(items), files)
+
+
+def open_vectors(folder: Path, segment: Segment, manifest: Manifest) -> Any:
+    """The segment's FAISS index, its checksums proved before FAISS sees the file.
+
+    Raises:
+        IntegrityError: a file is missing or damaged, or is not what the manifest says.
+    """
+    check_files(folder, segment.files, "index")
+    file = folder / segment.name / VECTORS_FILE
+    if f"{segment.name}/{VECTORS_FILE}" not in segment.files:
+        raise IntegrityError(f"index {folder} is damaged: {segment.name} has no checksums")
+    index = faiss.read_index(str(file))
+    if index.d != manifest.dimensions or index.ntotal != segment.count:
+        raise IntegrityError(
+            f"{file} holds {index.ntotal} vectors of {index.d}, "
+            f"the manifest says {segment.count} of {manifest.dimensions}"
+        )
+    return index
+
+
+def read_items(folder: Path, segment: Segment, ids: Iterable[int]) -> dict[int, Item]:
+    """The items of the given ids that lie in this segment."""
+    wanted = list(ids)
+    marks = ",".join("?" * len(wanted))
+    address = f"{(folder / segment.name / ITEMS_FILE).resolve().as_uri()}?mode=ro&immutable=1"
+    with closing(sqlite3.connect(address, uri=True)) as base:
+        rows = base.execute(
+            f"SELECT id, path, sha256, size, mtime_ns FROM items WHERE id IN ({marks})", wanted
+        )
+        return {row[0]: Item(*row) for row in rows}
+
+
+def _write_items(file: Path, items: Sequence[Item]) -> None:
+    with closing(sqlite3.connect(file)) as base, base:
+        base.execute(
+            "CREATE TABLE items (id INTEGER PRIMARY KEY, path TEXT NOT NULL, "
+            "sha256 TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL)"
+        )
+        base.executemany(
+            "INSERT INTO items VALUES (?, ?, ?, ?, ?)",
+            [(item.id, item.path, item.sha256, item.size, item.mtime_ns) for item in items],
+        )
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())

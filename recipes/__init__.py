@@ -1,0 +1,1 @@
+"""Published and recommended recipes, one TOML file each: a diff from the defaults."""
