@@ -59,7 +59,7 @@ def _write_pictures(
 
         manifest = searcher.manifest
         facts = {
-            "index": str(searcher.folder),
+            "index": str(searcher.vectors.folder),
             "pictures": f"{manifest.count}",
             "kind": manifest.kind,
             "dimensions": f"{manifest.dimensions}",

@@ -4,9 +4,6 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-
 from fgembed.text import showable
 
 if TYPE_CHECKING:
@@ -14,15 +11,34 @@ if TYPE_CHECKING:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: set[str]) -> None:
-    """Prints rows under their columns; the names in `right` are numbers."""
+    """Prints rows under their columns; the names in `right` are numbers.
+
+    A rich table on a terminal; elsewhere plain aligned text, never cut to a width, which also
+    spares a script the time to load rich.
+    """
+    shown = [[showable(cell) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        _print_plain(columns, shown, right)
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
         table.add_column(name, justify="right" if name in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(showable(cell) for cell in row))
-    # Off a terminal nothing may be cut to an assumed width of 80.
-    width = None if sys.stdout.isatty() else 10_000
-    Console(width=width, markup=False, highlight=False).print(table)
+    for row in shown:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], right: set[str]) -> None:
+    lines = [list(columns), *map(list, rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    for line in lines:
+        cells = zip(columns, line, widths, strict=True)
+        text = [c.rjust(w) if name in right else c.ljust(w) for name, c, w in cells]
+        print("  ".join(text).rstrip())
 
 
 def print_floor_table(table: "FloorTable") -> None:

@@ -197,7 +197,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A hint that ends a message: the nearest known name, or all of them."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(names)}"
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known are {', '.join(names)}" if names else "; there are none"
 
 
 def _recipes() -> Any:
@@ -220,5 +222,6 @@ def _known_keys(model: Any, tables: Iterable[Any]) -> list[str]:
     for name in tables:
         field = getattr(model, "model_fields", {}).get(name)
         model = field.annotation if field is not None else model
-    fields = getattr(model, "model_fields", None) or model.__dataclass_fields__
-    return list(fields)
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return list(model.model_fields)
+    return list(model.__dataclass_fields__)

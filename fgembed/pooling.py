@@ -5,6 +5,7 @@ A pooling maps features (B, C, h, w) to (B, C) and shows where it looked as a ra
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fgembed.losses import min_max
@@ -58,16 +59,12 @@ class RationalePooling(Pooling):
 
     def __init__(self, channels: int, detectors: int = 32) -> None:
         super().__init__()
-        self.detectors = nn.Sequential(
-            nn.Conv2d(channels, detectors, kernel_size=1, bias=False),
-            nn.BatchNorm2d(detectors),
-            nn.ReLU(),
-        )
+        self.detectors = nn.Conv2d(channels, detectors, kernel_size=1, bias=False)
+        self.norm = nn.BatchNorm2d(detectors)
 
     def response(self, features: Tensor) -> Tensor:
         """A', the strongest detector at each position, unscaled: (B, h, w), >= 0."""
-        response: Tensor = self.detectors(features).amax(dim=1)
-        return response
+        return F.relu(self.norm(self.detectors(features))).amax(dim=1)
 
     def rationale(self, features: Tensor) -> Tensor:
         """A' between its own smallest and largest value: (B, h, w) in [0, 1]."""

@@ -1,21 +1,22 @@
 """Searches an index: one picture in, its nearest neighbours out."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import faiss
 import numpy as np
 
 from fgembed.bundle import Bundle
 from fgembed.errors import FgembedError, IntegrityError
 from fgembed.images import Pixels, read_image
-from fgembed.index import kinds
 from fgembed.index.manifest import Manifest
 from fgembed.index.onnx_embedder import OnnxEmbedder
-from fgembed.index.segment import open_vectors, read_items
 from fgembed.metrics import Ids, Vectors
+
+if TYPE_CHECKING:
+    from fgembed.index.vectors import IndexedVectors
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,10 @@ class Searcher:
             print(hit.score, hit.path)
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, embedder: OnnxEmbedder) -> None:
-        self.folder = folder
+    def __init__(self, manifest: Manifest, vectors: "IndexedVectors", embedder: OnnxEmbedder):
         self.manifest = manifest
+        self.vectors = vectors
         self.embedder = embedder
-        self._segments = [(s, open_vectors(folder, s, manifest)) for s in manifest.segments]
-        faiss.omp_set_num_threads(1)  # waking a second thread costs more than one query
 
     @classmethod
     def open(
@@ -67,7 +66,13 @@ class Searcher:
                 f"{folder} was made with another model than {opened.folder}; rebuild it with "
                 '"fgembed index build", or give the bundle it was made with by --bundle'
             )
-        return cls(folder, manifest, OnnxEmbedder(opened.model, opened.preprocessing, device))
+        with ThreadPoolExecutor(1) as pool:
+            # ONNX Runtime opens a session outside the interpreter lock: faiss loads meanwhile.
+            embedder = pool.submit(OnnxEmbedder, opened.model, opened.preprocessing, device)
+            from fgembed.index.vectors import IndexedVectors
+
+            vectors = IndexedVectors(folder, manifest)
+        return cls(manifest, vectors, embedder.result())
 
     def search(self, query: Path | str, k: int = 10) -> list[Hit]:
         """The k nearest pictures, nearest first; fewer where the index holds fewer.
@@ -84,27 +89,13 @@ class Searcher:
         if k < 1:
             raise FgembedError(f"k is {k}; expected at least 1")
         count = min(k, self.manifest.count)
-        parts = [self._search_segment(index, queries, count) for _, index in self._segments]
-        scores, ids = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
-        scores = np.take_along_axis(scores, order, axis=1)
-        ids = np.take_along_axis(ids, order, axis=1)
-        paths = self._paths(np.unique(ids[ids >= 0]).tolist())
+        scores, ids = self.vectors.search(queries, count)
+        paths = self.vectors.paths(np.unique(ids[ids >= 0]).tolist())
         return [_hits(row, names, paths) for row, names in zip(scores, ids, strict=True)]
 
     def rationales(self, pictures: Sequence[Pixels]) -> Vectors:
         """Where the encoder looks, (B, h, w) in [0, 1], of uint8 pictures fitted to its size."""
         return self.embedder.run(np.stack(pictures))[1]
-
-    def _search_segment(self, index: object, queries: Vectors, k: int) -> tuple[Vectors, Ids]:
-        return kinds.search(index, queries, k, self.manifest.parameters)
-
-    def _paths(self, ids: Sequence[int]) -> dict[int, Path]:
-        found: dict[int, Path] = {}
-        for segment, _ in self._segments:
-            items = read_items(self.folder, segment, ids)
-            found |= {number: Path(segment.root, item.path) for number, item in items.items()}
-        return found
 
 
 def _hits(scores: Vectors, ids: Ids, paths: dict[int, Path]) -> list[Hit]:

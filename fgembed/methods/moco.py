@@ -27,6 +27,9 @@ class MoCo(Method):
         )
         momentum: float = Field(0.999, ge=0, le=1)
         temperature: float = Field(0.2, gt=0)
+        projector_norm: bool = Field(
+            False, description="batch norm in the projector, as in MoCo v3 [published: none]"
+        )
         key_groups: int = Field(
             1, ge=1, description="batch-norm groups of shuffled keys: ShuffleBN on one device"
         )
@@ -35,7 +38,9 @@ class MoCo(Method):
 
     def __init__(self, encoder: Encoder, config: Config) -> None:
         super().__init__(encoder, config)
-        self.projector = _projector(encoder.backbone.channels, config.dimensions)
+        self.projector = _projector(
+            encoder.backbone.channels, config.dimensions, config.projector_norm
+        )
         self.key_backbone = key_copy(encoder.backbone)
         self.key_projector = key_copy(self.projector)
         self.queue = KeyQueue(config.queue_size, config.dimensions)
@@ -84,5 +89,10 @@ class MoCo(Method):
         return F.normalize(self.key_projector(pooled), dim=1)
 
 
-def _projector(channels: int, dimensions: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, dimensions))
+def _projector(channels: int, dimensions: int, norm: bool) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(channels, channels),
+        nn.BatchNorm1d(channels) if norm else nn.Identity(),
+        nn.ReLU(),
+        nn.Linear(channels, dimensions),
+    )

@@ -1,0 +1,145 @@
+"""What every method in the table promises; new methods are tested by being in it."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+from fgembed.backbones import make_backbone
+from fgembed.config import ViewSettings, validate
+from fgembed.data import TrainingImages
+from fgembed.encoder import Encoder
+from fgembed.errors import ConfigError
+from fgembed.images import Preprocessing, find_images
+from fgembed.methods import METHODS
+from fgembed.methods.base import Method
+from fgembed.momentum import update_keys
+from fgembed.pooling import make_pooling
+from tests.conftest import TINY
+
+SMALL = {"queue_size": 8, "dimensions": 16}
+
+
+def make(name: str, seed: int = 0) -> Method:
+    torch.manual_seed(seed)
+    method_class = METHODS[name]
+    known = {key: SMALL[key] for key in SMALL if key in method_class.Config.model_fields}
+    backbone = make_backbone(TINY)
+    encoder = Encoder(backbone, make_pooling(method_class.pooling, backbone.channels))
+    return method_class(encoder, method_class.Config.model_validate(known))
+
+
+def batch(method: Method, photos: Any, count: int = 4) -> list[torch.Tensor]:
+    spec = Preprocessing(size=32)
+    paths, _ = find_images(photos / "train")
+    images = TrainingImages(paths, type(method).view_maker(ViewSettings(), spec), spec, seed=0)
+    samples = [images[0, index] for index in range(count)]
+    return [torch.stack(view) for view in zip(*samples, strict=True)]
+
+
+def total(terms: dict[str, torch.Tensor]) -> torch.Tensor:
+    return torch.stack(list(terms.values())).sum()
+
+
+@pytest.fixture(params=sorted(METHODS))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def trains(name: str) -> bool:
+    return bool(make(name).parameter_groups())
+
+
+def test_the_loss_is_finite_and_reaches_every_parameter_to_be_trained(name: str, photos: Any):
+    method = make(name).train()
+    terms = method(batch(method, photos))
+    if not trains(name):
+        assert terms == {}
+        return
+    loss = total(terms)
+    loss.backward()  #
+    assert torch.isfinite(loss)
+    for group in method.parameter_groups():
+        for parameter in group["params"]:
+            assert parameter.grad is not None
+            assert torch.isfinite(parameter.grad).all()
+
+
+def test_keys_share_nothing_with_their_queries(name: str):
+    for query, key in make(name).momentum_pairs():
+        own = {value.data_ptr() for value in query.state_dict().values()}
+        assert not own & {value.data_ptr() for value in key.state_dict().values()}
+        assert not any(parameter.requires_grad for parameter in key.parameters())
+
+
+def test_no_gradient_reaches_a_key(name: str, photos: Any):
+    method = make(name).train()
+    if trains(name):
+        total(method(batch(method, photos))).backward()  #
+    for _, key in method.momentum_pairs():
+        assert all(parameter.grad is None for parameter in key.parameters())
+
+
+def test_keys_follow_the_query_and_not_the_other_way_round(name: str):
+    method = make(name)
+    for query, key in method.momentum_pairs():
+        with torch.no_grad():
+            for parameter in query.parameters():
+                parameter.add_(1.0)
+        queries = copy.deepcopy(query.state_dict())
+        before = [parameter.clone() for parameter in key.parameters()]
+        update_keys([(query, key)], 0.75)
+        torch.testing.assert_close(dict(query.state_dict()), dict(queries))
+        for old, new in zip(before, key.parameters(), strict=True):
+            torch.testing.assert_close(new, old + 0.25)
+
+
+def test_the_same_seed_gives_the_same_losses(name: str, photos: Any):
+    losses = []
+    for _ in range(2):
+        method = make(name, seed=3).train()
+        losses.append({k: v.item() for k, v in method(batch(method, photos)).items()})
+    assert losses[0] == losses[1]
+
+
+def test_an_embedding_ignores_the_rest_of_its_batch_and_has_unit_length(name: str):
+    encoder = make(name).encoder.eval()
+    pictures = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    pictures[32:] *= 30
+    with torch.no_grad():
+        together = encoder(pictures)
+        alone = torch.cat([encoder(pictures[i : i + 1]) for i in range(64)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(together.norm(dim=1), torch.ones(64))
+
+
+def test_a_state_round_trip_gives_the_same_next_loss(name: str, photos: Any):
+    first, second = make(name, seed=1).train(), make(name, seed=2).train()
+    views = batch(first, photos)
+    first(views)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    torch.manual_seed(0)
+    expected = {key: value.item() for key, value in first(views).items()}
+    torch.manual_seed(0)
+    assert {key: value.item() for key, value in second(views).items()} == expected
+
+
+def test_an_unknown_setting_is_refused(name: str):
+    with pytest.raises(ConfigError, match="unknown key 'weigth'"):
+        validate(METHODS[name].Config, {"weigth": 1}, "settings")
+
+
+@pytest.mark.slow
+def test_the_exported_graph_equals_torch(name: str, tmp_path: Any):
+    from fgembed.encoder import PixelEncoder
+    from fgembed.export.parity import measure_parity
+    from fgembed.export.to_onnx import write_onnx
+    from fgembed.index.onnx_embedder import OnnxEmbedder
+
+    spec = Preprocessing(size=32)
+    encoder = make(name).encoder.eval()
+    write_onnx(encoder, spec, tmp_path / "model.onnx")
+    pixels = torch.randint(0, 256, (40, 32, 32, 3), dtype=torch.uint8).numpy()
+    embedder = OnnxEmbedder(tmp_path / "model.onnx", spec, "cpu")
+    measure_parity(PixelEncoder(encoder, spec).eval(), embedder, pixels).enforce()

@@ -1,0 +1,76 @@
+"""Settings: precedence, refusal, and the way back from a file."""
+
+from pathlib import Path
+
+import pytest
+
+from fgembed.config import (
+    RunConfig,
+    parse_assignment,
+    recipe_names,
+    resolve,
+    validate,
+    write_config,
+)
+from fgembed.errors import ConfigError
+from fgembed.files import read_toml
+from fgembed.methods import METHODS
+
+
+def test_overrides_beat_the_file_and_the_file_beats_the_recipe(tmp_path: Path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("seed = 1\nworkers = 7\n[optimiser]\nepochs = 3\nmomentum = 0.5\n")
+    file = {"recipe": str(recipe), "seed": 2, "optimiser": {"epochs": 4}}
+    config = resolve(file, {"optimiser": {"batch_size": 6}, "seed": 3}, "fgembed.toml")
+    assert (config.seed, config.workers) == (3, 7)
+    learning = config.optimiser
+    assert (learning.epochs, learning.momentum, learning.batch_size) == (4, 0.5, 6)
+
+
+def test_a_method_brings_the_recipe_of_its_name():
+    assert resolve({}, {"method": {"name": "moco"}}, "x").recipe == "moco"
+    assert resolve({}, {}, "x").recipe == "lcr"
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_is_valid_down_to_the_method_s_settings(name: str):
+    config = resolve({"recipe": name}, {}, name)
+    settings = config.method.model_extra or {}
+    validate(METHODS[config.method.name].Config, settings, name)
+    queue = settings.get("queue_size", 4096)
+    assert queue % config.optimiser.batch_size == 0
+
+
+def test_the_resolved_settings_come_back_from_their_file(tmp_path: Path):
+    config = resolve({"images": 'a "b"\n\\c'}, {"method": {"weight": 2.0}}, "x")
+    write_config(tmp_path / "config.toml", config)
+    assert validate(RunConfig, read_toml(tmp_path / "config.toml"), "x") == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"imges": 1}, "unknown key 'imges'; did you mean 'images'?"),
+        ({"preprocessing": {"sizes": 3}}, "'preprocessing.sizes'; did you mean 'size'"),
+        ({"preprocessing": {"size": 3}}, "size 3 is not in 16..4096"),
+        ({"optimiser": {"epochs": -1}}, "optimiser.epochs.*got -1"),
+        ({"eval": {"gallery": "x"}}, "eval needs both"),
+        ({"recipe": "lrc"}, "no recipe 'lrc'; did you mean 'lcr'"),
+        ({"views": 3}, "views.*got 3"),
+    ],
+)
+def test_wrong_settings_are_refused_with_what_was_expected(
+    settings: dict[str, object], message: str
+):
+    with pytest.raises(ConfigError, match=message):
+        resolve(settings, {}, "fgembed.toml")
+
+
+def test_assignments_are_toml_values_or_plain_text():
+    assert parse_assignment("a.b=3") == {"a": {"b": 3}}
+    assert parse_assignment("a=[1, 2]") == {"a": [1, 2]}
+    assert parse_assignment("backbone.name=torchvision/x=y") == {
+        "backbone": {"name": "torchvision/x=y"}
+    }
+    with pytest.raises(ConfigError, match="not of the form"):
+        parse_assignment("epochs")

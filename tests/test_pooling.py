@@ -1,0 +1,120 @@
+"""Poolings and whitening by value."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fgembed.pooling import CovarianceSum, GeMPooling, MeanPooling, RationalePooling
+
+FEATURES = torch.rand(4, 6, 3, 5, generator=torch.Generator().manual_seed(0))
+
+
+def rationale_pooling(seed: int = 0) -> RationalePooling:
+    torch.manual_seed(seed)
+    return RationalePooling(6, detectors=4).eval()
+
+
+def test_gem_equals_the_formula_in_loops():
+    pooled = GeMPooling()(FEATURES)
+    for b in range(4):
+        for c in range(6):
+            values = [float(v) ** 3 for v in FEATURES[b, c].flatten()]
+            assert float(pooled[b, c]) == pytest.approx((sum(values) / 15) ** (1 / 3), rel=1e-5)
+
+
+def test_gem_of_a_constant_map_is_the_constant_and_below_zero_counts_as_zero():
+    maps = torch.full((1, 2, 3, 3), 0.7)
+    maps[0, 1] = -5
+    torch.testing.assert_close(GeMPooling()(maps), torch.tensor([[0.7, 0.0]]), atol=1e-4, rtol=0)
+
+
+def test_rationale_pooling_equals_the_formula_in_loops():
+    pooling = rationale_pooling()
+    norm = pooling.norm
+    norm.running_mean = torch.tensor([0.1, -0.2, 0.3, 0.0])
+    norm.running_var = torch.tensor([0.5, 1.0, 2.0, 0.25])
+    weight = pooling.detectors.weight[:, :, 0, 0].detach()
+    pooled = pooling(FEATURES)
+    for b in range(4):
+        total, sums = 0.0, torch.zeros(6)
+        for i in range(3):
+            for j in range(5):
+                column = FEATURES[b, :, i, j]
+                raw = (weight @ column - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
+                strongest = max(0.0, float(raw.max()))
+                total, sums = total + strongest, sums + strongest * column
+        torch.testing.assert_close(pooled[b], sums / total, rtol=1e-4, atol=1e-5)
+
+
+def test_an_embedding_ignores_the_rest_of_its_batch():
+    pooling = rationale_pooling()
+    together = pooling(torch.cat([FEATURES, 1000 * FEATURES]))
+    for b in range(4):
+        torch.testing.assert_close(pooling(FEATURES[b : b + 1])[0], together[b])
+        alone = pooling.rationale(FEATURES[b : b + 1])[0]
+        torch.testing.assert_close(pooling.rationale(FEATURES)[b], alone)
+
+
+def test_where_no_detector_answers_the_mean_is_taken():
+    pooling = rationale_pooling()
+    torch.nn.init.constant_(pooling.detectors.weight, -1.0)
+    torch.testing.assert_close(pooling(FEATURES), MeanPooling()(FEATURES))
+
+
+def test_uniform_response_gives_the_mean():
+    pooling = rationale_pooling()
+    torch.nn.init.zeros_(pooling.detectors.weight)
+    torch.nn.init.ones_(pooling.norm.bias)
+    torch.testing.assert_close(pooling(FEATURES), MeanPooling()(FEATURES))
+
+
+@pytest.mark.parametrize("pooling", [MeanPooling(), GeMPooling(), rationale_pooling()])
+def test_rationales_lie_in_zero_to_one_and_reach_their_peak(pooling: MeanPooling):
+    maps = pooling.rationale(FEATURES)
+    assert maps.shape == (4, 3, 5)
+    assert float(maps.min()) >= 0
+    torch.testing.assert_close(maps.amax(dim=(1, 2)), torch.ones(4), atol=1e-4, rtol=0)
+
+
+def whitened(vectors: torch.Tensor, dimensions: int, shrinkage: float) -> torch.Tensor:
+    statistics = CovarianceSum(vectors.shape[1])
+    for batch in vectors.split(17):
+        statistics.add(batch)
+    result: torch.Tensor = statistics.whitening(dimensions, shrinkage)(vectors)
+    return result
+
+
+def correlated(count: int = 500) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3)
+    mixing = torch.randn(8, 8, generator=generator)
+    return torch.randn(count, 8, generator=generator) @ mixing + 5
+
+
+def test_whitening_without_shrinkage_gives_unit_covariance():
+    vectors = whitened(correlated(), 8, shrinkage=0.0)
+    torch.testing.assert_close(vectors.mean(dim=0), torch.zeros(8), atol=1e-4, rtol=0)
+    torch.testing.assert_close(vectors.T @ vectors / 500, torch.eye(8), atol=2e-3, rtol=0)
+
+
+def test_shrinkage_adds_its_share_of_the_mean_eigenvalue():
+    vectors = correlated()
+    centred = (vectors - vectors.mean(dim=0)).double()
+    eigenvalues = torch.linalg.eigvalsh(centred.T @ centred / 500).flip(0)
+    expected = eigenvalues[:3] / (eigenvalues[:3] + 0.5 * eigenvalues.mean())
+    result = whitened(vectors, 3, shrinkage=0.5).double()
+    torch.testing.assert_close(result.var(dim=0, correction=0), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_whitening_of_few_vectors_keeps_fewer_dimensions():
+    assert whitened(correlated(5), 8, shrinkage=1.0).shape == (5, 4)
+
+
+def test_normalised_rationale_vectors_do_not_depend_on_the_response_scale():
+    """The released code's batch-wide min-max cancels in the unit vector, so leaving it out is
+    no change for a single picture."""
+    pooling = rationale_pooling()
+    response = pooling.response(FEATURES)
+    scaled = (FEATURES * (response / response.max()).unsqueeze(1)).mean(dim=(2, 3))
+    torch.testing.assert_close(
+        F.normalize(pooling(FEATURES), dim=1), F.normalize(scaled, dim=1), rtol=1e-4, atol=1e-5
+    )
