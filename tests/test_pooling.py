@@ -70,7 +70,7 @@ def test_uniform_response_gives_the_mean():
 
 @pytest.mark.parametrize("pooling", [MeanPooling(), GeMPooling(), rationale_pooling()])
 def test_rationales_lie_in_zero_to_one_and_reach_their_peak(pooling: MeanPooling):
-    maps = pooling.rationale(FEATURES)
+    maps = pooling.rationale(FEATURES).detach()
     assert maps.shape == (4, 3, 5)
     assert float(maps.min()) >= 0
     torch.testing.assert_close(maps.amax(dim=(1, 2)), torch.ones(4), atol=1e-4, rtol=0)

@@ -1,12 +1,20 @@
 """Commands on the small workspace: what they print and how they end."""
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
-from tests.conftest import Command
+import pytest
+import torch
+from PIL import Image
+
+from fgembed.backbones import make_backbone
+from tests.conftest import SIZE, TINY, Command
 
 
-def test_search_prints_the_query_itself_first(command: Command, index: Path, photos: Path):
+def test_search_prints_the_picture_itself_first(command: Command, index: Path, photos: Path):
     picture = sorted((photos / "train").rglob("*.jpg"))[5]
     done = command("search", picture, "--index", index, "-k", 3, "--json")
     assert done.code == 0
@@ -15,3 +23,137 @@ def test_search_prints_the_query_itself_first(command: Command, index: Path, pho
     assert hits[0]["path"] == str(picture)
     assert hits[0]["score"] > 0.9999
     assert hits[1]["score"] < 0.9999
+
+
+def test_search_prints_a_table_and_writes_pictures(
+    command: Command, index: Path, photos: Path, tmp_path: Path
+):
+    picture = sorted((photos / "test").rglob("*.jpg"))[0]
+    done = command(
+        "search", picture, "--index", index, "-k", 4, "--explain",
+        "--html", tmp_path / "hits.html", "--png", tmp_path / "hits.png",
+    )  # fmt: skip
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert lines[0].split() == ["rank", "score", "picture", "looks", "at", "x,", "y"]
+    assert [line.split()[0] for line in lines[1:]] == ["1", "2", "3", "4"]
+    assert re.fullmatch(r"\s*1\s+0\.\d{3}\s+\S+\.jpg\s+\d+%, \d+%", lines[1])
+    page = (tmp_path / "hits.html").read_text()
+    assert page.count("<img") >= 5
+    assert picture.name in page
+    with Image.open(tmp_path / "hits.png") as sheet:
+        assert sheet.width > 400
+
+
+def test_evaluate_shows_both_floors_above_the_run(command: Command, run: Path, photos: Path):
+    done = command("evaluate", run)
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[0].split() == [
+        "encoder", "D", "recall@1", "recall@5", "recall@10", "mAP", "mAP@R", "kNN",
+    ]  # fmt: skip
+    starts = ["untouched start, mean", "untouched start, GeM", "run tiny"]
+    assert [any(line.startswith(s) for s in starts) for line in lines[1:4]] == [True] * 3
+    assert "queries against gallery: 9 queries, 24 gallery pictures, 3 classes" in lines[4]
+
+
+def test_a_bundle_scores_as_its_run_does(command: Command, run: Path, bundle: Path):
+    of_run = json.loads(command("evaluate", run, "--json").out)
+    of_bundle = json.loads(command("evaluate", bundle, "--json").out)
+    assert of_bundle["rows"][:2] == of_run["rows"][:2]
+    assert of_bundle["rows"][2]["encoder"] == f"bundle {bundle}"
+    assert of_bundle["rows"][2]["scores"] == of_run["rows"][2]["scores"]
+
+
+def test_the_same_folder_twice_is_leave_one_out(command: Command, run: Path, photos: Path):
+    folder = photos / "train"
+    table = json.loads(
+        command("evaluate", run, "--gallery", folder, "--queries", folder, "--json").out
+    )
+    assert table["protocol"] == "leave-one-out"
+    assert (table["queries"], table["gallery"]) == (24, 24)
+    assert all(row["scores"]["recall@1"]["value"] < 1.0 for row in table["rows"])
+
+
+def test_doctor_tries_a_real_session(command: Command):
+    done = command("doctor", "--json")
+    findings = {finding["topic"]: finding for finding in json.loads(done.out)}
+    assert done.code == 0
+    assert findings["CPUExecutionProvider"]["text"] == "a real session runs on it"
+    assert findings["torch"]["text"] == torch.__version__.partition("+")[0]
+
+
+@pytest.mark.slow
+def test_the_five_commands_work_as_written(command: Command, photos: Path, tmp_path: Path):
+    """As the README has them, but for a backbone that needs no download."""
+    assert command("init", photos / "train").code == 0
+    settings = (tmp_path / "fgembed.toml").read_text()
+    settings = settings.replace("[backbone]", f'[backbone]\nname = "{TINY}"\nweights = "random"')
+    settings = settings.replace("[preprocessing]", f"[preprocessing]\nsize = {SIZE}")
+    (tmp_path / "fgembed.toml").write_text("workers = 0\n" + settings)
+    trained = command("train", "--set", "optimiser.batch_size=8", "--set", "optimiser.epochs=1")
+    assert trained.code == 0, trained.err
+    assert trained.out.startswith("runs/lcr-1: lcr on 24 pictures\n")
+    exported = command("export", "--onnx")
+    assert exported.code == 0, exported.err
+    assert "same nearest neighbour 100.0%" in exported.out
+    built = command("index", "build")
+    assert built.code == 0, built.err
+    assert built.out.startswith("gallery.index: 24 pictures, 23 dimensions, flat, recall@10 1.000")
+    query = tmp_path / "query.jpg"
+    query.write_bytes(sorted((photos / "test").rglob("*.jpg"))[0].read_bytes())
+    found = command("search", "query.jpg")
+    assert found.code == 0, found.err
+    assert len(found.out.splitlines()) == 11
+    assert (tmp_path / "runs" / "latest").resolve() == tmp_path / "runs" / "lcr-1"
+
+
+@pytest.mark.slow
+def test_weights_from_a_file_are_the_start(command: Command, photos: Path, tmp_path: Path):
+    torch.manual_seed(5)
+    backbone = make_backbone(TINY)
+    torch.save(backbone.trunk.state_dict(), tmp_path / "start.pt")
+    done = command(
+        "train", "--images", photos / "train", "--method", "none", "--backbone", TINY,
+        "--weights", "start.pt", "--run", "mine", "--set", f"preprocessing.size={SIZE}", "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["method"] == "none"
+    from fgembed.checkpoint import load_encoder
+
+    encoder, _ = load_encoder(tmp_path / "runs" / "mine")
+    torch.testing.assert_close(encoder.backbone.trunk.state_dict(), backbone.trunk.state_dict())
+    assert (encoder.pooling.kind, encoder.dimensions) == ("gem", 23)
+
+
+@pytest.mark.slow
+def test_a_killed_training_is_resumed_by_the_command(
+    command: Command, photos: Path, tmp_path: Path
+):
+    """A real process, killed by the signal that nothing can catch."""
+    arguments = [
+        "train", "--images", str(photos / "train"), "--backbone", TINY, "--weights", "random",
+        "--set", f"preprocessing.size={SIZE}", "--set", "optimiser.batch_size=8",
+        "--set", "optimiser.epochs=400", "--set", "workers=0", "--set", "device=cpu",
+    ]  # fmt: skip
+    line = [sys.executable, "-c", "from fgembed.cli.main import main; main()", *arguments]
+    process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    state = tmp_path / "runs" / "lcr-1" / "state" / "checkpoint.safetensors"
+    while not state.exists():
+        assert process.poll() is None, process.communicate()
+    process.kill()
+    process.communicate()
+    resolved = tmp_path / "runs" / "lcr-1" / "config.toml"
+    resolved.write_text(resolved.read_text().replace("epochs = 400", "epochs = 1"))
+    done = command("train", "--resume", "--json")
+    assert done.code == 0, done.err
+    assert (tmp_path / "runs" / "lcr-1" / "encoder.json").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["init", "train", "evaluate", "export", "index build", "search", "demo", "doctor"]
+)
+def test_every_command_has_an_example_in_its_help(command: Command, name: str):
+    done = command(*name.split(), "--help")
+    assert done.code == 0
+    assert f"Example: fgembed {name}" in " ".join(done.out.split())

@@ -1,0 +1,139 @@
+"""Puts known faults into a copy of the source, one at a time, and expects the tests to fail.
+
+Run by `make mutations`. A fault that no test notices is printed and makes this exit with 1.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+COPIED = ("fgembed", "cli", "export", "index", "recipes", "tests", "pyproject.toml")
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One fault: in `file`, `right` becomes `wrong`; `tests` must notice."""
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+    tests: str
+
+
+MUTATIONS = [
+    Mutation(
+        "temperature dropped",
+        "fgembed/losses.py",
+        "dim=1) / temperature  #",
+        "dim=1)  #",
+        "tests/test_losses.py",
+    ),
+    Mutation(
+        "query and key swapped in the loss",
+        "fgembed/methods/moco.py",
+        "key = self.keys(views[1])",
+        "key = self.keys(views[0])",
+        "tests/methods/test_moco.py",
+    ),
+    Mutation(
+        "query follows key instead of key query",
+        "fgembed/momentum.py",
+        "key_parameter.lerp_(query_parameter, 1 - momentum)",
+        "query_parameter.lerp_(key_parameter, 1 - momentum)",
+        "tests/test_key_queue.py",
+    ),
+    Mutation(
+        "rationale scaled over the batch at inference",
+        "fgembed/pooling.py",
+        "return min_max(self.response(features))",
+        'return min_max(self.response(features), over="batch")',
+        "tests/test_pooling.py",
+    ),
+    Mutation(
+        "rationale scaled over the batch in training",
+        "fgembed/losses.py",
+        'dims = (1, 2) if over == "picture" else (0, 1, 2)',
+        "dims = (0, 1, 2)",
+        "tests/test_losses.py tests/methods/test_lcr.py",
+    ),
+    Mutation(
+        "inner product turned into L2 in one kind",
+        "index/kinds.py",
+        "faiss.METRIC_INNER_PRODUCT",
+        "faiss.METRIC_L2",
+        "tests/index/test_kinds.py",
+    ),
+    Mutation(
+        "inner product turned into L2 in the flat kind",
+        "index/kinds.py",
+        "faiss.IndexIDMap2(faiss.IndexFlatIP(",
+        "faiss.IndexIDMap2(faiss.IndexFlatL2(",
+        "tests/index/test_kinds.py",
+    ),
+    Mutation(
+        "normalisation skipped",
+        "fgembed/encoder.py",
+        "vectors = F.normalize(self.whitening(vectors), dim=1)",
+        "vectors = self.whitening(vectors)",
+        "tests/test_encoder.py",
+    ),
+    Mutation(
+        "normalisation skipped before whitening",
+        "fgembed/encoder.py",
+        "return F.normalize(self.pooling(features), dim=1)",
+        "return self.pooling(features)",
+        "tests/test_encoder.py",
+    ),
+]
+
+
+def passes(folder: Path, tests: str) -> bool:
+    """Whether the fast ones of the tests pass on the copy."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", *tests.split()]
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return done.returncode == 0
+
+
+def survives(mutation: Mutation, folder: Path) -> bool:
+    """Whether the tests still pass with the fault in; they must pass without it."""
+    file = folder / mutation.file
+    source = file.read_text()
+    if source.count(mutation.right) != 1:
+        raise SystemExit(f"{mutation.name}: {mutation.file} no longer holds {mutation.right!r}")
+    if not passes(folder, mutation.tests):
+        raise SystemExit(f"{mutation.name}: {mutation.tests} fails without the fault")
+    file.write_text(source.replace(mutation.right, mutation.wrong))
+    try:
+        return passes(folder, mutation.tests)
+    finally:
+        file.write_text(source)
+
+
+def main() -> None:
+    """Tries every fault."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for entry in COPIED:
+            source = ROOT / entry
+            if source.is_dir():
+                shutil.copytree(source, folder / entry, symlinks=True)
+            else:
+                shutil.copy(source, folder / entry)
+        survivors = []
+        for mutation in MUTATIONS:
+            survived = survives(mutation, folder)
+            sys.stdout.write(f"{'SURVIVED' if survived else 'caught':9} {mutation.name}\n")
+            sys.stdout.flush()
+            survivors += [mutation.name] * survived
+    raise SystemExit(1 if survivors else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Backbones by name, and weights from files of every kind a user may have."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision import models
+
+from fgembed.backbones import make_backbone
+from fgembed.backbones.from_torchvision import TRUNKS
+from fgembed.errors import ConfigError, IntegrityError, NotFoundError
+
+SMALL = [
+    "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "squeezenet1_1", "mnasnet0_5",
+    "shufflenet_v2_x0_5", "regnet_y_400mf", "resnet18",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_trunk_gives_the_features_that_the_classifier_is_fed(name: str):
+    """The mean of the map through the model's own classifier equals the model's output."""
+    torch.manual_seed(0)
+    model = models.get_model(name, weights=None).eval()
+    backbone = make_backbone(f"torchvision/{name}").eval()
+    state = model.state_dict()
+    backbone.trunk.load_state_dict({key: state[key] for key in backbone.trunk.state_dict()})
+    pictures = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        features = backbone(pictures)
+        head = getattr(model, "classifier", None) or model.fc
+        if name == "squeezenet1_1":
+            output = head(features).flatten(1)
+        else:
+            output = head(features.mean(dim=(2, 3)))
+        torch.testing.assert_close(output, model(pictures), rtol=1e-4, atol=1e-5)
+    assert features.shape[1] == backbone.channels
+
+
+def test_the_table_covers_what_it_names():
+    classes = {type(models.get_model(name)).__name__ for name in SMALL}
+    assert classes <= set(TRUNKS)
+
+
+def test_a_backbone_may_end_at_a_layer():
+    assert make_backbone("torchvision/resnet18:layer3").channels == 256
+    assert make_backbone("torchvision/mobilenet_v2:features.13").channels == 96
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet18", "expected <library>/<name>"),
+        ("timmm/resnet18", "one of torchvision"),
+        ("torchvision/resnet19", "did you mean 'resnet1"),
+        ("torchvision/vit_b_16", "gives no feature map"),
+        ("torchvision/resnet18:layer9", "did you mean 'layer"),
+    ],
+)
+def test_an_unknown_backbone_is_refused(name: str, message: str):
+    with pytest.raises(ConfigError, match=message):
+        make_backbone(name)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt", "wrapped.pt"])
+def test_weights_load_from_files_with_a_classifier(suffix: str, tmp_path: Path):
+    state = models.get_model("resnet18", weights=None).state_dict()
+    file = tmp_path / f"weights{suffix}"
+    if suffix == ".safetensors":
+        save_file(state, file)
+    else:
+        wrapped = {"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3}
+        torch.save(wrapped if suffix == "wrapped.pt" else state, file)
+    backbone = make_backbone("torchvision/resnet18:layer1", str(file))
+    torch.testing.assert_close(backbone.trunk.state_dict()["conv1.weight"], state["conv1.weight"])
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path):
+    save_file({"conv1.weight": torch.zeros(2, 3, 7, 7)}, tmp_path / "a.safetensors")
+    with pytest.raises(ConfigError, match=r"'conv1.weight' is \(2, 3, 7, 7\), expected \(64, 3"):
+        make_backbone("torchvision/resnet18", str(tmp_path / "a.safetensors"))
+    save_file({"other": torch.zeros(2)}, tmp_path / "b.safetensors")
+    with pytest.raises(ConfigError, match=r"does not fit torchvision/resnet18: no 'conv1\.weight'"):
+        make_backbone("torchvision/resnet18", str(tmp_path / "b.safetensors"))
+
+
+def test_a_file_that_is_no_weights_is_refused(tmp_path: Path):
+    with pytest.raises(NotFoundError, match="no weights at"):
+        make_backbone("torchvision/resnet18", str(tmp_path / "none.pt"))
+    for name in ("a.safetensors", "a.pt"):
+        (tmp_path / name).write_bytes(b"no weights at all")
+        with pytest.raises(IntegrityError, match="cannot read weights"):
+            make_backbone("torchvision/resnet18", str(tmp_path / name))
+
+
+def test_without_a_network_the_download_says_what_to_fetch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("socket.getaddrinfo", _no_network)
+    with pytest.raises(NotFoundError, match=r"fetch https://\S+\.pth elsewhere.*--weights FILE"):
+        make_backbone("torchvision/resnet18", "imagenet")
+
+
+def _no_network(*_: object) -> None:
+    raise OSError("no network in this test")
