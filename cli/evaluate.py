@@ -7,7 +7,7 @@ import typer
 
 from fgembed.cli.options import Device, DeviceOption, JsonOption, MaxBadOption
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -8,7 +8,7 @@ import typer
 from fgembed.cli.options import JsonOption
 from fgembed.workspace import BUNDLE
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -9,7 +9,7 @@ import typer
 from fgembed.cli.options import BundleOption, Device, DeviceOption, JsonOption, MaxBadOption
 from fgembed.workspace import BUNDLE, INDEX
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
 class Kind(StrEnum):

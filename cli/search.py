@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fgembed.index import Hit, Searcher
     from fgembed.index.cards import Row
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from fgembed.errors import FgembedError, ImageError, IntegrityError, NotFoundError
 from fgembed.files import digest
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 EXTENSIONS = {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 MIN_SIDE = 16
 MAX_PIXELS = 89_478_485  # decoded, after a JPEG's reduction: 256 MiB of RGB, Pillow's own limit

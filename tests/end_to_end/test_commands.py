@@ -84,31 +84,6 @@ def test_doctor_tries_a_real_session(command: Command):
 
 
 @pytest.mark.slow
-def test_the_five_commands_work_as_written(command: Command, photos: Path, tmp_path: Path):
-    """As the README has them, but for a backbone that needs no download."""
-    assert command("init", photos / "train").code == 0
-    settings = (tmp_path / "fgembed.toml").read_text()
-    settings = settings.replace("[backbone]", f'[backbone]\nname = "{TINY}"\nweights = "random"')
-    settings = settings.replace("[preprocessing]", f"[preprocessing]\nsize = {SIZE}")
-    (tmp_path / "fgembed.toml").write_text("workers = 0\n" + settings)
-    trained = command("train", "--set", "optimiser.batch_size=8", "--set", "optimiser.epochs=1")
-    assert trained.code == 0, trained.err
-    assert trained.out.startswith("runs/lcr-1: lcr on 24 pictures\n")
-    exported = command("export", "--onnx")
-    assert exported.code == 0, exported.err
-    assert "same nearest neighbour 100.0%" in exported.out
-    built = command("index", "build")
-    assert built.code == 0, built.err
-    assert built.out.startswith("gallery.index: 24 pictures, 23 dimensions, flat, recall@10 1.000")
-    query = tmp_path / "query.jpg"
-    query.write_bytes(sorted((photos / "test").rglob("*.jpg"))[0].read_bytes())
-    found = command("search", "query.jpg")
-    assert found.code == 0, found.err
-    assert len(found.out.splitlines()) == 11
-    assert (tmp_path / "runs" / "latest").resolve() == tmp_path / "runs" / "lcr-1"
-
-
-@pytest.mark.slow
 def test_weights_from_a_file_are_the_start(command: Command, photos: Path, tmp_path: Path):
     torch.manual_seed(5)
     backbone = make_backbone(TINY)
