@@ -48,6 +48,8 @@ def build(
     """
     from fgembed.bundle import Bundle
     from fgembed.index.build import build_index
+    from fgembed.index.manifest import SKIPPED_FILE
+    from fgembed.text import showable
     from fgembed.workspace import workspace_images
 
     folder = images if images is not None else workspace_images()
@@ -61,11 +63,13 @@ def build(
         print(json.dumps({"index": str(out)} | facts | {"recall@10": manifest.recall_at_10}))
         return
     print(
-        f"{out}: {manifest.count} pictures, {manifest.dimensions} dimensions, {manifest.kind}"
+        f"{showable(str(out))}: {manifest.count} pictures, {manifest.dimensions} dimensions, "
+        f"{manifest.kind}"
         + "".join(f", {name} {value}" for name, value in manifest.parameters.items())
         + f", recall@10 {manifest.recall_at_10:.3f} of exact search"
     )
     if report.skipped:
-        print(f"{len(report.skipped)} left out, listed in {out / 'skipped.jsonl'}; the first:")
-        print(f"  {str(report.skipped[0].path)!r}: {report.skipped[0].reason}")
+        listed = showable(str(out / SKIPPED_FILE))
+        print(f"{len(report.skipped)} left out, listed in {listed}; the first:")
+        print(showable(f"  {report.skipped[0].path}: {report.skipped[0].reason}"))
     print('next: "fgembed search query.jpg"')

@@ -16,12 +16,15 @@ def init(
 
     Example: fgembed init photos/
     """
+    from fgembed.image_batches import check_bad
     from fgembed.images import find_images
+    from fgembed.text import showable
     from fgembed.workspace import write_template
 
     found, skipped = find_images(photos)
+    check_bad(skipped, len(found) + len(skipped), max_bad=1)
     file = write_template(Path(), photos)
-    print(f"{file}: {len(found)} pictures in {photos}")
+    print(showable(f"{file}: {len(found)} pictures in {photos}"))
     for bad in skipped:
-        print(f"cannot look at {bad.path}: {bad.reason}")
+        print(showable(f"cannot look at {bad.path}: {bad.reason}"))
     print('next: "fgembed train"')

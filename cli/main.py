@@ -1,6 +1,8 @@
 """Entry point: the table of commands, each imported only when it is used."""
 
+import logging
 import sys
+import warnings
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -70,8 +72,14 @@ def root(
 
 def main() -> None:
     """Runs the command line; what a user can act on becomes one line and an exit code."""
+    # What Pillow warns of (a large picture, odd metadata) is no news to the user of a command:
+    # the picture is read, or it is listed with the reason.
+    warnings.filterwarnings("ignore", module="PIL")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     try:
-        app(prog_name="fgembed")
+        sys.exit(app(prog_name="fgembed", standalone_mode=False))
+    except typer.TyperException as error:
+        _fail(_usage(error), error.exit_code)
     except FgembedError as error:
         _fail(str(error), error.exit_code)
     except MemoryError:
@@ -80,8 +88,16 @@ def main() -> None:
         # A full disk, a read-only folder, a vanished file: the system's own words say it.
         place = f": {error.filename}" if error.filename else ""
         _fail(f"{error.strerror or error}{place}", 1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
+
+
+def _usage(error: typer.TyperException) -> str:
+    """A wrong command line in our form: no capital, no final stop, where to read on."""
+    message = error.format_message().rstrip(". ").replace("Value error, ", "")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "fgembed"
+    return f'{message[:1].lower()}{message[1:]}; see "{command} --help"'
 
 
 def _fail(message: str, code: int) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgembed.errors import ConfigError, FgembedError, MissingExtraError
-from fgembed.workspace import CONFIG, RUNS, find_run, new_run_name, set_latest
+from fgembed.text import showable
+from fgembed.workspace import CONFIG, LATEST, RUNS, find_run, new_run_name
 
 if TYPE_CHECKING:
     from fgembed.training_run import RunReport
@@ -34,7 +35,7 @@ def start_run(
     from fgembed.cli.progress import TrainingProgress
     from fgembed.config import RunConfig, resolve, validate
     from fgembed.files import read_toml
-    from fgembed.methods import METHODS
+    from fgembed.methods import method_named
     from fgembed.training_run import run_training
 
     if resume:
@@ -46,31 +47,20 @@ def start_run(
         folder = find_run(name)
         settings = validate(RunConfig, read_toml(folder / "config.toml"), str(folder))
     else:
-        settings = resolve(_workspace_settings(config), overrides, str(config or CONFIG))
-        folder = RUNS / (name or new_run_name(settings.method.name))
+        where = "settings" if overrides else str(config or CONFIG)
+        settings = resolve(_workspace_settings(config), overrides, where)
+        name = name or new_run_name(settings.method.name)
+        folder = RUNS / name
+        if Path(name).name != name or name == ".." or folder == LATEST:
+            raise ConfigError(f"--run {name!r} is no name for a folder in {RUNS}")
         if folder.exists():
             raise FgembedError(
                 f"{folder} exists; go on with it by --resume, or give another --run NAME"
             )
-    method = method_named(METHODS, settings.method.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    set_latest(folder)
+    method = method_named(settings.method.name)
     with TrainingProgress() as progress:
         report = run_training(settings, method, folder, progress.report)
     print_report(report, folder, as_json)
-
-
-def method_named(methods: dict[str, Any], name: str) -> Any:
-    """The method's class.
-
-    Raises:
-        ConfigError: there is no such method.
-    """
-    from fgembed.config import nearest
-
-    if name not in methods:
-        raise ConfigError(f"no method {name!r}{nearest(name, methods)}")
-    return methods[name]
 
 
 def print_report(report: "RunReport", folder: Path, as_json: bool) -> None:
@@ -80,7 +70,7 @@ def print_report(report: "RunReport", folder: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"run": str(folder)} | report.to_json()))
         return
-    print(f"{folder}: {report.method} on {report.images} pictures", end="")
+    print(f"{showable(str(folder))}: {report.method} on {report.images} pictures", end="")
     print(f", {len(report.skipped)} unreadable left out (skipped.jsonl)" if report.skipped else "")
     print("without labels                 effective rank   alignment   uniformity")
     for name, figures in (("start, GeM + whitening", report.start), ("this run", report.trained)):

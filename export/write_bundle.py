@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fgembed.bundle import FILES, MODEL_FILE, WEIGHTS_FILE, BundleConfig
+from fgembed.bundle import MODEL_FILE, WEIGHTS_FILE, BundleConfig, refuse_other_than_bundle
 from fgembed.checkpoint import load_encoder
 from fgembed.cores import core_count
 from fgembed.encoder import Encoder, PixelEncoder
@@ -18,7 +18,6 @@ from fgembed.export.to_onnx import OPSET, write_onnx
 from fgembed.files import (
     read_json,
     read_toml,
-    refuse_foreign,
     sha256,
     staged_folder,
     write_json,
@@ -54,7 +53,7 @@ def export_bundle(run: Path, target: Path, images: Path | None = None) -> Export
         IntegrityError: ONNX Runtime does not agree with torch.
         FgembedError: `target` holds something that is no bundle.
     """
-    refuse_foreign(target, FILES, "a bundle")
+    refuse_other_than_bundle(target)
     encoder, spec = load_encoder(run)
     run_config = read_toml(run / "config.toml")
     pixels = parity_pictures(images or Path(run_config["images"]), spec)

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from fgembed.errors import IntegrityError, NotFoundError
-from fgembed.files import check_files, digest, read_json
+from fgembed.files import check_files, digest, read_json, refuse_foreign
 from fgembed.images import Preprocessing
+from fgembed.records import record
 
 BUNDLE_FORMAT = 1
+MODEL_TYPE = "fgembed"
 CONFIG_FILE = "config.json"
 MODEL_FILE = "onnx/model.onnx"
 WEIGHTS_FILE = "model.safetensors"
@@ -58,7 +60,7 @@ class BundleConfig:
 
     def to_json(self) -> dict[str, Any]:
         """The content of `config.json`."""
-        return {"model_type": "fgembed", "format": BUNDLE_FORMAT} | asdict(self)
+        return {"model_type": MODEL_TYPE, "format": BUNDLE_FORMAT} | asdict(self)
 
     @property
     def fingerprint(self) -> str:
@@ -90,7 +92,7 @@ class Bundle:
         config = _parse(read_json(file, "bundle file"), folder)
         files = config.files if every_file else {MODEL_FILE: config.files[MODEL_FILE]}
         check_files(folder, files, "bundle")
-        return cls(folder, config, Preprocessing.from_json(config.preprocessing))
+        return cls(folder, config, Preprocessing.from_json(config.preprocessing, folder))
 
     @property
     def model(self) -> Path:
@@ -98,8 +100,19 @@ class Bundle:
         return self.folder / MODEL_FILE
 
 
+def refuse_other_than_bundle(target: Path) -> None:
+    """Refuses a place that a new bundle may not take.
+
+    Raises:
+        FgembedError: `target` is a file, or a folder that holds anything but a bundle.
+    """
+    # The names are common ones: a folder that holds only a README.md is not ours.
+    names = FILES if (target / CONFIG_FILE).is_file() else ()
+    refuse_foreign(target, names, "a bundle", (CONFIG_FILE, MODEL_TYPE))
+
+
 def _parse(content: dict[str, Any], folder: Path) -> BundleConfig:
-    if content.pop("model_type", None) != "fgembed":
+    if content.pop("model_type", None) != MODEL_TYPE:
         raise IntegrityError(f"{folder} is no fgembed bundle: its model_type is another")
     version = content.pop("format", None)
     if version != BUNDLE_FORMAT:
@@ -108,10 +121,12 @@ def _parse(content: dict[str, Any], folder: Path) -> BundleConfig:
             "export it again"
         )
     try:
-        config = BundleConfig(**content)
-        if not isinstance(config.dimensions, int) or config.dimensions < 1:
-            raise ValueError(f"dimensions {config.dimensions!r}")
-        _ = config.files[MODEL_FILE], config.files[WEIGHTS_FILE]
-    except (TypeError, KeyError, ValueError) as error:
-        raise IntegrityError(f"{folder / CONFIG_FILE} is damaged: {error}") from None
+        config = record(BundleConfig, content)
+        if config.dimensions < 1:
+            raise ValueError(f"dimensions {config.dimensions}")
+        for name in (MODEL_FILE, WEIGHTS_FILE):
+            if name not in config.files:
+                raise ValueError(f"no checksum of {name}")
+    except ValueError as error:
+        raise IntegrityError(f"bundle file {folder / CONFIG_FILE} is damaged: {error}") from None
     return config

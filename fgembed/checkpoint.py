@@ -4,6 +4,7 @@ Tensors are safetensors and everything else JSON; nothing is pickled.
 """
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,36 @@ from torch import Tensor, nn
 
 from fgembed.backbones import make_backbone
 from fgembed.encoder import Encoder
-from fgembed.errors import IntegrityError, NotFoundError
+from fgembed.errors import ConfigError, IntegrityError, NotFoundError
 from fgembed.files import atomic_write, read_json, sha256, write_json
 from fgembed.images import Preprocessing
 from fgembed.pooling import Whitening, make_pooling
+from fgembed.records import record
 
 ENCODER_FORMAT = 1
 STATE_FORMAT = 1
 STATE_FILE = Path("state") / "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class EncoderFile:
+    """What `encoder.json` says.
+
+    Attributes:
+        format: of the two files.
+        backbone: `<library>/<name>`.
+        pooling: kind of pooling.
+        whitening: its input and output dimensions, if there is one.
+        preprocessing: what happens to a picture first.
+        sha256: of `encoder.safetensors`.
+    """
+
+    format: int
+    backbone: str
+    pooling: str
+    whitening: list[int] | None
+    preprocessing: dict[str, Any]
+    sha256: str
 
 
 def save_encoder(folder: Path, encoder: Encoder, spec: Preprocessing) -> None:
@@ -29,15 +52,15 @@ def save_encoder(folder: Path, encoder: Encoder, spec: Preprocessing) -> None:
     file = folder / "encoder.safetensors"
     write_tensors(file, encoder.state_dict())
     whitening = encoder.whitening
-    description = {
-        "format": ENCODER_FORMAT,
-        "backbone": encoder.backbone.name,
-        "pooling": encoder.pooling.kind,
-        "whitening": None if whitening is None else list(whitening.projection.shape),
-        "preprocessing": spec.to_json(),
-        "sha256": sha256(file),
-    }
-    write_json(folder / "encoder.json", description)
+    description = EncoderFile(
+        ENCODER_FORMAT,
+        encoder.backbone.name,
+        encoder.pooling.kind,
+        None if whitening is None else list(whitening.projection.shape),
+        spec.to_json(),
+        sha256(file),
+    )
+    write_json(folder / "encoder.json", asdict(description))
 
 
 def load_encoder(folder: Path) -> tuple[Encoder, Preprocessing]:
@@ -51,21 +74,25 @@ def load_encoder(folder: Path) -> tuple[Encoder, Preprocessing]:
         raise NotFoundError(
             f'{folder} holds no finished encoder; finish it with "fgembed train --resume"'
         )
-    description = read_json(folder / "encoder.json", "encoder")
-    if description.get("format") != ENCODER_FORMAT:
+    content = read_json(folder / "encoder.json", "encoder")
+    if content.get("format") != ENCODER_FORMAT:
         raise IntegrityError(
-            f"{folder} holds an encoder of format {description.get('format')!r}, "
+            f"{folder} holds an encoder of format {content.get('format')!r}, "
             f"this fgembed reads {ENCODER_FORMAT}"
         )
     file = folder / "encoder.safetensors"
-    if not file.is_file() or sha256(file) != description["sha256"]:
-        raise IntegrityError(f"{file} is missing or differs from its checksum")
-    backbone = make_backbone(description["backbone"])
-    pooling = make_pooling(description["pooling"], backbone.channels)
-    shape = description["whitening"]
-    encoder = Encoder(backbone, pooling, None if shape is None else Whitening(*shape))
-    encoder.load_state_dict(read_tensors(file))
-    return encoder.eval(), Preprocessing.from_json(description["preprocessing"])
+    try:
+        description = record(EncoderFile, content)
+        if not file.is_file() or sha256(file) != description.sha256:
+            raise IntegrityError(f"{file} is missing or differs from its checksum")
+        backbone = make_backbone(description.backbone)
+        pooling = make_pooling(description.pooling, backbone.channels)
+        whitening = Whitening(*description.whitening) if description.whitening else None
+        encoder = Encoder(backbone, pooling, whitening)
+        encoder.load_state_dict(read_tensors(file))
+    except (ValueError, TypeError, RuntimeError, KeyError, ConfigError) as error:
+        raise IntegrityError(f"{folder / 'encoder.json'} is damaged: {error}") from None
+    return encoder.eval(), Preprocessing.from_json(description.preprocessing, folder)
 
 
 def save_state(

@@ -18,6 +18,8 @@ from fgembed.errors import ConfigError
 from fgembed.files import read_toml, write_text
 from fgembed.images import Preprocessing
 
+MAX_NAMES = 12  # listed in a message
+
 
 class Settings(BaseModel):
     """A table of settings: frozen, unknown keys refused."""
@@ -43,19 +45,20 @@ class BackboneSettings(Settings):
 class PoolingSettings(Settings):
     """How the exported encoder reads the feature map."""
 
-    kind: Literal["auto", "mean", "gem", "rationale"] = "auto"
+    kind: Literal["auto", "mean", "gem", "rationale", "rationale-gem"] = "auto"
     whitening: int = Field(512, ge=0, description="output dimensions at most; 0 for none")
     shrinkage: float = Field(1.0, ge=0, description="added to each eigenvalue, x their mean")
 
 
 class OptimiserSettings(Settings):
-    """SGD with momentum under a cosine schedule (MoCo v2, arXiv:2003.04297)."""
+    """SGD with momentum under a cosine schedule (MoCo v2, arXiv:2003.04297), or AdamW."""
 
+    name: Literal["sgd", "adamw"] = "sgd"
     epochs: int = Field(100, ge=0)
     batch_size: int = Field(128, ge=2)
     learning_rate: float = Field(0.03, gt=0)
     encoder_scale: float = Field(1.0, ge=0, description="learning rate of the encoder, relative")
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
     weight_decay: float = Field(1e-4, ge=0)
     warmup_epochs: float = Field(0, ge=0)
     log_every_step: bool = Field(False, description="else at most once a second")
@@ -161,7 +164,7 @@ def resolve(file: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -
         name = method.get("name") if isinstance(method, Mapping) else None
         name = name or MethodChoice().name
         recipe = name if name in recipe_names() else None
-    base = read_recipe(recipe) if recipe is not None else {}
+    base = read_recipe(recipe) if isinstance(recipe, str) else {}
     return validate(RunConfig, merge(base, given) | {"recipe": recipe}, where)
 
 
@@ -194,12 +197,15 @@ def parse_assignment(text: str) -> dict[str, Any]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that ends a message: the nearest known name, or all of them."""
+    """A hint that ends a message: the nearest known name, or else what is known."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; known are {', '.join(names)}" if names else "; there are none"
+    if not names:
+        return "; there are none"
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return f"; known are {', '.join(names[:MAX_NAMES])}{more}"
 
 
 def _recipes() -> Any:

@@ -51,11 +51,7 @@ class EpochBatches(Sampler[list[Key]]):
     """Shuffled batches of every epoch from a given step on; the last incomplete one is dropped."""
 
     def __init__(self, count: int, batch_size: int, epochs: int, seed: int, start: int) -> None:
-        if count < batch_size:
-            raise ConfigError(
-                f"{count} pictures do not fill a batch of {batch_size}; "
-                "lower optimiser.batch_size or add pictures"
-            )
+        require_full_batch(count, batch_size)
         self.count = count
         self.batch_size = batch_size
         self.steps_per_epoch = count // batch_size
@@ -77,6 +73,19 @@ class EpochBatches(Sampler[list[Key]]):
             yield [(epoch, index) for index in order[first : first + self.batch_size]]
 
 
+def require_full_batch(count: int, batch_size: int) -> None:
+    """Refuses a training without a single step.
+
+    Raises:
+        ConfigError: there are fewer pictures than a batch holds.
+    """
+    if count < batch_size:
+        raise ConfigError(
+            f"{count} pictures do not fill a batch of {batch_size}; "
+            "lower optimiser.batch_size or add pictures"
+        )
+
+
 def make_loader(
     images: TrainingImages, batches: EpochBatches, workers: int
 ) -> DataLoader[list[Tensor]]:
@@ -87,6 +96,9 @@ def make_loader(
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
+        # A loader draws from its generator when it starts; from the global one, that would set
+        # the random numbers of a resumed run one draw apart from those of a whole one.
+        generator=torch.Generator(),
     )
 
 

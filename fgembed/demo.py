@@ -23,7 +23,7 @@ from fgembed.index import Searcher
 from fgembed.index.build import build_index
 from fgembed.index.gallery import explain
 from fgembed.index.gallery_page import write_html
-from fgembed.methods import METHODS
+from fgembed.methods import method_named
 from fgembed.metrics import pointing_game
 from fgembed.train import Report
 from fgembed.training_run import RunReport, run_training
@@ -80,7 +80,7 @@ def run_demo(
     config = resolve(given, overrides, "demo")
     run = folder / "runs" / "demo"
     say(f"training {config.method.name} for {config.optimiser.epochs} epochs from a random start")
-    run_report = run_training(config, METHODS[config.method.name], run, report)
+    run_report = run_training(config, method_named(config.method.name), run, report)
     say("exporting, with the proof that ONNX Runtime gives what torch gives")
     export_bundle(run, folder / "bundle")
     say("indexing and searching")

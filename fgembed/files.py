@@ -122,7 +122,7 @@ def check_files(folder: Path, files: dict[str, str], what: str) -> None:
     """
     for name, expected in files.items():
         path = folder / name
-        if not path.resolve().is_relative_to(folder.resolve()):
+        if "\0" in name or not path.resolve().is_relative_to(folder.resolve()):
             raise IntegrityError(f"{what} {folder} names a file outside itself: {name!r}")
         if not path.is_file():
             raise IntegrityError(f"{what} {folder} is incomplete: {name} is missing")
@@ -130,14 +130,25 @@ def check_files(folder: Path, files: dict[str, str], what: str) -> None:
             raise IntegrityError(f"{what} {folder} is damaged: {name} differs from its checksum")
 
 
-def refuse_foreign(target: Path, own_names: tuple[str, ...], what: str) -> None:
+def refuse_foreign(
+    target: Path, own_names: tuple[str, ...], what: str, mark: tuple[str, str] | None = None
+) -> None:
     """Refuses to write over a folder that holds anything but our own files.
 
+    Args:
+        target: the folder; it need not exist.
+        own_names: patterns of the entries it may hold.
+        what: what it would become, for the message.
+        mark: the JSON file that says whose folder it is, and the `model_type` of ours. A file
+            that is no JSON is taken for ours, so that a damaged folder can be made anew.
+
     Raises:
-        FgembedError: `target` is a file, or holds an entry that matches none of `own_names`.
+        FgembedError: `target` is a file, or holds what is not ours.
     """
     if target.is_dir():
         foreign = [p.name for p in target.iterdir() if not any(p.match(n) for n in own_names)]
+        if not foreign and mark is not None and _is_foreign(target / mark[0], mark[1]):
+            foreign = [mark[0]]
         if foreign:
             raise FgembedError(
                 f"{target} holds {sorted(foreign)[0]!r}, which is no part of {what}; "
@@ -145,6 +156,13 @@ def refuse_foreign(target: Path, own_names: tuple[str, ...], what: str) -> None:
             )
     elif target.exists():
         raise FgembedError(f"{target} is a file; {what} is a folder, choose another path")
+
+
+def _is_foreign(description: Path, model_type: str) -> bool:
+    try:
+        return read_json(description, "").get("model_type") != model_type
+    except (IntegrityError, FileNotFoundError):
+        return False
 
 
 def _swap(staged: Path, target: Path) -> None:

@@ -110,12 +110,15 @@ def check_bad(skipped: Sequence[Skipped], total: int, max_bad: float) -> None:
     Raises:
         BadImagesError: the share is above `max_bad`, or nothing is left.
     """
-    if skipped and (len(skipped) > max_bad * total or len(skipped) >= total):
-        first = skipped[0]
-        raise BadImagesError(
-            f"{len(skipped)} of {total} pictures cannot be read, allowed are {max_bad:.0%}; "
-            f"first: {str(first.path)!r} ({first.reason}); repair them or raise --max-bad"
-        )
+    if not skipped or len(skipped) <= min(max_bad * total, total - 1):
+        return
+    first = f"the first: {str(skipped[0].path)!r} ({skipped[0].reason})"
+    if len(skipped) == total:
+        raise BadImagesError(f"none of {total} pictures can be read; {first}")
+    raise BadImagesError(
+        f"{len(skipped)} of {total} pictures cannot be read, allowed are {max_bad:.0%}; {first}; "
+        "repair them, or allow more with --max-bad (in a training --set max_bad=SHARE)"
+    )
 
 
 def write_skipped(file: Path, skipped: Sequence[Skipped]) -> None:

@@ -5,21 +5,32 @@ normalise) is inside the exported graph. Training reads its pictures through `lo
 so there is one decoder.
 """
 
+import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fgembed.errors import FgembedError, ImageError, IntegrityError, NotFoundError
 from fgembed.files import digest
+from fgembed.records import record
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # a camera's MPO opens as JPEG
 EXTENSIONS = {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 MIN_SIDE = 16
 MAX_PIXELS = 89_478_485  # decoded, after a JPEG's reduction: 256 MiB of RGB, Pillow's own limit
+TURNS: dict[Any, Image.Transpose] = {  # what undoes each EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -65,21 +76,16 @@ class Preprocessing:
         return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Preprocessing":
-        """The specification that `to_json` gave.
+    def from_json(cls, value: Any, where: Path | str = "a model") -> "Preprocessing":
+        """The specification that `to_json` gave; `where` is named where it is damaged.
 
         Raises:
             IntegrityError: a key is unknown or missing, or a value is out of range.
         """
         try:
-            triples = {key: tuple(map(float, value[key])) for key in ("mean", "std")}
-            spec = cls(**(value | triples))
-            if spec.to_json().keys() != value.keys() or spec.fit not in ("squash", "crop", "pad"):
-                raise ValueError(f"unexpected content {value}")
-            Image.Resampling[spec.resample.upper()]
-        except (KeyError, TypeError, ValueError) as error:
-            raise IntegrityError(f"preprocessing specification is damaged: {error}") from None
-        return spec
+            return record(cls, value)
+        except ValueError as error:
+            raise IntegrityError(f"preprocessing of {where} is damaged: {error}") from None
 
     def digest(self) -> str:
         """SHA-256 that binds a bundle and an index to this specification."""
@@ -100,37 +106,40 @@ def find_images(root: Path) -> tuple[list[Path], list[Skipped]]:
     Links to folders are followed, each folder once.
 
     Raises:
-        NotFoundError: `root` is no folder, cannot be read, or holds no picture.
+        NotFoundError: `root` is no folder, cannot be read, or holds nothing named as a picture.
     """
     if not root.is_dir():
         raise NotFoundError(f"no folder at {root}; give a folder that holds photographs")
     found: list[Path] = []
     skipped: list[Skipped] = []
-    _walk(root, found, skipped, seen=set())
+    _walk(root, found, skipped)
     if skipped and skipped[0].path == root:
         raise NotFoundError(f"cannot read folder {root}: {skipped[0].reason}")
-    if not found:
+    if not found and not skipped:
         raise NotFoundError(
             f"no pictures in {root}; expected files named {', '.join(sorted(EXTENSIONS))}"
         )
     return sorted(found), skipped
 
 
-def _walk(folder: Path, found: list[Path], skipped: list[Skipped], seen: set[Any]) -> None:
-    try:
-        status = folder.stat()
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        skipped.append(Skipped(folder, error.strerror or "cannot be read"))
-        return
-    if (status.st_dev, status.st_ino) in seen:
-        return
-    seen.add((status.st_dev, status.st_ino))
-    for path in entries:
-        if path.is_dir():
-            _walk(path, found, skipped, seen)
-        elif path.suffix.lower() in EXTENSIONS and path.is_file():
-            _add(path, found, skipped)
+def _walk(root: Path, found: list[Path], skipped: list[Skipped]) -> None:
+    pending, seen = [root], set()
+    while pending:
+        folder = pending.pop()
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            entries = sorted(folder.iterdir(), reverse=True)
+            folders = [path for path in entries if path.is_dir()]
+        except OSError as error:
+            skipped.append(Skipped(folder, error.strerror or "cannot be read"))
+            continue
+        pending += folders
+        for path in entries:
+            if path.suffix.lower() in EXTENSIONS and path not in folders:
+                _add(path, found, skipped)
 
 
 def _add(path: Path, found: list[Path], skipped: list[Skipped]) -> None:
@@ -155,26 +164,26 @@ def load_rgb(source: Path | BinaryIO, at_least: int | None = None) -> Image.Imag
             this many pixels.
 
     Raises:
-        ImageError: the picture is damaged, of a format that is not allowed, or too small or
-            too large.
+        ImageError: it is damaged, of a format that is not allowed, too small or too large.
     """
     name = source if isinstance(source, Path) else "<stream>"
-    if isinstance(source, Path) and not source.is_file():
-        raise ImageError(source, "not a file" if source.exists() else "no such file")
     try:
+        if isinstance(source, Path) and not stat.S_ISREG(source.stat().st_mode):
+            raise ValueError("not a file")  # opening a named pipe would wait for ever
         with Image.open(source, formats=FORMATS) as image:
             _check_sides(image)
             if at_least is not None:
                 image.draft("RGB", (at_least, at_least))
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width} x {image.height} px is too large to decode")
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return _to_rgb(_upright(image))
     except UnidentifiedImageError:
         raise ImageError(name, "not a picture of an allowed format") from None
     except Exception as error:
         # Hostile files make Pillow's decoders raise nearly anything (zlib.error, struct.error,
         # IndexError, MemoryError, its bomb warning as an error): all mean an unreadable picture.
-        raise ImageError(name, str(error) or type(error).__name__) from None
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise ImageError(name, reason) from None
 
 
 def fit_to_size(image: Image.Image, spec: Preprocessing) -> Pixels:
@@ -211,6 +220,16 @@ def class_names(paths: list[Path], root: Path) -> list[str]:
 def _check_sides(image: Image.Image) -> None:
     if min(image.size) < MIN_SIDE:
         raise ValueError(f"{image.width} x {image.height} px is under {MIN_SIDE} px a side")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture turned as its EXIF says; EXIF that cannot be read says nothing."""
+    image.load()  # not exif_transpose: it also writes the EXIF anew, which fails on some
+    try:
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # damaged metadata raises nearly anything
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

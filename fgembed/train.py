@@ -104,16 +104,14 @@ def train(
 
 
 def make_optimiser(method: Method, settings: OptimiserSettings) -> torch.optim.Optimizer | None:
-    """SGD over the method's groups; None where the method trains nothing."""
+    """The optimiser over the method's groups; None where the method trains nothing."""
     groups = [group for group in method.parameter_groups() if group["params"]]
     if not groups:
         return None
-    return torch.optim.SGD(
-        groups,
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-    )
+    common = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    if settings.name == "adamw":
+        return torch.optim.AdamW(groups, **common)
+    return torch.optim.SGD(groups, momentum=settings.momentum, **common)
 
 
 def learning_rate(settings: OptimiserSettings, step: int, steps_per_epoch: int) -> float:

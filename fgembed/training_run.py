@@ -18,18 +18,19 @@ from fgembed.backbones import make_backbone
 from fgembed.checkpoint import load_encoder, save_encoder
 from fgembed.config import RunConfig, validate, write_config
 from fgembed.cores import core_count
-from fgembed.data import TrainingImages
+from fgembed.data import TrainingImages, require_full_batch
 from fgembed.devices import choose_device
 from fgembed.embedding import TorchEmbedder
 from fgembed.encoder import Encoder, gem_pooled, mean_pooled
 from fgembed.errors import ConfigError
-from fgembed.evaluate import FLOOR_GEM, FLOOR_MEAN, Embed, FloorTable, floor_table
+from fgembed.evaluate import FLOOR_GEM, FLOOR_MEAN, Embed, FloorTable, LabelledImages, floor_table
 from fgembed.files import write_json
 from fgembed.image_batches import check_bad, survey, write_skipped
 from fgembed.images import Skipped, find_images
 from fgembed.methods.base import Method
-from fgembed.pooling import GeMPooling, RationalePooling, make_pooling
+from fgembed.pooling import POOLINGS, GeMPooling, RationalePooling, make_pooling
 from fgembed.train import Report, train
+from fgembed.workspace import set_latest
 
 FIGURE_IMAGES = 256
 FLOOR_WHITENING = 512  # dimensions of the floor where the run itself whitens nothing
@@ -65,31 +66,34 @@ def run_training(
 ) -> RunReport:
     """Trains into `folder`, going on from a checkpoint where it holds one.
 
+    Nothing is written, and `latest` keeps its place, until the settings and the pictures are
+    found to be sound.
+
     Raises:
         FgembedError: see `fgembed.errors`; what is on disk stays usable.
     """
     device = choose_device(config.device)
     torch.set_num_threads(config.threads or core_count())
-    paths, skipped = readable_images(config)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_skipped(folder / "skipped.jsonl", skipped)
+    found, unreadable = listed_images(config)
+    for labelled in filter(None, (config.eval.gallery, config.eval.queries)):
+        LabelledImages.find(Path(labelled))  # what would fail after the training fails now
     torch.manual_seed(config.seed)
     start = TorchEmbedder(gem_pooled(_encoder(config, "mean")), config.preprocessing, device)
     method = make_method(config, method_class)
+    paths, skipped = readable_images(config, found, unreadable)
+    if method.parameter_groups() and config.optimiser.epochs:
+        require_full_batch(len(paths), config.optimiser.batch_size)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_skipped(folder / "skipped.jsonl", skipped)
     write_config(folder / "config.toml", _resolved(config, method))
+    set_latest(folder)
     views = method_class.view_maker(config.views, config.preprocessing)
     training_images = TrainingImages(paths, views, config.preprocessing, config.seed)
     method.to(device).to(memory_format=torch.channels_last)
     train(method, training_images, config, folder, device, report)
 
-    pooling = config.pooling
-    start.fit_whitening(paths, pooling.whitening or FLOOR_WHITENING, pooling.shrinkage)
+    trained = _whiten(start, method, paths, config)
     save_encoder(folder / "start", start.model.encoder, config.preprocessing)
-    trained = start
-    if method.parameter_groups() or not _reads_like_floor(method, config):
-        trained = TorchEmbedder(method.encoder, config.preprocessing, device)
-        if pooling.whitening:
-            trained.fit_whitening(paths, pooling.whitening, pooling.shrinkage)
     save_encoder(folder, trained.model.encoder, config.preprocessing)
     start_figures = label_free_figures(start, training_images)
     same = trained is start
@@ -105,23 +109,33 @@ def run_training(
     return result
 
 
-def readable_images(config: RunConfig) -> tuple[list[Path], list[Skipped]]:
-    """The training pictures that can be decoded, and the others.
+def listed_images(config: RunConfig) -> tuple[list[Path], list[Skipped]]:
+    """The training pictures by name, and what could not be looked at.
 
     Raises:
         ConfigError: no folder is set.
         NotFoundError: the folder is missing or empty.
-        BadImagesError: too many cannot be read.
     """
     if config.images is None:
         raise ConfigError(
             'no photographs are set; run "fgembed init PHOTOS" first, or give --images PHOTOS'
         )
-    found, unreadable = find_images(Path(config.images))
+    return find_images(Path(config.images))
+
+
+def readable_images(
+    config: RunConfig, found: Sequence[Path], unreadable: Sequence[Skipped]
+) -> tuple[list[Path], list[Skipped]]:
+    """The listed pictures that can be decoded, and the others; decodes each, so it takes long.
+
+    Raises:
+        BadImagesError: too many cannot be read.
+    """
     at_least = config.preprocessing.draft * config.preprocessing.size
     paths, bad = survey(found, at_least, core_count())
-    check_bad(unreadable + bad, len(found) + len(unreadable), config.max_bad)
-    return paths, unreadable + bad
+    skipped = [*unreadable, *bad]
+    check_bad(skipped, len(paths) + len(skipped), config.max_bad)
+    return paths, skipped
 
 
 def make_method(config: RunConfig, method_class: type[Method]) -> Method:
@@ -132,7 +146,7 @@ def make_method(config: RunConfig, method_class: type[Method]) -> Method:
     """
     torch.manual_seed(config.seed)
     kind = config.pooling.kind if config.pooling.kind != "auto" else method_class.pooling
-    if kind == RationalePooling.kind != method_class.pooling:
+    if issubclass(POOLINGS[kind], RationalePooling) and not method_class.trains_rationale:
         raise ConfigError(
             f"method {config.method.name!r} does not train rationale pooling; "
             "choose method lcr, or pooling.kind mean or gem"
@@ -193,6 +207,20 @@ def _encoder(config: RunConfig, kind: str) -> Encoder:
     settings = config.backbone
     backbone = make_backbone(settings.name, settings.weights, settings.freeze_statistics)
     return Encoder(backbone, make_pooling(kind, backbone.channels))
+
+
+def _whiten(
+    start: TorchEmbedder, method: Method, paths: Sequence[Path], config: RunConfig
+) -> TorchEmbedder:
+    """Fits the start's whitening, and that of the trained encoder, which is returned."""
+    pooling = config.pooling
+    start.fit_whitening(paths, pooling.whitening or FLOOR_WHITENING, pooling.shrinkage)
+    if not method.parameter_groups() and _reads_like_floor(method, config):
+        return start
+    trained = TorchEmbedder(method.encoder, config.preprocessing, start.device)
+    if pooling.whitening:
+        trained.fit_whitening(paths, pooling.whitening, pooling.shrinkage)
+    return trained
 
 
 def _reads_like_floor(method: Method, config: RunConfig) -> bool:

@@ -97,9 +97,9 @@ def new_run_name(method: str, folder: Path = Path()) -> str:
     return f"{method}-{number}"
 
 
-def set_latest(run: Path, folder: Path = Path()) -> None:
-    """Lets `runs/latest` point at `run`, in one step."""
-    link = folder / LATEST
+def set_latest(run: Path) -> None:
+    """Lets `latest` beside the run's folder point at it, in one step."""
+    link = run.with_name(LATEST.name)
     temporary = link.with_name(".latest.new")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(run.name)

@@ -18,6 +18,8 @@ from fgembed.images import Skipped, find_images
 from fgembed.index.kinds import KINDS
 from fgembed.index.manifest import (
     LOCK_FILE,
+    MANIFEST_FILE,
+    MODEL_TYPE,
     OWN_NAMES,
     SKIPPED_FILE,
     Manifest,
@@ -52,7 +54,7 @@ def build_index(
         NotFoundError: `images` is missing or empty.
         BadImagesError: more than the share `max_bad` cannot be read; the list of them is written.
     """
-    refuse_foreign(folder, OWN_NAMES, "an index")
+    refuse_foreign(folder, OWN_NAMES, "an index", (MANIFEST_FILE, MODEL_TYPE))
     paths, unreadable = find_images(images)
     folder.mkdir(parents=True, exist_ok=True)
     with _only_writer(folder):

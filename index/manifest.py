@@ -9,8 +9,10 @@ from typing import Any, Self
 
 from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.files import read_json, write_json
+from fgembed.records import record
 
 INDEX_FORMAT = 1
+MODEL_TYPE = "fgembed-index"
 MANIFEST_FILE = "manifest.json"
 SKIPPED_FILE = "skipped.jsonl"
 LOCK_FILE = ".lock"
@@ -76,7 +78,7 @@ class Manifest:
                 raise IntegrityError(f"{folder} is no fgembed index: it has no {MANIFEST_FILE}")
             raise NotFoundError(f'no index at {folder}; make one with "fgembed index build"')
         content = read_json(file, "index file")
-        if content.pop("model_type", None) != "fgembed-index":
+        if content.pop("model_type", None) != MODEL_TYPE:
             raise IntegrityError(f"{folder} is no fgembed index: {MANIFEST_FILE} is another's")
         version = content.pop("format", None)
         if version != INDEX_FORMAT:
@@ -89,20 +91,18 @@ class Manifest:
     @classmethod
     def _parse(cls, content: dict[str, Any], file: Path) -> Self:
         try:
-            segments = [Segment(**segment) for segment in content.pop("segments")]
-            manifest = cls(**content, segments=segments)
-            if sum(segment.count for segment in segments) != manifest.count:
+            manifest = record(cls, content)
+            if min((segment.count for segment in manifest.segments), default=0) < 1:
+                raise ValueError("it names no vectors")
+            if sum(segment.count for segment in manifest.segments) != manifest.count:
                 raise ValueError("the segments' counts do not add up")
-            texts = (manifest.bundle, manifest.bundle_fingerprint, *(s.root for s in segments))
-            if not all(isinstance(text, str) for text in texts):
-                raise TypeError("a text is expected where there is none")
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
+        except ValueError as error:
             raise IntegrityError(f"index file {file} is damaged: {error}") from None
         return manifest
 
     def write(self, folder: Path) -> None:
         """Publishes the index: until this returns, readers see the earlier one."""
-        content = {"model_type": "fgembed-index", "format": INDEX_FORMAT} | asdict(self)
+        content = {"model_type": MODEL_TYPE, "format": INDEX_FORMAT} | asdict(self)
         write_json(folder / MANIFEST_FILE, content)
 
 

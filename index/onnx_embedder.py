@@ -1,5 +1,7 @@
 """Embeds pictures with a bundle's ONNX file through ONNX Runtime."""
 
+import contextlib
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +53,10 @@ def _open_session(model: Path, device: str) -> Any:
     options.log_severity_level = 4
     use_cuda = device == "cuda" or (device == "auto" and _gpu_may_work())
     if use_cuda and hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()  # CUDA libraries that pip installed, which no loader finds
+        # CUDA libraries that pip installed, which no loader finds; it prints those that are
+        # missing, on stdout, where our results go.
+        with contextlib.redirect_stdout(io.StringIO()):
+            onnxruntime.preload_dlls()
     wanted = [PROVIDERS["cuda"]] * use_cuda + [PROVIDERS["cpu"]]
     try:
         session = onnxruntime.InferenceSession(model, options, providers=wanted)

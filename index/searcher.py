@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from fgembed.bundle import Bundle
-from fgembed.errors import FgembedError, IntegrityError
+from fgembed.errors import FgembedError, IntegrityError, NotFoundError
 from fgembed.images import Pixels, read_image
 from fgembed.index.manifest import Manifest
 from fgembed.index.onnx_embedder import OnnxEmbedder
@@ -60,7 +60,13 @@ class Searcher:
         """
         folder = Path(index)
         manifest = Manifest.read(folder)
-        opened = Bundle.open(folder / manifest.bundle if bundle is None else Path(bundle))
+        place = folder / manifest.bundle if bundle is None else Path(bundle)
+        if bundle is None and not place.is_dir():
+            raise NotFoundError(
+                f"the bundle that {folder} was made with is not at {place.resolve()} any more; "
+                "give its folder by --bundle"
+            )
+        opened = Bundle.open(place)
         if opened.config.fingerprint != manifest.bundle_fingerprint:
             raise IntegrityError(
                 f"{folder} was made with another model than {opened.folder}; rebuild it with "

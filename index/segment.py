@@ -1,6 +1,8 @@
 """A segment on disk: vectors in FAISS's own file format, and what belongs to each id."""
 
+import errno
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -32,15 +34,23 @@ class Item:
 def write_segment(
     folder: Path, name: str, root: Path, faiss_index: Any, items: Sequence[Item]
 ) -> Segment:
-    """Writes a new segment below the index folder and returns its entry for the manifest."""
+    """Writes a new segment below the index folder and returns its entry for the manifest.
+
+    Raises:
+        OSError: it cannot be written, as on a full disk; nothing of it is left.
+    """
     place = folder / name
     place.mkdir(parents=True)
-    faiss.write_index(faiss_index, str(place / VECTORS_FILE))
-    _write_items(place / ITEMS_FILE, items)
-    for file in place.iterdir():
-        _sync(file)
-    sync_folder(place)
-    sync_folder(folder)
+    try:
+        _write_vectors(place / VECTORS_FILE, faiss_index)
+        _write_items(place / ITEMS_FILE, items)
+        for file in place.iterdir():
+            _sync(file)
+        sync_folder(place)
+        sync_folder(folder)
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
     files = {f"{name}/{file}": sha256(place / file) for file in (VECTORS_FILE, ITEMS_FILE)}
     return Segment(name, str(root.resolve()), len(items), files)
 
@@ -51,11 +61,15 @@ def open_vectors(folder: Path, segment: Segment, manifest: Manifest) -> Any:
     Raises:
         IntegrityError: a file is missing or damaged, or is not what the manifest says.
     """
+    for name in (VECTORS_FILE, ITEMS_FILE):
+        if f"{segment.name}/{name}" not in segment.files:
+            raise IntegrityError(f"index {folder} is damaged: no checksum of {name}")
     check_files(folder, segment.files, "index")
     file = folder / segment.name / VECTORS_FILE
-    if f"{segment.name}/{VECTORS_FILE}" not in segment.files:
-        raise IntegrityError(f"index {folder} is damaged: {segment.name} has no checksums")
-    index = faiss.read_index(str(file))
+    try:
+        index = faiss.read_index(str(file))
+    except RuntimeError as error:
+        raise IntegrityError(f"FAISS cannot read {file}: {error}") from None
     if index.d != manifest.dimensions or index.ntotal != segment.count:
         raise IntegrityError(
             f"{file} holds {index.ntotal} vectors of {index.d}, "
@@ -76,16 +90,27 @@ def read_items(folder: Path, segment: Segment, ids: Iterable[int]) -> dict[int, 
         return {row[0]: Item(*row) for row in rows}
 
 
+def _write_vectors(file: Path, faiss_index: Any) -> None:
+    # Through a file of our own: FAISS's own does not notice that its last block is not written.
+    try:
+        with file.open("wb") as stream:
+            writer = faiss.PyCallbackIOWriter(stream.write)  # type: ignore[attr-defined]
+            faiss.write_index(faiss_index, writer)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from None
+
+
 def _write_items(file: Path, items: Sequence[Item]) -> None:
-    with closing(sqlite3.connect(file)) as base, base:
-        base.execute(
-            "CREATE TABLE items (id INTEGER PRIMARY KEY, path TEXT NOT NULL, "
-            "sha256 TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL)"
-        )
-        base.executemany(
-            "INSERT INTO items VALUES (?, ?, ?, ?, ?)",
-            [(item.id, item.path, item.sha256, item.size, item.mtime_ns) for item in items],
-        )
+    rows = [(item.id, item.path, item.sha256, item.size, item.mtime_ns) for item in items]
+    try:
+        with closing(sqlite3.connect(file)) as base, base:
+            base.execute(
+                "CREATE TABLE items (id INTEGER PRIMARY KEY, path TEXT NOT NULL, "
+                "sha256 TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL)"
+            )
+            base.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?)", rows)
+    except sqlite3.OperationalError as error:
+        raise OSError(errno.EIO, str(error), str(file)) from None
 
 
 def _sync(file: Path) -> None:

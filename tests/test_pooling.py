@@ -4,7 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fgembed.pooling import CovarianceSum, GeMPooling, MeanPooling, RationalePooling
+from fgembed.pooling import (
+    CovarianceSum,
+    GeMPooling,
+    MeanPooling,
+    RationaleGeMPooling,
+    RationalePooling,
+)
 
 FEATURES = torch.rand(4, 6, 3, 5, generator=torch.Generator().manual_seed(0))
 
@@ -44,6 +50,22 @@ def test_rationale_pooling_equals_the_formula_in_loops():
                 strongest = max(0.0, float(raw.max()))
                 total, sums = total + strongest, sums + strongest * column
         torch.testing.assert_close(pooled[b], sums / total, rtol=1e-4, atol=1e-5)
+
+
+def test_rationale_gem_equals_the_formula_in_loops():
+    torch.manual_seed(0)
+    pooling = RationaleGeMPooling(6, detectors=4).eval()
+    response = pooling.response(FEATURES).detach()
+    pooled = pooling(FEATURES).detach()
+    for b in range(4):
+        for c in range(6):
+            total = sum(
+                float(response[b, i, j]) * float(FEATURES[b, c, i, j]) ** 3
+                for i in range(3)
+                for j in range(5)
+            )
+            expected = (total / float(response[b].sum())) ** (1 / 3)
+            assert float(pooled[b, c]) == pytest.approx(expected, rel=1e-4)
 
 
 def test_an_embedding_ignores_the_rest_of_its_batch():

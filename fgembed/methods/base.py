@@ -15,6 +15,7 @@ class Method(nn.Module):
     """One training method; `forward` is the loss, so DDP, AMP and compile wrap the call.
 
     Attributes:
+        trains_rationale: whether rationale-weighted pooling makes sense after it.
         pooling: the pooling that the method's encoder is read with unless another is asked for.
         encoder: what is trained and exported.
     """
@@ -23,6 +24,7 @@ class Method(nn.Module):
         """The method's own settings, the keys of the `method` table beside its name."""
 
     pooling: ClassVar[str] = "gem"
+    trains_rationale: ClassVar[bool] = False
 
     def __init__(self, encoder: Encoder, config: Any) -> None:
         super().__init__()

@@ -41,6 +41,7 @@ class LCR(MoCo):
         scale_over: Literal["picture", "batch"] = Field("picture", description="min-max [batch]")
 
     pooling = RationalePooling.kind
+    trains_rationale = True
     config: Config
 
     def __init__(self, encoder: Encoder, config: Config) -> None:

@@ -1,0 +1,74 @@
+"""What the tests of bad input share."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fgembed.index.manifest import Manifest
+from fgembed.index.segment import open_vectors, read_items
+from fgembed.metrics import Vectors
+from tests.conftest import Outcome
+
+Damage = Callable[[Path], None]
+
+
+def refused(done: Outcome, code: int, *words: str) -> None:
+    """Asserts the exit code and one line on stderr that holds the words, and nothing else."""
+    assert done.code == code, done.err
+    assert done.out == ""
+    assert done.err.startswith("error: ")
+    assert done.err.endswith("\n")
+    assert done.err.count("\n") == 1
+    assert all(c == "\n" or c.isprintable() for c in done.err)
+    for word in words:
+        assert word in done.err
+
+
+def checked_picture(size: tuple[int, int] = (64, 64)) -> Image.Image:
+    """Four quarters of four colours, so that no turn or flip leaves it the same."""
+    quarters = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 0]]], np.uint8)
+    return Image.fromarray(quarters).resize(size, Image.Resampling.NEAREST)
+
+
+def truncated(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flipped(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) * 3 // 4] ^= 1
+    file.write_bytes(content)
+
+
+def garbage(file: Path) -> None:
+    file.write_bytes(b"\xff\x00{garbage")
+
+
+def vectors_by_path(index: Path) -> dict[str, Vectors]:
+    """Each item's vector."""
+    manifest = Manifest.read(index)
+    (segment,) = manifest.segments
+    vectors = open_vectors(index, segment, manifest)
+    items = read_items(index, segment, range(manifest.count))
+    return {item.path: vectors.reconstruct(number) for number, item in items.items()}
+
+
+@contextmanager
+def within(seconds: int) -> Iterator[None]:
+    """Fails a block that hangs."""
+
+    def fail(*_: Any) -> None:
+        raise AssertionError(f"not done within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
