@@ -23,8 +23,6 @@ def demo(
 
     Example: fgembed demo --out demo
     """
-    import sys
-
     from fgembed.cli.progress import TrainingProgress
     from fgembed.cli.tables import print_floor_table
     from fgembed.cli.training import require_torch
@@ -37,15 +35,15 @@ def demo(
     for text in assign or []:
         overrides = merge(overrides, parse_assignment(text))
     with TrainingProgress() as progress:
-        result = run_demo(
-            out, overrides, lambda line: print(line, file=sys.stderr, flush=True), progress.report
-        )
+        result = run_demo(out, overrides, progress.say, progress.report)
     assert result.run.table is not None
     print_floor_table(result.run.table)
     game = result.pointing
     print(
-        f"the peak falls on the deciding part in {game.pictures} test pictures: trained rationale "
-        f"{game.rationale:.1%}, untouched start {game.start:.1%}, centre {game.centre:.1%}, "
-        f"chance {game.chance:.1%}"
+        f"pointing game, {game.pictures} test pictures, peak on the deciding part: learned "
+        f"rationale {game.rationale:.1%}, trained activation {game.trained:.1%}, activation of "
+        f"the start {game.start:.1%}, centre {game.centre:.1%}, chance {game.chance:.1%}"
     )
+    if game.rationale <= game.centre:
+        print("here the learned rationale does not find the deciding part; see the heat maps")
     print(f"gallery: {result.gallery}")

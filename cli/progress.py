@@ -27,8 +27,7 @@ class TrainingProgress:
             disable=not sys.stderr.isatty(),
         )
         self.task = self.bar.add_task("train", total=None, epoch="", figures="")
-        self.started = self.shown = time.monotonic()
-        self.first_step: int | None = None
+        self.shown = time.monotonic()
 
     def report(self, state: "TrainingState") -> None:
         """Takes the trainer's report."""
@@ -41,12 +40,19 @@ class TrainingProgress:
             self.task, total=state.steps, completed=state.step, epoch=epoch, figures=figures
         )
         if self.bar.disable and self._line_due(state):
-            left = self._seconds_left(state)
             print(
-                f"epoch {epoch}  step {state.step}/{state.steps}  {figures}  {left:.0f} s left",
+                f"epoch {epoch}  step {state.step}/{state.steps}  {figures}  "
+                f"{state.seconds_left:.0f} s left",
                 file=sys.stderr,
                 flush=True,
             )
+
+    def say(self, stage: str) -> None:
+        """Takes the name of a stage that begins."""
+        if self.bar.disable:
+            print(stage, file=sys.stderr, flush=True)
+        else:
+            self.bar.console.print(stage, markup=False, highlight=False)
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -66,13 +72,3 @@ class TrainingProgress:
             return False
         self.shown = now
         return True
-
-    def _seconds_left(self, state: "TrainingState") -> float:
-        return (state.steps - state.step) * self.batch_seconds(state)
-
-    def batch_seconds(self, state: "TrainingState") -> float:
-        """Mean seconds a step since this process began reporting."""
-        if self.first_step is None:
-            self.first_step, self.started = state.step, time.monotonic()
-            return 0.0
-        return (time.monotonic() - self.started) / max(1, state.step - self.first_step)

@@ -57,12 +57,12 @@ def _write_pictures(
     if html:
         from fgembed.index.gallery_page import write_html
 
-        manifest = searcher.manifest
+        manifest, model = searcher.manifest, searcher.bundle.config
+        learned = model.rationale == "learned"
         facts = {
-            "index": str(searcher.vectors.folder),
-            "pictures": f"{manifest.count}",
-            "kind": manifest.kind,
-            "dimensions": f"{manifest.dimensions}",
+            "index": f"{searcher.vectors.folder}, {manifest.count} pictures, {manifest.kind}",
+            "model": f"{model.backbone}, {model.method}",
+            "heat map": "learned rationale" if learned else "activation strength, not learned",
         }
         write_html(html, [row], f"Nearest to {row.query.title}", facts)
     if png:

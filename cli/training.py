@@ -59,7 +59,7 @@ def start_run(
             )
     method = method_named(settings.method.name)
     with TrainingProgress() as progress:
-        report = run_training(settings, method, folder, progress.report)
+        report = run_training(settings, method, folder, progress.report, progress.say)
     print_report(report, folder, as_json)
 
 

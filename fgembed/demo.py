@@ -40,6 +40,7 @@ class PointingGame:
 
     Attributes:
         rationale: the peak of the trained encoder's rationale.
+        trained: the peak of the trained encoder's activation.
         start: the peak of the untouched start's activation.
         centre: the middle of the picture.
         chance: a point anywhere, which is the parts' mean share of the picture.
@@ -47,6 +48,7 @@ class PointingGame:
     """
 
     rationale: float
+    trained: float
     start: float
     centre: float
     chance: float
@@ -80,7 +82,7 @@ def run_demo(
     config = resolve(given, overrides, "demo")
     run = folder / "runs" / "demo"
     say(f"training {config.method.name} for {config.optimiser.epochs} epochs from a random start")
-    run_report = run_training(config, method_named(config.method.name), run, report)
+    run_report = run_training(config, method_named(config.method.name), run, report, say)
     say("exporting, with the proof that ONNX Runtime gives what torch gives")
     export_bundle(run, folder / "bundle")
     say("indexing and searching")
@@ -98,17 +100,16 @@ def play_pointing_game(run: Path, drawn: list[Filed]) -> PointingGame:
     masks = np.stack([np.asarray(Image.open(one.mask)) > 127 for one in drawn])
     trained, spec = load_encoder(run)
     start, _ = load_encoder(run / "start")
-    hits = {}
-    for name, encoder in (("rationale", trained), ("start", mean_pooled(start))):
+    hits = []
+    for encoder in (trained, mean_pooled(trained), mean_pooled(start)):
         embedder = TorchEmbedder(encoder, spec, torch.device("cpu"))
         batches = ImageBatches([one.picture for one in drawn], spec, threads=core_count())
         with torch.inference_mode():
             maps = [embedder.model(torch.from_numpy(p))[1].numpy() for _, p in batches]
-        hits[name] = float(pointing_game(np.concatenate(maps), masks).mean())
+        hits.append(float(pointing_game(np.concatenate(maps), masks).mean()))
     middle = np.ones((len(drawn), 1, 1))
     return PointingGame(
-        hits["rationale"],
-        hits["start"],
+        *hits,
         float(pointing_game(middle, masks).mean()),
         float(masks.mean()),
         len(drawn),
@@ -128,6 +129,7 @@ def _write_gallery(
         for row in report.table.rows
     }
     facts["rationale's peak on the deciding part"] = (
-        f"{pointing.rationale:.0%} (centre {pointing.centre:.0%}, chance {pointing.chance:.0%})"
+        f"{pointing.rationale:.0%} (centre {pointing.centre:.0%}, chance {pointing.chance:.0%}; "
+        f"activation's peak {pointing.trained:.0%}, of the start {pointing.start:.0%})"
     )
     write_html(file, rows, "Beetles that differ in one small part", facts)

@@ -38,6 +38,12 @@ class Progress:
     loss: float
     images_per_s: float
     waiting_share: float  # of the time since the last report, spent waiting for data
+    images_left: int
+
+    @property
+    def seconds_left(self) -> float:
+        """At the speed since the last report."""
+        return self.images_left / max(self.images_per_s, 1e-9)
 
 
 Report = Callable[[Progress], None]
@@ -72,16 +78,11 @@ def train(
     with MetricsLog(folder, step) as log:
         for views in make_loader(images, batches, config.workers):
             meter.data_arrived()
-            progress = step / batches.last
-            update_keys(method.momentum_pairs(), method.momentum_at(progress))
+            update_keys(method.momentum_pairs(), method.momentum_at(step / batches.last))
             rate = learning_rate(settings, step, batches.steps_per_epoch)
             for group in optimiser.param_groups:
                 group["lr"] = rate * (settings.encoder_scale if group["scaled"] else 1.0)
-            terms = _loss_terms(method, _to_device(views, device), config.precision)
-            loss = torch.stack(list(terms.values())).sum()
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            terms = _step(method, optimiser, _to_device(views, device), config.precision)
             step += 1
 
             epoch_ends = step % batches.steps_per_epoch == 0
@@ -92,11 +93,9 @@ def train(
                 speed = meter.read()
                 log.write(step - 1, values | {"learning_rate": rate} | speed)
                 epoch = (step - 1) // batches.steps_per_epoch
-                report(
-                    Progress(
-                        step, batches.last, epoch, settings.epochs, sum(values.values()), **speed
-                    )
-                )
+                place = (step, batches.last, epoch, settings.epochs)
+                left = (batches.last - step) * settings.batch_size
+                report(Progress(*place, sum(values.values()), **speed, images_left=left))
             if save_due:
                 save_state(folder, method, optimiser, {"step": step, "images": fingerprint})
                 saved_at = time.monotonic()
@@ -108,10 +107,10 @@ def make_optimiser(method: Method, settings: OptimiserSettings) -> torch.optim.O
     groups = [group for group in method.parameter_groups() if group["params"]]
     if not groups:
         return None
-    common = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    rate, decay = settings.learning_rate, settings.weight_decay
     if settings.name == "adamw":
-        return torch.optim.AdamW(groups, **common)
-    return torch.optim.SGD(groups, momentum=settings.momentum, **common)
+        return torch.optim.AdamW(groups, lr=rate, weight_decay=decay)
+    return torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, weight_decay=decay)
 
 
 def learning_rate(settings: OptimiserSettings, step: int, steps_per_epoch: int) -> float:
@@ -144,12 +143,19 @@ def _to_device(views: Sequence[Tensor], device: torch.device) -> list[Tensor]:
     return [v.to(device, non_blocking=True, memory_format=torch.channels_last) for v in views]
 
 
-def _loss_terms(method: Method, views: Sequence[Tensor], precision: str) -> dict[str, Tensor]:
+def _step(
+    method: Method, optimiser: torch.optim.Optimizer, views: Sequence[Tensor], precision: str
+) -> dict[str, Tensor]:
+    """One step of the optimiser; the loss terms that it was taken on."""
     mixed = precision == "bfloat16"
     with torch.autocast(views[0].device.type, torch.bfloat16, enabled=mixed):
         terms: dict[str, Tensor] = method(views)
     if not terms:
         raise ConfigError("the method has parameters to train but gives no loss")
+    optimiser.zero_grad(set_to_none=True)
+    loss = torch.stack(list(terms.values())).sum()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
     return terms
 
 

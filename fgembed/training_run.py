@@ -5,7 +5,7 @@ with GeM and whitening: the floor), `metrics.jsonl`, TensorBoard events, `report
 `skipped.jsonl` and `state/`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,12 +62,23 @@ class RunReport:
 
 
 def run_training(
-    config: RunConfig, method_class: type[Method], folder: Path, report: Report
+    config: RunConfig,
+    method_class: type[Method],
+    folder: Path,
+    report: Report,
+    say: Callable[[str], None] = lambda stage: None,
 ) -> RunReport:
     """Trains into `folder`, going on from a checkpoint where it holds one.
 
     Nothing is written, and `latest` keeps its place, until the settings and the pictures are
     found to be sound.
+
+    Args:
+        config: the run's settings.
+        method_class: the class of the method that the settings name.
+        folder: the run folder.
+        report: takes the training's progress.
+        say: takes the name of each stage as it begins.
 
     Raises:
         FgembedError: see `fgembed.errors`; what is on disk stays usable.
@@ -80,6 +91,7 @@ def run_training(
     torch.manual_seed(config.seed)
     start = TorchEmbedder(gem_pooled(_encoder(config, "mean")), config.preprocessing, device)
     method = make_method(config, method_class)
+    say(f"checking {len(found)} pictures")
     paths, skipped = readable_images(config, found, unreadable)
     if method.parameter_groups() and config.optimiser.epochs:
         require_full_batch(len(paths), config.optimiser.batch_size)
@@ -92,11 +104,13 @@ def run_training(
     method.to(device).to(memory_format=torch.channels_last)
     train(method, training_images, config, folder, device, report)
 
+    say("fitting the whitening, of the start and of the trained encoder")
     trained = _whiten(start, method, paths, config)
     save_encoder(folder / "start", start.model.encoder, config.preprocessing)
     save_encoder(folder, trained.model.encoder, config.preprocessing)
     start_figures = label_free_figures(start, training_images)
     same = trained is start
+    say("measuring")
     result = RunReport(
         config.method.name,
         len(paths),

@@ -38,8 +38,15 @@ class Searcher:
             print(hit.score, hit.path)
     """
 
-    def __init__(self, manifest: Manifest, vectors: "IndexedVectors", embedder: OnnxEmbedder):
+    def __init__(
+        self,
+        manifest: Manifest,
+        bundle: Bundle,
+        vectors: "IndexedVectors",
+        embedder: OnnxEmbedder,
+    ) -> None:
         self.manifest = manifest
+        self.bundle = bundle
         self.vectors = vectors
         self.embedder = embedder
 
@@ -78,7 +85,7 @@ class Searcher:
             from fgembed.index.vectors import IndexedVectors
 
             vectors = IndexedVectors(folder, manifest)
-        return cls(manifest, vectors, embedder.result())
+        return cls(manifest, opened, vectors, embedder.result())
 
     def search(self, query: Path | str, k: int = 10) -> list[Hit]:
         """The k nearest pictures, nearest first; fewer where the index holds fewer.
