@@ -11,6 +11,7 @@ JOBS ?= 2
 .PHONY: demo test check lint fast mutations clean
 
 demo: $(VENV)/.train
+	rm -rf demo
 	$(BIN)/fgembed demo --out demo
 
 test: lint

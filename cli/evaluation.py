@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fgembed.bundle import CONFIG_FILE, Bundle
-from fgembed.errors import ConfigError, NotFoundError
+from fgembed.bundle import CONFIG_FILE, WEIGHTS_FILE, Bundle
+from fgembed.errors import ConfigError, IntegrityError, NotFoundError
+from fgembed.files import read_toml, sha256
 from fgembed.workspace import find_run
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ def measure(
     from fgembed.config import RunConfig, validate
     from fgembed.devices import choose_device
     from fgembed.evaluate import floor_table
-    from fgembed.files import read_toml
     from fgembed.training_run import load_embedders
 
     bundle = Bundle.open(Path(model)) if model and (Path(model) / CONFIG_FILE).is_file() else None
@@ -50,6 +50,12 @@ def _floor_run(bundle: Bundle, floor: Path | None) -> Path:
         raise NotFoundError(
             f"{bundle.folder} was exported from {run}, which is not there, and no score is shown "
             "without its floor; give the run's folder by --floor"
+        )
+    weights = run / "encoder.safetensors"
+    if not weights.is_file() or sha256(weights) != bundle.config.files[WEIGHTS_FILE]:
+        raise IntegrityError(
+            f"{bundle.folder} was not exported from {run} as it is now, so its start is not the "
+            "bundle's floor; export the run again, or give the right one by --floor"
         )
     return run
 

@@ -1,4 +1,4 @@
-"""What `train` and `demo` share: settings to a run folder, progress, the report."""
+"""What `train` calls: settings to a run folder, the training, its report."""
 
 import importlib.util
 import json
@@ -17,9 +17,9 @@ def require_torch() -> None:
     """Refuses to go on where the training extra is not installed.
 
     Raises:
-        MissingExtraError: torch or torchvision is missing.
+        MissingExtraError: one of its modules is missing.
     """
-    for module in ("torch", "torchvision"):
+    for module in ("torch", "torchvision", "safetensors", "tensorboard", "onnx", "onnxscript"):
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError("this command", module, "train")
 

@@ -90,13 +90,16 @@ def preprocessor_config(spec: Preprocessing) -> dict[str, Any]:
     off, because `onnx/model.onnx` takes uint8.
     """
     resample = {"bilinear": 2, "bicubic": 3, "lanczos": 1}[spec.resample]
+    square = {"height": spec.size, "width": spec.size}
+    shorter = {"shortest_edge": round(spec.size / spec.crop_ratio)}
     return {
         "image_processor_type": "fgembed",
         "do_resize": True,
-        "size": {"height": spec.size, "width": spec.size},
+        "size": shorter if spec.fit == "crop" else square,
+        "do_pad": spec.fit == "pad",
         "resample": resample,
         "do_center_crop": spec.fit == "crop",
-        "crop_size": {"height": spec.size, "width": spec.size},
+        "crop_size": square,
         "do_convert_rgb": True,
         "do_rescale": False,
         "do_normalize": False,

@@ -121,7 +121,12 @@ def load_state(folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer
     position = read_note(folder / STATE_FILE)
     if position.pop("format", None) != STATE_FORMAT:
         raise IntegrityError(f"{folder / STATE_FILE} is not of format {STATE_FORMAT}")
-    method.load_state_dict(_below("method.", tensors))
+    try:
+        method.load_state_dict(_below("method.", tensors))
+    except RuntimeError:
+        raise IntegrityError(
+            f"{folder / STATE_FILE} is of another model than {folder / 'config.toml'} says"
+        ) from None
     table = optimiser.state_dict()
     for name, value in _below("optimiser.", tensors).items():
         index, _, slot = name.partition(".")

@@ -109,10 +109,12 @@ def play_pointing_game(run: Path, drawn: list[Filed]) -> PointingGame:
         hits.append(float(pointing_game(np.concatenate(maps), masks).mean()))
     middle = np.ones((len(drawn), 1, 1))
     return PointingGame(
-        *hits,
-        float(pointing_game(middle, masks).mean()),
-        float(masks.mean()),
-        len(drawn),
+        rationale=hits[0],
+        trained=hits[1],
+        start=hits[2],
+        centre=float(pointing_game(middle, masks).mean()),
+        chance=float(masks.mean()),
+        pictures=len(drawn),
     )
 
 

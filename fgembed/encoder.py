@@ -40,7 +40,7 @@ class Encoder(nn.Module):
         """(B, 3, H, W) normalised -> (B, D), unit length."""
         return self.embed(self.features(images))
 
-    def rationale(self, images: Tensor) -> Tensor | None:
+    def rationale(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalised -> (B, h, w) in [0, 1]: where the encoder looks."""
         return self.pooling.rationale(self.features(images))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fgembed.errors import FgembedError
 from fgembed.image_batches import Embedded, check_bad
 from fgembed.images import Skipped, class_names, find_images
 from fgembed.metrics import Labels, Vectors, bootstrap_interval, score_queries
@@ -126,6 +127,10 @@ def floor_table(
     alone = gallery.resolve() == queries.resolve()
     searched = LabelledImages.find(gallery)
     asked = searched if alone else LabelledImages.find(queries)
+    if not alone:
+        _refuse_overlap(searched, asked)
+    elif len(searched.paths) < 2:
+        raise FgembedError(f"{gallery} holds one picture; leave-one-out needs at least two")
     rows, used = [], None
     for name, embed in embedders.items():
         found = _embedded(embed, searched, max_bad)
@@ -143,6 +148,17 @@ def floor_table(
         len(set(_labels(sought, asked))),
         skipped,
     )
+
+
+def _refuse_overlap(searched: LabelledImages, asked: LabelledImages) -> None:
+    """A query that lies in the gallery too would find itself first."""
+    known = {path.resolve() for path in searched.paths}
+    for path in asked.paths:
+        if path.resolve() in known:
+            raise FgembedError(
+                f"{path} is both a query and in the gallery {searched.root}; "
+                "give folders that do not overlap, or the same one twice for leave-one-out"
+            )
 
 
 def percent(score: Score) -> str:

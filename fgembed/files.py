@@ -33,7 +33,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -88,14 +88,16 @@ def staged_folder(target: Path) -> Iterator[Path]:
     staged.mkdir()
     try:
         yield staged
+        for path in [*staged.rglob("*"), staged]:
+            sync(path)
         _swap(staged, target)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Flushes a folder's entries to disk, so that a rename in it survives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Flushes a file, or a folder's entries, to disk, so that it survives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -175,7 +177,7 @@ def _swap(staged: Path, target: Path) -> None:
         if old.exists():
             old.rename(target)
         raise
-    sync_folder(target.parent)
+    sync(target.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 

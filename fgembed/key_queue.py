@@ -18,6 +18,18 @@ class KeyQueue(nn.Module):
         self.register_buffer("keys", F.normalize(torch.randn(size, dimensions), dim=1))
         self.register_buffer("next_slot", torch.zeros((), dtype=torch.long))
 
+    def check_batch(self, batch: int) -> None:
+        """Refuses a number of new keys that would not fill the queue evenly.
+
+        Raises:
+            ConfigError: it does not divide the queue's size.
+        """
+        if len(self.keys) % batch:
+            raise ConfigError(
+                f"a batch of {batch} keys does not divide a queue of {len(self.keys)}; "
+                "set method.queue_size to a multiple of optimiser.batch_size"
+            )
+
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
         """Replaces the oldest keys by (B, D) new ones.
@@ -26,11 +38,7 @@ class KeyQueue(nn.Module):
             ConfigError: B does not divide the queue's size.
         """
         size, batch = len(self.keys), len(keys)
-        if size % batch:
-            raise ConfigError(
-                f"a batch of {batch} keys does not divide a queue of {size}; "
-                "set method.queue_size to a multiple of optimiser.batch_size"
-            )
+        self.check_batch(batch)
         start = int(self.next_slot)
         self.keys[start : start + batch] = keys
         self.next_slot.fill_((start + batch) % size)

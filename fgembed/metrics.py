@@ -21,7 +21,7 @@ class QueryScores:
     Attributes:
         recall: for each k, 1.0 where any of the first k hits has the query's label.
         average_precision: mean over the R relevant items of (rank among relevant / rank),
-            over the complete ranking (METHODS.md 1.5).
+            over the complete ranking, as the LCR code has it.
         map_at_r: precision summed at the relevant ranks among the first R, over R
             (Musgrave et al., arXiv:2003.08505).
         knn: 1.0 where the vote of the k nearest, weighted by exp(score / 0.1), is right.

@@ -49,10 +49,10 @@ class GeMPooling(Pooling):
 class RationalePooling(Pooling):
     """Features weighted by what instances have in common (LCR, arXiv:2303.01669).
 
-    A' = max over K detectors of ReLU(BN(w_k . F)), f = sum A' F / sum A'. The released code
-    scales A' over the evaluation batch, which ties an embedding to its neighbours; the scale
-    cancels in the unit-length vector, so here there is none. Where A' is zero everywhere the
-    mean is taken.
+    A' = max over K detectors of ReLU(BN(w_k . F)), A = A' between its smallest and largest value,
+    f = sum A F / sum A. The released code takes that smallest and largest value over the
+    evaluation batch, which ties an embedding to its neighbours; here they are the picture's own,
+    as in training. Where A' is the same everywhere the mean is taken.
     """
 
     kind = "rationale"
@@ -67,15 +67,14 @@ class RationalePooling(Pooling):
         return F.relu(self.norm(self.detectors(features))).amax(dim=1)
 
     def rationale(self, features: Tensor) -> Tensor:
-        """A' between its own smallest and largest value: (B, h, w) in [0, 1]."""
-        return min_max(self.response(features))
+        """A: (B, h, w) in [0, 1]; one everywhere if A' is the same everywhere."""
+        maps = min_max(self.response(features))
+        return torch.where(maps.amax(dim=(1, 2), keepdim=True) > 0.5, maps, torch.ones_like(maps))
 
     def weights(self, features: Tensor) -> Tensor:
-        """A' over its sum, or equal weights where it is zero everywhere: (B, 1, h, w), sum 1."""
-        response = self.response(features)
-        total = response.sum(dim=(1, 2), keepdim=True)
-        weights = torch.where(total > EPSILON, response, torch.ones_like(response))
-        return (weights / weights.sum(dim=(1, 2), keepdim=True)).unsqueeze(1)
+        """The rationale over its sum: (B, 1, h, w)."""
+        maps = self.rationale(features)
+        return (maps / maps.sum(dim=(1, 2), keepdim=True)).unsqueeze(1)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C)."""
@@ -83,7 +82,7 @@ class RationalePooling(Pooling):
 
 
 class RationaleGeMPooling(RationalePooling):
-    """The rationale-weighted generalised mean, (sum A' F^p / sum A')^(1/p) with p = 3.
+    """The rationale-weighted generalised mean, (sum A F^p / sum A)^(1/p) with p = 3.
 
     Not of the paper: LCR's weights in GeM's mean, which for retrieval reads the same features
     better than the plain mean does.

@@ -89,7 +89,7 @@ def train(
             save_due = epoch_ends or time.monotonic() - saved_at > config.checkpoint_every_s
             if save_due or meter.report_due() or settings.log_every_step:
                 values = {name: float(term.detach()) for name, term in terms.items()}
-                _check_finite(values, step, folder)
+                _check_finite(values, method, step)
                 speed = meter.read()
                 log.write(step - 1, values | {"learning_rate": rate} | speed)
                 epoch = (step - 1) // batches.steps_per_epoch
@@ -117,7 +117,7 @@ def learning_rate(settings: OptimiserSettings, step: int, steps_per_epoch: int) 
     """Linear warm-up, then lr x (1 + cos(pi x progress)) / 2, moving each step or each epoch."""
     warmup = settings.warmup_epochs * steps_per_epoch
     if step < warmup:
-        return settings.learning_rate * (step + 1) / warmup
+        return settings.learning_rate * min(1.0, (step + 1) / warmup)
     if settings.decay == "epoch":
         step -= step % steps_per_epoch
     progress = step / (settings.epochs * steps_per_epoch)
@@ -159,12 +159,18 @@ def _step(
     return terms
 
 
-def _check_finite(values: dict[str, float], step: int, folder: Path) -> None:
-    bad = [name for name, value in values.items() if not math.isfinite(value)]
+def _check_finite(values: dict[str, float], method: Method, step: int) -> None:
+    """Before a checkpoint is written: what is not finite must not replace what is."""
+    bad = [f"loss term {name!r}" for name, value in values.items() if not math.isfinite(value)]
+    bad += [
+        f"weight {name!r}"
+        for name, parameter in method.named_parameters()
+        if not bool(torch.isfinite(parameter).all())
+    ]
     if bad:
         raise FgembedError(
-            f"the loss term {bad[0]!r} is not finite at step {step}; the last checkpoint in "
-            f"{folder} is sound: start a new run with a lower optimiser.learning_rate"
+            f"the {bad[0]} is not finite at step {step}; "
+            "start a new run with a lower optimiser.learning_rate"
         )
 
 

@@ -95,6 +95,7 @@ def run_training(
     paths, skipped = readable_images(config, found, unreadable)
     if method.parameter_groups() and config.optimiser.epochs:
         require_full_batch(len(paths), config.optimiser.batch_size)
+        method.check_batch(config.optimiser.batch_size)
     folder.mkdir(parents=True, exist_ok=True)
     write_skipped(folder / "skipped.jsonl", skipped)
     write_config(folder / "config.toml", _resolved(config, method))

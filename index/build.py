@@ -59,12 +59,12 @@ def build_index(
     folder.mkdir(parents=True, exist_ok=True)
     with _only_writer(folder):
         embedded = OnnxEmbedder(bundle.model, bundle.preprocessing, device)(paths)
-        skipped = unreadable + embedded.skipped
+        items, rows, vanished = _items(embedded.paths, images)
+        skipped = unreadable + embedded.skipped + vanished
         write_skipped(folder / SKIPPED_FILE, skipped)
         check_bad(skipped, len(paths) + len(unreadable), max_bad)
-        ids = np.arange(len(embedded.paths), dtype=np.int64)
-        built = KINDS[kind](np.ascontiguousarray(embedded.vectors), ids)
-        items = [_item(number, path, images) for number, path in enumerate(embedded.paths)]
+        ids = np.arange(len(items), dtype=np.int64)
+        built = KINDS[kind](np.ascontiguousarray(embedded.vectors[rows]), ids)
         segment = write_segment(folder, _next_name(folder), images, built.faiss_index, items)
         manifest = Manifest(
             bundle=_relative(bundle.folder, folder),
@@ -94,10 +94,20 @@ def _only_writer(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def _item(number: int, path: Path, root: Path) -> Item:
-    status = path.stat()
-    name = path.relative_to(root).as_posix()
-    return Item(number, name, sha256(path), status.st_size, status.st_mtime_ns)
+def _items(paths: Sequence[Path], root: Path) -> tuple[list[Item], list[int], list[Skipped]]:
+    """What the index keeps of each picture, the rows of their vectors, and what has vanished."""
+    items: list[Item] = []
+    rows, vanished = [], []
+    for row, path in enumerate(paths):
+        try:
+            status, checksum = path.stat(), sha256(path)
+        except OSError as error:
+            vanished.append(Skipped(path, error.strerror or "cannot be read"))
+            continue
+        name = path.relative_to(root).as_posix()
+        items.append(Item(len(items), name, checksum, status.st_size, status.st_mtime_ns))
+        rows.append(row)
+    return items, rows, vanished
 
 
 def _next_name(folder: Path) -> str:

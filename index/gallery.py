@@ -43,7 +43,7 @@ def explain(searcher: Searcher, query: Path, hits: Sequence[Hit]) -> Explained:
             continue  # moved or damaged since it was indexed; the table still names it
         readable.append(hit)
     spec = searcher.embedder.spec
-    maps = searcher.rationales([fit_to_size(picture, spec) for picture in pictures])
+    maps = [searcher.rationales([fit_to_size(picture, spec)])[0] for picture in pictures]
     shown = [as_seen(picture, spec) for picture in pictures]
     heats = [np.clip(one, 0, 1) for one in maps]
     roots = [Path(segment.root) for segment in searcher.manifest.segments]
@@ -59,7 +59,8 @@ def _class_of(path: Path, roots: Sequence[Path]) -> str:
     """The first folder below the indexed root, or nothing for a flat folder."""
     for root in roots:
         if path.is_relative_to(root):
-            return "/".join(path.relative_to(root).parts[:-1][:1])
+            folders = path.relative_to(root).parts[:-1]
+            return folders[0] if folders else ""
     return ""
 
 

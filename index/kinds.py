@@ -36,25 +36,37 @@ def build_flat(vectors: Vectors, ids: Ids) -> Built:
 def build_ivf(vectors: Vectors, ids: Ids) -> Built:
     """Vectors in lists around k-means centres; a search visits the `nprobe` nearest lists.
 
-    nprobe is the smallest power of two (or all lists) whose recall@10 on a sample of the
-    vectors reaches 0.95.
+    nprobe is the smallest power of two (or all lists) whose recall@10 reaches 0.95 on a sample
+    of the vectors that is held out for it and added at the end.
     """
     count, dimensions = vectors.shape
-    lists = max(1, min(round(4 * math.sqrt(count)), count // TRAINING_VECTORS_A_LIST))
+    held_out = np.zeros(count, dtype=bool)
+    held_out[:: max(10, count // SAMPLE)] = count > 10
+    kept = ~held_out
+    lists = max(1, min(round(4 * math.sqrt(count)), int(kept.sum()) // TRAINING_VECTORS_A_LIST))
     index = faiss.IndexIVFFlat(
         faiss.IndexFlatIP(dimensions), dimensions, lists, faiss.METRIC_INNER_PRODUCT
     )
-    index.train(vectors)
-    index.add_with_ids(vectors, ids)
-    queries = vectors[:: max(1, count // SAMPLE)]
-    wanted = min(11, count)  # a query finds itself first and ten others
-    exact = build_flat(vectors, ids).faiss_index.search(queries, wanted)[1]
+    index.train(vectors[kept])
+    index.add_with_ids(vectors[kept], ids[kept])
+    nprobe, recall = _tune(index, vectors[held_out], build_flat(vectors[kept], ids[kept]))
+    index.add_with_ids(vectors[held_out], ids[held_out])
+    return Built(index, {"nprobe": nprobe}, recall)
+
+
+def _tune(index: Any, queries: Vectors, exact: Built) -> tuple[int, float]:
+    """The smallest nprobe that reaches the recall target on the queries, and its recall@10."""
+    if len(queries) == 0:
+        return int(index.nlist), 1.0
+    wanted = min(10, index.ntotal)
+    expected = search(exact.faiss_index, queries, wanted, {})[1]
     nprobe = 1
     while True:
-        recall = _recall(search(index, queries, wanted, {"nprobe": nprobe})[1], exact)
-        if recall >= RECALL_TARGET or nprobe == lists:
-            return Built(index, {"nprobe": nprobe}, recall)
-        nprobe = min(2 * nprobe, lists)
+        found = search(index, queries, wanted, {"nprobe": nprobe})[1]
+        recall = _recall(found, expected)
+        if recall >= RECALL_TARGET or nprobe == index.nlist:
+            return nprobe, recall
+        nprobe = min(2 * nprobe, index.nlist)
 
 
 KINDS = {"flat": build_flat, "ivf": build_ivf}
@@ -72,9 +84,5 @@ def search(index: Any, queries: Vectors, k: int, parameters: dict[str, int]) -> 
 
 
 def _recall(found: Ids, exact: Ids) -> float:
-    """The share of the exact neighbours that are found, the query itself not counted."""
-    if exact.shape[1] < 2:
-        return 1.0
-    pairs = zip(found, exact[:, 1:], strict=True)
-    hits = [len(np.intersect1d(some, all_)) / len(all_) for some, all_ in pairs]
-    return float(np.mean(hits))
+    pairs = zip(found, exact, strict=True)
+    return float(np.mean([len(np.intersect1d(some, all_)) / len(all_) for some, all_ in pairs]))

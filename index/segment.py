@@ -1,10 +1,9 @@
 """A segment on disk: vectors in FAISS's own file format, and what belongs to each id."""
 
 import errno
-import os
 import shutil
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,12 @@ from typing import Any
 import faiss
 
 from fgembed.errors import IntegrityError
-from fgembed.files import check_files, sha256, sync_folder
+from fgembed.files import check_files, sha256, sync
 from fgembed.index.manifest import Manifest, Segment
 
 VECTORS_FILE = "vectors.faiss"
 ITEMS_FILE = "items.sqlite"
+QUERY_IDS = 500  # below the limit on variables of every SQLite build
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,8 @@ def write_segment(
     try:
         _write_vectors(place / VECTORS_FILE, faiss_index)
         _write_items(place / ITEMS_FILE, items)
-        for file in place.iterdir():
-            _sync(file)
-        sync_folder(place)
-        sync_folder(folder)
+        for path in (*place.iterdir(), place, folder):
+            sync(path)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
@@ -78,16 +76,23 @@ def open_vectors(folder: Path, segment: Segment, manifest: Manifest) -> Any:
     return index
 
 
-def read_items(folder: Path, segment: Segment, ids: Iterable[int]) -> dict[int, Item]:
-    """The items of the given ids that lie in this segment."""
-    wanted = list(ids)
-    marks = ",".join("?" * len(wanted))
+def open_items(folder: Path, segment: Segment) -> sqlite3.Connection:
+    """The segment's table of items, for reading; it outlives a rebuild that deletes the file."""
     address = f"{(folder / segment.name / ITEMS_FILE).resolve().as_uri()}?mode=ro&immutable=1"
-    with closing(sqlite3.connect(address, uri=True)) as base:
+    return sqlite3.connect(address, uri=True, check_same_thread=False)
+
+
+def read_items(base: sqlite3.Connection, ids: Sequence[int]) -> dict[int, Item]:
+    """The items of the given ids that lie in this segment."""
+    found: dict[int, Item] = {}
+    for start in range(0, len(ids), QUERY_IDS):
+        some = ids[start : start + QUERY_IDS]
+        marks = ",".join("?" * len(some))
         rows = base.execute(
-            f"SELECT id, path, sha256, size, mtime_ns FROM items WHERE id IN ({marks})", wanted
+            f"SELECT id, path, sha256, size, mtime_ns FROM items WHERE id IN ({marks})", some
         )
-        return {row[0]: Item(*row) for row in rows}
+        found |= {row[0]: Item(*row) for row in rows}
+    return found
 
 
 def _write_vectors(file: Path, faiss_index: Any) -> None:
@@ -111,8 +116,3 @@ def _write_items(file: Path, items: Sequence[Item]) -> None:
             base.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?)", rows)
     except sqlite3.OperationalError as error:
         raise OSError(errno.EIO, str(error), str(file)) from None
-
-
-def _sync(file: Path) -> None:
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())

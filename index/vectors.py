@@ -7,9 +7,10 @@ from typing import Any
 import faiss
 import numpy as np
 
+from fgembed.cores import core_count
 from fgembed.index import kinds
 from fgembed.index.manifest import Manifest
-from fgembed.index.segment import open_vectors, read_items
+from fgembed.index.segment import open_items, open_vectors, read_items
 from fgembed.metrics import Ids, Vectors
 
 
@@ -24,12 +25,15 @@ class IndexedVectors:
         """
         self.folder = folder
         self.manifest = manifest
-        self._segments = [(s, open_vectors(folder, s, manifest)) for s in manifest.segments]
-        faiss.omp_set_num_threads(1)  # waking a second thread costs more than one query
+        self._segments = [
+            (s, open_vectors(folder, s, manifest), open_items(folder, s)) for s in manifest.segments
+        ]
 
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, Ids]:
         """Scores and ids, (Q, k) each, by falling score; id -1 where fewer were found."""
-        parts = [self._search_segment(index, queries, k) for _, index in self._segments]
+        # Waking a second thread costs more than one query takes.
+        faiss.omp_set_num_threads(1 if len(queries) == 1 else core_count())
+        parts = [self._search_segment(index, queries, k) for _, index, _ in self._segments]
         scores, ids = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
@@ -37,8 +41,8 @@ class IndexedVectors:
     def paths(self, ids: Sequence[int]) -> dict[int, Path]:
         """The picture of each id."""
         found: dict[int, Path] = {}
-        for segment, _ in self._segments:
-            items = read_items(self.folder, segment, ids)
+        for segment, _, base in self._segments:
+            items = read_items(base, ids)
             found |= {number: Path(segment.root, item.path) for number, item in items.items()}
         return found
 

@@ -51,8 +51,8 @@ MUTATIONS = [
     Mutation(
         "rationale scaled over the batch at inference",
         "fgembed/pooling.py",
-        "return min_max(self.response(features))",
-        'return min_max(self.response(features), over="batch")',
+        "maps = min_max(self.response(features))",
+        'maps = min_max(self.response(features), over="batch")',
         "tests/test_pooling.py",
     ),
     Mutation(

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from fgembed.pooling import (
     CovarianceSum,
@@ -42,20 +41,21 @@ def test_rationale_pooling_equals_the_formula_in_loops():
     weight = pooling.detectors.weight[:, :, 0, 0].detach()
     pooled = pooling(FEATURES)
     for b in range(4):
-        total, sums = 0.0, torch.zeros(6)
+        answers = torch.zeros(3, 5)
         for i in range(3):
             for j in range(5):
                 column = FEATURES[b, :, i, j]
                 raw = (weight @ column - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
-                strongest = max(0.0, float(raw.max()))
-                total, sums = total + strongest, sums + strongest * column
-        torch.testing.assert_close(pooled[b], sums / total, rtol=1e-4, atol=1e-5)
+                answers[i, j] = max(0.0, float(raw.max()))
+        answers = (answers - answers.min()) / (answers.max() - answers.min())
+        expected = (FEATURES[b] * answers).sum(dim=(1, 2)) / answers.sum()
+        torch.testing.assert_close(pooled[b].detach(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_rationale_gem_equals_the_formula_in_loops():
     torch.manual_seed(0)
     pooling = RationaleGeMPooling(6, detectors=4).eval()
-    response = pooling.response(FEATURES).detach()
+    response = pooling.rationale(FEATURES).detach()
     pooled = pooling(FEATURES).detach()
     for b in range(4):
         for c in range(6):
@@ -131,12 +131,8 @@ def test_whitening_of_few_vectors_keeps_fewer_dimensions():
     assert whitened(correlated(5), 8, shrinkage=1.0).shape == (5, 4)
 
 
-def test_normalised_rationale_vectors_do_not_depend_on_the_response_scale():
-    """The released code's batch-wide min-max cancels in the unit vector, so leaving it out is
-    no change for a single picture."""
+def test_the_pooling_is_weighted_by_the_map_that_is_shown():
     pooling = rationale_pooling()
-    response = pooling.response(FEATURES)
-    scaled = (FEATURES * (response / response.max()).unsqueeze(1)).mean(dim=(2, 3))
-    torch.testing.assert_close(
-        F.normalize(pooling(FEATURES), dim=1), F.normalize(scaled, dim=1), rtol=1e-4, atol=1e-5
-    )
+    shown = pooling.rationale(FEATURES).unsqueeze(1)
+    weighted = (FEATURES * shown).sum(dim=(2, 3)) / shown.sum(dim=(2, 3))
+    torch.testing.assert_close(pooling(FEATURES), weighted)

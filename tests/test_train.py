@@ -13,6 +13,7 @@ from fgembed.checkpoint import read_tensors
 from fgembed.config import OptimiserSettings, RunConfig, resolve
 from fgembed.errors import FgembedError, IntegrityError
 from fgembed.methods import METHODS
+from fgembed.methods.lcr import LCR
 from fgembed.train import Progress, learning_rate
 from fgembed.training_run import run_training
 
@@ -115,9 +116,57 @@ def test_a_loss_that_is_not_finite_stops_the_run(
         return {"contrast": torch.tensor(math.nan, requires_grad=True)}
 
     monkeypatch.setattr(fgembed.train, "_step", broken)
-    with pytest.raises(FgembedError, match=r"'contrast' is not finite at step 1.*learning_rate"):
+    with pytest.raises(FgembedError, match=r"'contrast' is not finite at step 1; .*learning_rate"):
         train(settings(tiny_settings), tmp_path / "run")
     assert not (tmp_path / "run" / "state").exists()
+
+
+class Recorded(Exception):
+    """Ends a training after the step that was to be seen."""
+
+
+@pytest.mark.slow
+def test_a_step_moves_the_keys_first_and_the_encoder_more_slowly(
+    tiny_settings: dict[str, Any], tmp_path: Path
+):
+    """Two steps of plain SGD: the key encoder lags by the momentum, the scale is the scale."""
+    plain = {"momentum": 0.0, "weight_decay": 0.0, "encoder_scale": 0.25}
+    config = settings(tiny_settings, optimiser=plain, method={"momentum": 0.75})
+    seen: list[dict[str, torch.Tensor]] = []
+    watched: dict[str, torch.Tensor] = {}
+    gradients: dict[str, torch.Tensor] = {}
+
+    class Watched(LCR):
+        def forward(self, views: Any) -> Any:
+            query, key = (dict(m.named_parameters()) for m in self.momentum_pairs()[0])
+            heads = dict(self.projector.named_parameters())
+            live = {"query": query["trunk.conv1.weight"], "head": heads["0.weight"]}
+            copies = {name: weight.detach().clone() for name, weight in live.items()}
+            copies["key"] = key["trunk.conv1.weight"].detach().clone()
+            seen.append(copies)
+            watched.update(live)
+            if len(seen) == 2:
+                raise Recorded
+            return super().forward(views)
+
+    def report(_: Progress) -> None:
+        for name, weight in watched.items():
+            assert weight.grad is not None
+            gradients[name] = weight.grad.clone()
+
+    with pytest.raises(Recorded):
+        run_training(config, Watched, tmp_path / "run", report)
+    first, second = seen
+    expected_key = 0.75 * first["key"] + 0.25 * second["query"]
+    torch.testing.assert_close(second["key"], expected_key)
+    torch.testing.assert_close(second["head"], first["head"] - 0.01 * gradients["head"])
+    torch.testing.assert_close(second["query"], first["query"] - 0.25 * 0.01 * gradients["query"])
+    assert float((second["query"] - first["query"]).abs().max()) > 0
+
+
+def test_a_warm_up_of_part_of_a_step_never_overshoots():
+    settings = OptimiserSettings(epochs=10, learning_rate=0.4, warmup_epochs=0.5)
+    assert max(learning_rate(settings, step, 5) for step in range(10)) <= 0.4
 
 
 def test_the_cosine_moves_each_step_or_each_epoch():

@@ -44,6 +44,13 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
+    def check_batch(self, batch_size: int) -> None:
+        """Refuses a batch size that does not go with the settings, before anything is written.
+
+        Raises:
+            ConfigError: saying which setting to change.
+        """
+
     def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
         """(query, key) modules; before each step the trainer moves the keys."""
         return []

@@ -8,7 +8,7 @@ the contrastive loss looks:
     L = L_contrast + weight x KL(softmax(G/t) || softmax(A/t))
 
 Few detectors shared by all pictures can only fit patterns that recur. The defaults mend what
-the released code gets wrong (METHODS.md 2.6); `recipes/lcr-paper.toml` puts it back.
+the released code gets wrong; `recipes/lcr-paper.toml` puts it back.
 """
 
 from collections.abc import Sequence

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fgembed.config import Settings
 from fgembed.encoder import Encoder
+from fgembed.errors import ConfigError
 from fgembed.key_queue import KeyQueue
 from fgembed.losses import info_nce
 from fgembed.methods.base import Method
@@ -19,7 +20,7 @@ class MoCo(Method):
     """q = norm(g(GAP(F(x1)))), k = norm(g_k(GAP(F_k(x2)))); InfoNCE against a queue of keys."""
 
     class Config(Settings):
-        """Published values of the fine-grained setting (METHODS.md 1.3), but for the queue."""
+        """Published values of the fine-grained setting, but for the queue."""
 
         dimensions: int = Field(256, ge=2, description="length of queries and keys")
         queue_size: int = Field(
@@ -53,9 +54,10 @@ class MoCo(Method):
     def contrast(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The InfoNCE loss and the query's feature map (B, C, h, w); enqueues the keys."""
         features = self.encoder.features(views[0])
-        query = F.normalize(self.projector(features.mean(dim=(2, 3))), dim=1)  # (B, D)
+        query = F.normalize(self.projector(features.mean(dim=(2, 3))).float(), dim=1)  # (B, D)
         key = self.keys(views[1])
-        loss = info_nce(query, key, self.queue.keys.clone(), self.config.temperature)
+        with torch.autocast(query.device.type, enabled=False):  # logits need float32
+            loss = info_nce(query, key, self.queue.keys.clone(), self.config.temperature)
         self.queue.enqueue(key)
         return loss, features
 
@@ -73,6 +75,19 @@ class MoCo(Method):
         keys = torch.cat([self._project_keys(group) for group in groups])
         return keys[order.argsort()]
 
+    def check_batch(self, batch_size: int) -> None:
+        """The queue is a multiple of the batch, and batch norm sees two keys at least.
+
+        Raises:
+            ConfigError: one of them does not hold.
+        """
+        self.queue.check_batch(batch_size)
+        if batch_size < 2 * self.config.key_groups:
+            raise ConfigError(
+                f"a batch of {batch_size} in {self.config.key_groups} groups leaves groups of "
+                "one key; lower method.key_groups"
+            )
+
     def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
         """Backbone and projector follow; the pooling has no part in the contrast."""
         return [
@@ -86,7 +101,7 @@ class MoCo(Method):
 
     def _project_keys(self, images: Tensor) -> Tensor:
         pooled = self.key_backbone(images).mean(dim=(2, 3))
-        return F.normalize(self.key_projector(pooled), dim=1)
+        return F.normalize(self.key_projector(pooled).float(), dim=1)
 
 
 def _projector(channels: int, dimensions: int, norm: bool) -> nn.Sequential:

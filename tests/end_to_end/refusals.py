@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from fgembed.index.manifest import Manifest
-from fgembed.index.segment import open_vectors, read_items
+from fgembed.index.segment import open_items, open_vectors, read_items
 from fgembed.metrics import Vectors
 from tests.conftest import Outcome
 
@@ -54,7 +54,8 @@ def vectors_by_path(index: Path) -> dict[str, Vectors]:
     manifest = Manifest.read(index)
     (segment,) = manifest.segments
     vectors = open_vectors(index, segment, manifest)
-    items = read_items(index, segment, range(manifest.count))
+    with closing(open_items(index, segment)) as base:
+        items = read_items(base, range(manifest.count))
     return {item.path: vectors.reconstruct(number) for number, item in items.items()}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,24 @@ def test_the_same_folder_twice_is_leave_one_out(command: Command, run: Path, pho
     assert table["protocol"] == "leave-one-out"
     assert (table["queries"], table["gallery"]) == (24, 24)
     assert all(row["scores"]["recall@1"]["value"] < 1.0 for row in table["rows"])
+
+
+def test_a_query_that_is_also_in_the_gallery_is_refused(command: Command, run: Path, photos: Path):
+    folders = ("--gallery", photos / "train", "--queries", photos)
+    done = command("evaluate", run, *folders)
+    assert done.code == 1
+    assert "is both a query and in the gallery" in done.err
+
+
+def test_a_bundle_of_another_run_has_no_floor_there(
+    command: Command, run: Path, bundle: Path, tmp_path: Path
+):
+    shutil.copytree(run, tmp_path / "other")
+    with (tmp_path / "other" / "encoder.safetensors").open("ab") as file:
+        file.write(b"x")
+    done = command("evaluate", bundle, "--floor", tmp_path / "other")
+    assert done.code == 5
+    assert "was not exported from" in done.err
 
 
 def test_doctor_tries_a_real_session(command: Command):

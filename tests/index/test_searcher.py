@@ -46,11 +46,13 @@ def test_rebuilding_keeps_readers_of_the_old_index_working(
     folder, opened = tmp_path / "gallery.index", Bundle.open(bundle)
     build_index(photos / "train", opened, folder)
     before = Searcher.open(folder)
+    picture = find_images(photos / "train")[0][3]
     build_index(photos / "test", opened, folder, kind="ivf")
     query = find_images(photos / "test")[0][0]
     after = Searcher.open(folder)
     assert (before.manifest.count, after.manifest.count) == (24, 9)
     assert after.search(query, 1)[0].path == query
+    assert before.search(picture, 1)[0].path == picture
     assert sorted(path.name for path in folder.glob("seg-*")) == ["seg-000002"]
 
 

@@ -54,6 +54,27 @@ def test_the_rationale_term_equals_the_formula_written_out():
     assert float(loss) == pytest.approx(1.28 * expected / 4, rel=1e-3)
 
 
+def test_the_released_settings_give_the_released_loss():
+    """Rows of their own, t = 1, raw CAM, min-max over the batch, 0.01 x sum."""
+    released = {k: v for k, v in read_recipe("lcr-paper")["method"].items() if k != "name"}
+    loss = lcr(**(released | {"queue_size": 8}))(views())["rationale"].detach()
+    method = lcr()
+    contrast, features = method.contrast(views())
+    (gradient,) = torch.autograd.grad(contrast, features, retain_graph=True)
+    features = features.detach()
+    pooling = method.encoder.pooling
+    assert isinstance(pooling, RationalePooling)
+    response = pooling.response(features).detach()
+    answer = (response - response.min()) / (1e-7 + (response - response.min()).max())
+    total = 0.0
+    for b in range(4):
+        cam = F.relu((features[b] * gradient[b]).sum(dim=0))
+        for i in range(cam.shape[0]):
+            target = cam[i].softmax(dim=0)
+            total += float((target * (target.log() - answer[b, i].log_softmax(dim=0))).sum())
+    assert float(loss) == pytest.approx(0.01 * total, rel=1e-3)
+
+
 def test_the_rationale_term_trains_detectors_and_encoder():
     method = lcr()
     method(views())["rationale"].backward()
