@@ -84,15 +84,34 @@ class Bundle:
             NotFoundError: there is no bundle.
             IntegrityError: it is damaged, foreign, or of an unknown format.
         """
+        bundle = cls.read(folder)
+        bundle.check(every_file=every_file)
+        return bundle
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Reads what a bundle says of itself; `check` proves its files.
+
+        Raises:
+            NotFoundError: there is no bundle.
+            IntegrityError: it is foreign, or of an unknown format.
+        """
         file = folder / CONFIG_FILE
         if not file.is_file():
             if folder.is_dir() and any(folder.iterdir()):
                 raise IntegrityError(f"{folder} is no fgembed bundle: it has no {CONFIG_FILE}")
             raise NotFoundError(f'no bundle at {folder}; make one with "fgembed export --onnx"')
         config = _parse(read_json(file, "bundle file"), folder)
-        files = config.files if every_file else {MODEL_FILE: config.files[MODEL_FILE]}
-        check_files(folder, files, "bundle")
         return cls(folder, config, Preprocessing.from_json(config.preprocessing, folder))
+
+    def check(self, *, every_file: bool = False) -> None:
+        """Compares the model, or every file, with its checksum.
+
+        Raises:
+            IntegrityError: a file is damaged or missing.
+        """
+        files = self.config.files
+        check_files(self.folder, files if every_file else {MODEL_FILE: files[MODEL_FILE]}, "bundle")
 
     @property
     def model(self) -> Path:

@@ -31,7 +31,7 @@ from fgembed.training_run import RunReport, run_training
 SPECIES = 10
 TRAIN = 80
 TEST = 20
-HITS = 6
+HITS = 5
 
 
 @dataclass(frozen=True)

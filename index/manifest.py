@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from fgembed.errors import IntegrityError, NotFoundError
-from fgembed.files import read_json, write_json
+from fgembed.files import check_files, read_json, write_json
 from fgembed.records import record
 
 INDEX_FORMAT = 1
@@ -16,6 +16,8 @@ MODEL_TYPE = "fgembed-index"
 MANIFEST_FILE = "manifest.json"
 SKIPPED_FILE = "skipped.jsonl"
 LOCK_FILE = ".lock"
+VECTORS_FILE = "vectors.faiss"
+ITEMS_FILE = "items.sqlite"
 OWN_NAMES = (MANIFEST_FILE, SKIPPED_FILE, LOCK_FILE, "seg-*", ".*.tmp-*")
 
 
@@ -99,6 +101,18 @@ class Manifest:
         except ValueError as error:
             raise IntegrityError(f"index file {file} is damaged: {error}") from None
         return manifest
+
+    def check(self, folder: Path) -> None:
+        """Proves the checksum of every segment's files, which FAISS itself does not.
+
+        Raises:
+            IntegrityError: a file is missing or damaged, or has no checksum.
+        """
+        for segment in self.segments:
+            for name in (VECTORS_FILE, ITEMS_FILE):
+                if f"{segment.name}/{name}" not in segment.files:
+                    raise IntegrityError(f"index {folder} is damaged: no checksum of {name}")
+            check_files(folder, segment.files, "index")
 
     def write(self, folder: Path) -> None:
         """Publishes the index: until this returns, readers see the earlier one."""

@@ -73,17 +73,19 @@ class Searcher:
                 f"the bundle that {folder} was made with is not at {place.resolve()} any more; "
                 "give its folder by --bundle"
             )
-        opened = Bundle.open(place)
+        opened = Bundle.read(place)
         if opened.config.fingerprint != manifest.bundle_fingerprint:
             raise IntegrityError(
                 f"{folder} was made with another model than {opened.folder}; rebuild it with "
                 '"fgembed index build", or give the bundle it was made with by --bundle'
             )
-        with ThreadPoolExecutor(1) as pool:
-            # ONNX Runtime opens a session outside the interpreter lock: faiss loads meanwhile.
-            embedder = pool.submit(OnnxEmbedder, opened.model, opened.preprocessing, device)
+        with ThreadPoolExecutor(2) as pool:
+            # Checksums and ONNX Runtime's session need no interpreter lock: faiss loads meanwhile.
+            embedder = pool.submit(_checked_embedder, opened, device)
+            checked = pool.submit(manifest.check, folder)
             from fgembed.index.vectors import IndexedVectors
 
+            checked.result()
             vectors = IndexedVectors(folder, manifest)
         return cls(manifest, opened, vectors, embedder.result())
 
@@ -103,12 +105,18 @@ class Searcher:
             raise FgembedError(f"k is {k}; expected at least 1")
         count = min(k, self.manifest.count)
         scores, ids = self.vectors.search(queries, count)
-        paths = self.vectors.paths(np.unique(ids[ids >= 0]).tolist())
+        found = {number for number in ids.ravel().tolist() if number >= 0}
+        paths = self.vectors.paths(sorted(found))
         return [_hits(row, names, paths) for row, names in zip(scores, ids, strict=True)]
 
     def rationales(self, pictures: Sequence[Pixels]) -> Vectors:
         """Where the encoder looks, (B, h, w) in [0, 1], of uint8 pictures fitted to its size."""
         return self.embedder.run(np.stack(pictures))[1]
+
+
+def _checked_embedder(bundle: Bundle, device: str) -> OnnxEmbedder:
+    bundle.check()
+    return OnnxEmbedder(bundle.model, bundle.preprocessing, device)
 
 
 def _hits(scores: Vectors, ids: Ids, paths: dict[int, Path]) -> list[Hit]:
