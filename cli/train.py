@@ -6,6 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from fgembed.cli.options import Device, JsonOption
+from fgembed.config import recipe_names
+from fgembed.methods import METHODS
 
 app = typer.Typer(add_completion=False)
 
@@ -13,14 +15,14 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def train(
     images: Annotated[Path | None, typer.Option(help="Folder of training photographs.")] = None,
-    method: Annotated[str | None, typer.Option(help="lcr, moco or none.")] = None,
+    method: Annotated[str | None, typer.Option(help=", ".join(METHODS) + ".")] = None,
     backbone: Annotated[str | None, typer.Option(help="Such as torchvision/resnet50.")] = None,
     weights: Annotated[
         str | None, typer.Option(help="imagenet, random, or a .safetensors or .pt file.")
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="lcr, lcr-paper, moco, moco-paper, none, or a TOML file."),
+        typer.Option(help=", ".join(recipe_names()) + ", or a TOML file."),
     ] = None,
     assign: Annotated[
         list[str] | None,

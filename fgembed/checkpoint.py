@@ -4,6 +4,7 @@ Tensors are safetensors and everything else JSON; nothing is pickled.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from fgembed.pooling import Whitening, make_pooling
 from fgembed.records import record
 
 ENCODER_FORMAT = 1
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 STATE_FILE = Path("state") / "checkpoint.safetensors"
 
 
@@ -85,33 +86,39 @@ def load_encoder(folder: Path) -> tuple[Encoder, Preprocessing]:
         description = record(EncoderFile, content)
         if not file.is_file() or sha256(file) != description.sha256:
             raise IntegrityError(f"{file} is missing or differs from its checksum")
-        backbone = make_backbone(description.backbone)
+        spec = Preprocessing.from_json(description.preprocessing, folder)
+        backbone = make_backbone(description.backbone, size=spec.size)
         pooling = make_pooling(description.pooling, backbone.channels)
         whitening = Whitening(*description.whitening) if description.whitening else None
         encoder = Encoder(backbone, pooling, whitening)
         encoder.load_state_dict(read_tensors(file))
     except (ValueError, TypeError, RuntimeError, KeyError, ConfigError) as error:
         raise IntegrityError(f"{folder / 'encoder.json'} is damaged: {error}") from None
-    return encoder.eval(), Preprocessing.from_json(description.preprocessing, folder)
+    return encoder.eval(), spec
 
 
 def save_state(
-    folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer, position: dict[str, Any]
+    folder: Path,
+    method: nn.Module,
+    optimisers: Sequence[torch.optim.Optimizer],
+    position: dict[str, Any],
 ) -> None:
     """Writes everything that continues the run, as one file that is replaced atomically."""
     tensors = {f"method.{name}": value for name, value in method.state_dict().items()}
-    table = optimiser.state_dict()
-    for index, slots in table["state"].items():
-        for name, value in slots.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimiser.{index}.{name}"] = value
+    for number, optimiser in enumerate(optimisers):
+        for index, slots in optimiser.state_dict()["state"].items():
+            for name, value in slots.items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimiser.{number}.{index}.{name}"] = value
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
     write_tensors(folder / STATE_FILE, tensors, position | {"format": STATE_FORMAT})
 
 
-def load_state(folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+def load_state(
+    folder: Path, method: nn.Module, optimisers: Sequence[torch.optim.Optimizer]
+) -> dict[str, Any]:
     """Restores what `save_state` wrote and returns its `position`.
 
     Raises:
@@ -127,11 +134,12 @@ def load_state(folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer
         raise IntegrityError(
             f"{folder / STATE_FILE} is of another model than {folder / 'config.toml'} says"
         ) from None
-    table = optimiser.state_dict()
-    for name, value in _below("optimiser.", tensors).items():
-        index, _, slot = name.partition(".")
-        table["state"].setdefault(int(index), {})[slot] = value
-    optimiser.load_state_dict(table)
+    for number, optimiser in enumerate(optimisers):
+        table = optimiser.state_dict()
+        for name, value in _below(f"optimiser.{number}.", tensors).items():
+            index, _, slot = name.partition(".")
+            table["state"].setdefault(int(index), {})[slot] = value
+        optimiser.load_state_dict(table)
     torch.set_rng_state(tensors["random.cpu"])
     if torch.cuda.is_available() and "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"])

@@ -45,7 +45,7 @@ class BackboneSettings(Settings):
 class PoolingSettings(Settings):
     """How the exported encoder reads the feature map."""
 
-    kind: Literal["auto", "mean", "gem", "rationale", "rationale-gem"] = "auto"
+    kind: str = Field("auto", description="of fgembed.pooling; `auto`: the method's own")
     whitening: int = Field(512, ge=0, description="output dimensions at most; 0 for none")
     shrinkage: float = Field(1.0, ge=0, description="added to each eigenvalue, x their mean")
 
@@ -75,6 +75,11 @@ class ViewSettings(Settings):
     grey_probability: float = Field(0.2, ge=0, le=1)
     blur_probability: float = Field(0.5, ge=0, le=1)
     flip_probability: float = Field(0.5, ge=0, le=1)
+    asymmetric: bool = Field(
+        False,
+        description="the two views of BYOL and MoCo v3: blur always in the first, in a tenth of "
+        "the second, which is solarised with probability 0.2; saturation at half `jitter`",
+    )
 
 
 class EvaluationSettings(Settings):

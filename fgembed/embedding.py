@@ -37,7 +37,7 @@ class TorchEmbedder:
         batches = ImageBatches(paths, self.spec, self.batch_size, core_count())
         for _, pixels in batches:
             normalised = self.model.normalised(torch.from_numpy(pixels).to(self.device))
-            statistics.add(encoder.pooled(encoder.features(normalised)))
+            statistics.add(encoder.pooled(*encoder.backbone.read(normalised)))
         encoder.whitening = statistics.whitening(dimensions, shrinkage).to(self.device)
 
     @torch.inference_mode()

@@ -25,20 +25,20 @@ class Encoder(nn.Module):
         features: Tensor = self.backbone(images)
         return features
 
-    def pooled(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C), unit length, before whitening."""
-        return F.normalize(self.pooling(features), dim=1)
+    def pooled(self, features: Tensor, summary: Tensor) -> Tensor:
+        """(B, C, h, w) and (B, C) -> (B, C), unit length, before whitening."""
+        return F.normalize(self.pooling(features, summary), dim=1)
 
-    def embed(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, D), unit length."""
-        vectors = self.pooled(features)
+    def embed(self, features: Tensor, summary: Tensor) -> Tensor:
+        """(B, C, h, w) and (B, C) -> (B, D), unit length."""
+        vectors = self.pooled(features, summary)
         if self.whitening is not None:
             vectors = F.normalize(self.whitening(vectors), dim=1)
         return vectors
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalised -> (B, D), unit length."""
-        return self.embed(self.features(images))
+        return self.embed(*self.backbone.read(images))
 
     def rationale(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalised -> (B, h, w) in [0, 1]: where the encoder looks."""
@@ -70,8 +70,8 @@ class PixelEncoder(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H, W, 3) uint8 -> embedding (B, D) and rationale (B, h, w)."""
-        features = self.encoder.features(self.normalised(image))
-        return self.encoder.embed(features), self.encoder.pooling.rationale(features)
+        features, summary = self.encoder.backbone.read(self.normalised(image))
+        return self.encoder.embed(features, summary), self.encoder.pooling.rationale(features)
 
 
 def mean_pooled(encoder: Encoder) -> Encoder:

@@ -1,13 +1,16 @@
 """From a feature map to a vector: one class a kind, and the whitening that may follow.
 
-A pooling maps features (B, C, h, w) to (B, C) and shows where it looked as a rationale
-(B, h, w) in [0, 1], picture by picture: nothing here depends on the rest of the batch.
+A pooling maps features (B, C, h, w), or the backbone's own summary (B, C), to (B, C) and shows
+where it looked as a rationale (B, h, w) in [0, 1], picture by picture: nothing here depends on
+the rest of the batch.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fgembed.config import nearest
+from fgembed.errors import ConfigError
 from fgembed.losses import min_max
 
 EPSILON = 1e-6
@@ -17,6 +20,10 @@ class Pooling(nn.Module):
     """A feature map's vector; its rationale is by default the activation's strength."""
 
     kind: str
+
+    def forward(self, features: Tensor, summary: Tensor | None = None) -> Tensor:
+        """(B, C, h, w), and (B, C) where the kind reads it -> (B, C)."""
+        raise NotImplementedError
 
     def rationale(self, features: Tensor) -> Tensor:
         """Length of the feature vector at each position, over its largest: (B, h, w)."""
@@ -29,7 +36,7 @@ class MeanPooling(Pooling):
 
     kind = "mean"
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, summary: Tensor | None = None) -> Tensor:
         """(B, C, h, w) -> (B, C)."""
         return features.mean(dim=(2, 3))
 
@@ -40,10 +47,20 @@ class GeMPooling(Pooling):
     kind = "gem"
     power = 3.0
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, summary: Tensor | None = None) -> Tensor:
         """(B, C, h, w) -> (B, C); features below zero count as zero."""
         powered = features.clamp(min=EPSILON).pow(self.power)
         return powered.mean(dim=(2, 3)).pow(1 / self.power)
+
+
+class ClassTokenPooling(Pooling):
+    """The backbone's own summary: a vision transformer's class token, else the mean."""
+
+    kind = "class-token"
+
+    def forward(self, features: Tensor, summary: Tensor | None = None) -> Tensor:
+        """The summary (B, C)."""
+        return features.mean(dim=(2, 3)) if summary is None else summary
 
 
 class RationalePooling(Pooling):
@@ -76,7 +93,7 @@ class RationalePooling(Pooling):
         maps = self.rationale(features)
         return (maps / maps.sum(dim=(1, 2), keepdim=True)).unsqueeze(1)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, summary: Tensor | None = None) -> Tensor:
         """(B, C, h, w) -> (B, C)."""
         return (features * self.weights(features)).sum(dim=(2, 3))
 
@@ -90,7 +107,7 @@ class RationaleGeMPooling(RationalePooling):
 
     kind = "rationale-gem"
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, summary: Tensor | None = None) -> Tensor:
         """(B, C, h, w) -> (B, C); features below zero count as zero."""
         powered = features.clamp(min=EPSILON).pow(GeMPooling.power)
         return (powered * self.weights(features)).sum(dim=(2, 3)).pow(1 / GeMPooling.power)
@@ -98,13 +115,34 @@ class RationaleGeMPooling(RationalePooling):
 
 POOLINGS: dict[str, type[Pooling]] = {
     pooling.kind: pooling
-    for pooling in (MeanPooling, GeMPooling, RationalePooling, RationaleGeMPooling)
+    for pooling in (
+        MeanPooling,
+        GeMPooling,
+        ClassTokenPooling,
+        RationalePooling,
+        RationaleGeMPooling,
+    )
 }
 
 
+def pooling_named(kind: str) -> type[Pooling]:
+    """The class of a kind of pooling.
+
+    Raises:
+        ConfigError: there is no such kind.
+    """
+    if kind not in POOLINGS:
+        raise ConfigError(f"no pooling.kind {kind!r}{nearest(kind, ['auto', *POOLINGS])}")
+    return POOLINGS[kind]
+
+
 def make_pooling(kind: str, channels: int) -> Pooling:
-    """A pooling of the given kind for `channels` channels."""
-    pooling = POOLINGS[kind]
+    """A pooling of the given kind for `channels` channels.
+
+    Raises:
+        ConfigError: there is no such kind.
+    """
+    pooling = pooling_named(kind)
     return pooling(channels) if issubclass(pooling, RationalePooling) else pooling()
 
 

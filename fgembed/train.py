@@ -1,7 +1,7 @@
 """The training loop: knows what a Method is and nothing of any one method.
 
-One step, in order: move the key encoders, set the learning rate, take the loss, step the
-optimiser, log, and at times save everything. A killed run goes on from its last checkpoint
+One step, in order: move the key encoders, set the learning rates, take the loss, step the
+optimisers, log, and at times save everything. A killed run goes on from its last checkpoint
 exactly as if it had not been killed (bit for bit on a CPU with the same number of threads).
 """
 
@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from fgembed.checkpoint import has_state, load_state, save_state
-from fgembed.config import OptimiserSettings, RunConfig
+from fgembed.config import RunConfig
 from fgembed.data import EpochBatches, TrainingImages, make_loader
 from fgembed.errors import ConfigError, FgembedError
 from fgembed.files import digest
 from fgembed.methods.base import Method
 from fgembed.metrics_log import MetricsLog
 from fgembed.momentum import update_keys
+from fgembed.optimiser import make_optimisers, rate_share, set_rates
 
 REPORT_EVERY_S = 1.0
 
@@ -64,11 +65,11 @@ def train(
         FgembedError: the loss is no longer finite, or the pictures changed since the checkpoint.
     """
     settings = config.optimiser
-    optimiser = make_optimiser(method, settings)
-    if optimiser is None or settings.epochs == 0:
+    optimisers = make_optimisers(method, settings)
+    if not optimisers or settings.epochs == 0:
         return
     fingerprint = digest([str(path) for path in images.paths])
-    step = _resume(folder, method, optimiser, fingerprint)
+    step = _resume(folder, method, optimisers, fingerprint)
     batches = EpochBatches(
         len(images), settings.batch_size, settings.epochs, config.seed, start=step
     )
@@ -78,11 +79,11 @@ def train(
     with MetricsLog(folder, step) as log:
         for views in make_loader(images, batches, config.workers):
             meter.data_arrived()
-            update_keys(method.momentum_pairs(), method.momentum_at(step / batches.last))
-            rate = learning_rate(settings, step, batches.steps_per_epoch)
-            for group in optimiser.param_groups:
-                group["lr"] = rate * (settings.encoder_scale if group["scaled"] else 1.0)
-            terms = _step(method, optimiser, _to_device(views, device), config.precision)
+            method.progress = step / batches.last
+            update_keys(method.momentum_pairs(), method.momentum())
+            share = rate_share(settings, step, batches.steps_per_epoch)
+            set_rates(optimisers, share)
+            terms = _step(method, optimisers, _to_device(views, device), config.precision)
             step += 1
 
             epoch_ends = step % batches.steps_per_epoch == 0
@@ -91,46 +92,28 @@ def train(
                 values = {name: float(term.detach()) for name, term in terms.items()}
                 _check_finite(values, method, step)
                 speed = meter.read()
+                rate = share * settings.learning_rate
                 log.write(step - 1, values | {"learning_rate": rate} | speed)
                 epoch = (step - 1) // batches.steps_per_epoch
                 place = (step, batches.last, epoch, settings.epochs)
                 left = (batches.last - step) * settings.batch_size
                 report(Progress(*place, sum(values.values()), **speed, images_left=left))
             if save_due:
-                save_state(folder, method, optimiser, {"step": step, "images": fingerprint})
+                save_state(folder, method, optimisers, {"step": step, "images": fingerprint})
                 saved_at = time.monotonic()
             meter.step_done()
 
 
-def make_optimiser(method: Method, settings: OptimiserSettings) -> torch.optim.Optimizer | None:
-    """The optimiser over the method's groups; None where the method trains nothing."""
-    groups = [group for group in method.parameter_groups() if group["params"]]
-    if not groups:
-        return None
-    rate, decay = settings.learning_rate, settings.weight_decay
-    if settings.name == "adamw":
-        return torch.optim.AdamW(groups, lr=rate, weight_decay=decay)
-    return torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, weight_decay=decay)
-
-
-def learning_rate(settings: OptimiserSettings, step: int, steps_per_epoch: int) -> float:
-    """Linear warm-up, then lr x (1 + cos(pi x progress)) / 2, moving each step or each epoch."""
-    warmup = settings.warmup_epochs * steps_per_epoch
-    if step < warmup:
-        return settings.learning_rate * min(1.0, (step + 1) / warmup)
-    if settings.decay == "epoch":
-        step -= step % steps_per_epoch
-    progress = step / (settings.epochs * steps_per_epoch)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
-
-
 def _resume(
-    folder: Path, method: Method, optimiser: torch.optim.Optimizer, fingerprint: str
+    folder: Path,
+    method: Method,
+    optimisers: Sequence[torch.optim.Optimizer],
+    fingerprint: str,
 ) -> int:
     """The step to go on from; restores the checkpoint where there is one."""
     if not has_state(folder):
         return 0
-    position = load_state(folder, method, optimiser)
+    position = load_state(folder, method, optimisers)
     if position["images"] != fingerprint:
         raise FgembedError(
             f"the photographs changed since the checkpoint in {folder}; "
@@ -144,18 +127,23 @@ def _to_device(views: Sequence[Tensor], device: torch.device) -> list[Tensor]:
 
 
 def _step(
-    method: Method, optimiser: torch.optim.Optimizer, views: Sequence[Tensor], precision: str
+    method: Method,
+    optimisers: Sequence[torch.optim.Optimizer],
+    views: Sequence[Tensor],
+    precision: str,
 ) -> dict[str, Tensor]:
-    """One step of the optimiser; the loss terms that it was taken on."""
+    """One step of the optimisers; the loss terms that it was taken on."""
     mixed = precision == "bfloat16"
     with torch.autocast(views[0].device.type, torch.bfloat16, enabled=mixed):
         terms: dict[str, Tensor] = method(views)
     if not terms:
         raise ConfigError("the method has parameters to train but gives no loss")
-    optimiser.zero_grad(set_to_none=True)
+    for optimiser in optimisers:
+        optimiser.zero_grad(set_to_none=True)
     loss = torch.stack(list(terms.values())).sum()
     loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
+    for optimiser in optimisers:
+        optimiser.step()
     return terms
 
 

@@ -28,7 +28,7 @@ from fgembed.files import write_json
 from fgembed.image_batches import check_bad, survey, write_skipped
 from fgembed.images import Skipped, find_images
 from fgembed.methods.base import Method
-from fgembed.pooling import POOLINGS, GeMPooling, RationalePooling, make_pooling
+from fgembed.pooling import GeMPooling, RationalePooling, make_pooling, pooling_named
 from fgembed.train import Report, train
 from fgembed.workspace import set_latest
 
@@ -161,10 +161,10 @@ def make_method(config: RunConfig, method_class: type[Method]) -> Method:
     """
     torch.manual_seed(config.seed)
     kind = config.pooling.kind if config.pooling.kind != "auto" else method_class.pooling
-    if issubclass(POOLINGS[kind], RationalePooling) and not method_class.trains_rationale:
+    if issubclass(pooling_named(kind), RationalePooling) and not method_class.trains_rationale:
         raise ConfigError(
             f"method {config.method.name!r} does not train rationale pooling; "
-            "choose method lcr, or pooling.kind mean or gem"
+            "choose pooling.kind auto, mean or gem"
         )
     settings = config.method.model_extra or {}
     where = f"settings of method {config.method.name!r}"
@@ -220,7 +220,8 @@ def _spread(count: int, wanted: int) -> list[int]:
 
 def _encoder(config: RunConfig, kind: str) -> Encoder:
     settings = config.backbone
-    backbone = make_backbone(settings.name, settings.weights, settings.freeze_statistics)
+    size = config.preprocessing.size
+    backbone = make_backbone(settings.name, settings.weights, settings.freeze_statistics, size)
     return Encoder(backbone, make_pooling(kind, backbone.channels))
 
 

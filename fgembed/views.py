@@ -23,24 +23,40 @@ class GaussianBlur(nn.Module):
 
 
 class TwoViews:
-    """Two independent MoCo v2 views (arXiv:2003.04297), each (3, size, size) normalised."""
+    """Two random views, each (3, size, size) normalised.
+
+    Alike and independent as in MoCo v2 (arXiv:2003.04297), or, `asymmetric`, the pair of BYOL
+    (arXiv:2006.07733, appendix B) that MoCo v3 and LoDisc take.
+    """
 
     def __init__(self, settings: ViewSettings, spec: Preprocessing) -> None:
-        strength = settings.jitter
-        jitter = v2.ColorJitter(strength, strength, strength, settings.hue)
-        self.transform = v2.Compose(
-            [
-                v2.RandomResizedCrop(spec.size, scale=(settings.crop_scale, 1.0)),
-                v2.RandomApply([jitter], settings.jitter_probability),
-                v2.RandomGrayscale(settings.grey_probability),
-                v2.RandomApply([GaussianBlur()], settings.blur_probability),
-                v2.RandomHorizontalFlip(settings.flip_probability),
-                v2.PILToTensor(),
-                v2.ToDtype(torch.float32, scale=True),
-                v2.Normalize(list(spec.mean), list(spec.std)),
-            ]
-        )
+        if settings.asymmetric:
+            self.first = _transform(settings, spec, 1.0, 0.0)
+            self.second = _transform(settings, spec, 0.1, 0.2)
+        else:
+            self.first = self.second = _transform(settings, spec, settings.blur_probability, 0.0)
 
     def __call__(self, image: Image.Image) -> list[Tensor]:
         """Two views of the picture."""
-        return [self.transform(image), self.transform(image)]
+        return [self.first(image), self.second(image)]
+
+
+def _transform(
+    settings: ViewSettings, spec: Preprocessing, blur: float, solarise: float
+) -> v2.Compose:
+    strength = settings.jitter
+    saturation = strength / 2 if settings.asymmetric else strength
+    jitter = v2.ColorJitter(strength, strength, saturation, settings.hue)
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(spec.size, scale=(settings.crop_scale, 1.0)),
+            v2.RandomApply([jitter], settings.jitter_probability),
+            v2.RandomGrayscale(settings.grey_probability),
+            v2.RandomApply([GaussianBlur()], blur),
+            *([v2.RandomSolarize(128, solarise)] if solarise else []),
+            v2.RandomHorizontalFlip(settings.flip_probability),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(list(spec.mean), list(spec.std)),
+        ]
+    )

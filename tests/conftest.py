@@ -52,14 +52,14 @@ def tiny_settings(photos: Path) -> dict[str, Any]:
 def run(tiny_settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of one LCR epoch."""
     from fgembed.config import resolve
-    from fgembed.methods import METHODS
+    from fgembed.methods import method_named
     from fgembed.training_run import run_training
 
     learning = {"epochs": 1, "batch_size": 8, "learning_rate": 0.01}
     lcr = {"method": {"name": "lcr", "queue_size": 16}, "optimiser": learning}
     config = resolve(tiny_settings, lcr, "tests")
     folder = tmp_path_factory.mktemp("workspace") / "runs" / "tiny"
-    run_training(config, METHODS["lcr"], folder, lambda progress: None)
+    run_training(config, method_named("lcr"), folder, lambda progress: None)
     return folder
 
 

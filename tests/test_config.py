@@ -14,7 +14,7 @@ from fgembed.config import (
 )
 from fgembed.errors import ConfigError
 from fgembed.files import read_toml
-from fgembed.methods import METHODS
+from fgembed.methods import method_named
 
 
 def test_overrides_beat_the_file_and_the_file_beats_the_recipe(tmp_path: Path):
@@ -36,7 +36,7 @@ def test_a_method_brings_the_recipe_of_its_name():
 def test_every_recipe_is_valid_down_to_the_method_s_settings(name: str):
     config = resolve({"recipe": name}, {}, name)
     settings = config.method.model_extra or {}
-    validate(METHODS[config.method.name].Config, settings, name)
+    validate(method_named(config.method.name).Config, settings, name)
     queue = settings.get("queue_size", 4096)
     assert queue % config.optimiser.batch_size == 0
 

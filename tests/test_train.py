@@ -10,11 +10,11 @@ import torch
 
 import fgembed.train
 from fgembed.checkpoint import read_tensors
-from fgembed.config import OptimiserSettings, RunConfig, resolve
+from fgembed.config import RunConfig, resolve
 from fgembed.errors import FgembedError, IntegrityError
-from fgembed.methods import METHODS
+from fgembed.methods import method_named
 from fgembed.methods.lcr import LCR
-from fgembed.train import Progress, learning_rate
+from fgembed.train import Progress
 from fgembed.training_run import run_training
 
 
@@ -39,7 +39,7 @@ def train(config: RunConfig, folder: Path, kill_at: int | None = None) -> None:
         if progress.step == kill_at:
             raise Killed
 
-    run_training(config, METHODS["lcr"], folder, report)
+    run_training(config, method_named("lcr"), folder, report)
 
 
 @pytest.mark.slow
@@ -162,25 +162,3 @@ def test_a_step_moves_the_keys_first_and_the_encoder_more_slowly(
     torch.testing.assert_close(second["head"], first["head"] - 0.01 * gradients["head"])
     torch.testing.assert_close(second["query"], first["query"] - 0.25 * 0.01 * gradients["query"])
     assert float((second["query"] - first["query"]).abs().max()) > 0
-
-
-def test_a_warm_up_of_part_of_a_step_never_overshoots():
-    settings = OptimiserSettings(epochs=10, learning_rate=0.4, warmup_epochs=0.5)
-    assert max(learning_rate(settings, step, 5) for step in range(10)) <= 0.4
-
-
-def test_the_cosine_moves_each_step_or_each_epoch():
-    each = OptimiserSettings(epochs=10, learning_rate=0.4)
-    assert learning_rate(each, 0, 5) == pytest.approx(0.4)
-    assert learning_rate(each, 25, 5) == pytest.approx(0.2)
-    assert learning_rate(each, 12, 5) == pytest.approx(0.2 * (1 + math.cos(math.pi * 12 / 50)))
-    steps = each.model_copy(update={"decay": "epoch"})
-    assert learning_rate(steps, 14, 5) == learning_rate(steps, 10, 5)
-    assert learning_rate(steps, 14, 5) == pytest.approx(0.2 * (1 + math.cos(math.pi * 0.2)))
-
-
-def test_warm_up_rises_to_the_full_rate():
-    settings = OptimiserSettings(epochs=10, learning_rate=0.4, warmup_epochs=2)
-    assert [learning_rate(settings, step, 5) for step in (0, 4, 9)] == pytest.approx(
-        [0.04, 0.2, 0.4]
-    )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fgembed.backbones.from_torchvision import torchvision_trunk
+from fgembed.backbones.tokens import Attended, TokenTrunk
 from fgembed.backbones.weights import read_weights
 from fgembed.config import nearest
 from fgembed.errors import ConfigError
@@ -35,6 +36,50 @@ class Backbone(nn.Module):
         features: Tensor = self.trunk(images)
         return features
 
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) -> features (B, C, h, w) and summary (B, C).
+
+        The summary is what the network itself would classify by: the class token, or the mean
+        of the features where there is none.
+        """
+        if isinstance(self.trunk, TokenTrunk):
+            return self.trunk.read(images)
+        features = self(images)
+        return features, features.mean(dim=(2, 3))
+
+    def attend(self, images: Tensor) -> Attended:
+        """Features, summary and attention of a vision transformer, in one pass.
+
+        Raises:
+            ConfigError: the backbone has no attention.
+        """
+        return self._transformer().attend(images)
+
+    def attention(self, images: Tensor) -> Tensor:
+        """(L, B, h, w): in each layer the class token's attention to the patches.
+
+        Raises:
+            ConfigError: the backbone has no attention.
+        """
+        return self.attend(images).attention
+
+    def patch_projection(self) -> nn.Module | None:
+        """The layer that turns patches into tokens; None in a convolutional network."""
+        return self.trunk.patch_projection() if isinstance(self.trunk, TokenTrunk) else None
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether it is a vision transformer."""
+        return isinstance(self.trunk, TokenTrunk)
+
+    def _transformer(self) -> TokenTrunk:
+        if not isinstance(self.trunk, TokenTrunk):
+            raise ConfigError(
+                f"{self.name} has no attention between a class token and patches; choose a vision "
+                'transformer (see "fgembed backbones vit")'
+            )
+        return self.trunk
+
     def train(self, mode: bool = True) -> "Backbone":
         """Training mode; frozen batch norms stay in evaluation mode."""
         super().train(mode)
@@ -45,7 +90,9 @@ class Backbone(nn.Module):
         return self
 
 
-def make_backbone(name: str, weights: str = "random", freeze_statistics: bool = False) -> Backbone:
+def make_backbone(
+    name: str, weights: str = "random", freeze_statistics: bool = False, size: int = 224
+) -> Backbone:
     """A backbone by name.
 
     Args:
@@ -53,6 +100,7 @@ def make_backbone(name: str, weights: str = "random", freeze_statistics: bool = 
         weights: `random`; `imagenet`, the library's own download; or a `.safetensors` or
             `.pt` file with the library's state-dict names.
         freeze_statistics: see `Backbone`.
+        size: side of the pictures, in pixels, for a transformer's grid of patches.
 
     Raises:
         ConfigError: the name is unknown, or the weights do not fit.

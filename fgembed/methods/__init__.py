@@ -1,20 +1,23 @@
-"""The methods by name: a new one is one file and one line here."""
+"""The methods by name: a new one is one file, `methods/<name>.py`, and one line here."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from fgembed.config import nearest
 from fgembed.errors import ConfigError
-from fgembed.methods.base import Method
-from fgembed.methods.lcr import LCR
-from fgembed.methods.moco import MoCo
-from fgembed.methods.none import Untrained
 
-METHODS: dict[str, type[Method]] = {
-    "lcr": LCR,
-    "moco": MoCo,
-    "none": Untrained,
+if TYPE_CHECKING:
+    from fgembed.methods.base import Method
+
+# name of the module and of its class; imported when asked for, so that listing them is quick
+METHODS = {
+    "lcr": "LCR",
+    "moco": "MoCo",
+    "none": "Untrained",
 }
 
 
-def method_named(name: str) -> type[Method]:
+def method_named(name: str) -> "type[Method]":
     """The method's class.
 
     Raises:
@@ -22,4 +25,6 @@ def method_named(name: str) -> type[Method]:
     """
     if name not in METHODS:
         raise ConfigError(f"no method {name!r}{nearest(name, METHODS)}")
-    return METHODS[name]
+    module = import_module(f"fgembed.methods.{name}")
+    method: type[Method] = getattr(module, METHODS[name])
+    return method

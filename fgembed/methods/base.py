@@ -17,7 +17,9 @@ class Method(nn.Module):
     Attributes:
         trains_rationale: whether rationale-weighted pooling makes sense after it.
         pooling: the pooling that the method's encoder is read with unless another is asked for.
+        needs_attention: whether the method works on vision transformers only.
         encoder: what is trained and exported.
+        progress: share of the training that is done, 0..1; the trainer sets it before a step.
     """
 
     class Config(Settings):
@@ -25,11 +27,13 @@ class Method(nn.Module):
 
     pooling: ClassVar[str] = "gem"
     trains_rationale: ClassVar[bool] = False
+    needs_attention: ClassVar[bool] = False
 
     def __init__(self, encoder: Encoder, config: Any) -> None:
         super().__init__()
         self.encoder = encoder
         self.config = config
+        self.progress = 0.0
 
     @classmethod
     def view_maker(cls, settings: ViewSettings, spec: Preprocessing) -> ViewMaker:
@@ -55,13 +59,28 @@ class Method(nn.Module):
         """(query, key) modules; before each step the trainer moves the keys."""
         return []
 
-    def momentum_at(self, progress: float) -> float:
-        """The keys' momentum at a share of the training in 0..1."""
+    def momentum(self) -> float:
+        """The keys' momentum at `progress`."""
         return 1.0
 
+    def illustrate(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
+        """What a report can show of the method, by name: pictures or maps.
+
+        Args:
+            views: as `forward` takes them.
+
+        Returns:
+            Normalised pictures (B, 3, H, W), or maps (B, h, w) in [0, 1] to lay over views[0].
+        """
+        return {}
+
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The optimiser's groups; `scaled` ones take `optimiser.encoder_scale`."""
-        backbone = list(self.encoder.backbone.parameters())
-        inside = {id(parameter) for parameter in backbone}
+        """The optimisers' groups.
+
+        A group that is `scaled` takes `optimiser.encoder_scale`; one with `adam`, a learning
+        rate, gets an Adam of its own, under the same schedule.
+        """
+        inside = {id(parameter) for parameter in self.encoder.backbone.parameters()}
+        backbone = [p for p in self.encoder.backbone.parameters() if p.requires_grad]
         heads = [p for p in self.parameters() if p.requires_grad and id(p) not in inside]
         return [{"params": backbone, "scaled": True}, {"params": heads, "scaled": False}]

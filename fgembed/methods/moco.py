@@ -95,7 +95,7 @@ class MoCo(Method):
             (self.projector, self.key_projector),
         ]
 
-    def momentum_at(self, progress: float) -> float:
+    def momentum(self) -> float:
         """Constant."""
         return self.config.momentum
 

@@ -12,7 +12,7 @@ from fgembed.data import TrainingImages
 from fgembed.encoder import Encoder
 from fgembed.errors import ConfigError
 from fgembed.images import Preprocessing, find_images
-from fgembed.methods import METHODS
+from fgembed.methods import METHODS, method_named
 from fgembed.methods.base import Method
 from fgembed.momentum import update_keys
 from fgembed.pooling import make_pooling
@@ -23,7 +23,7 @@ SMALL = {"queue_size": 8, "dimensions": 16}
 
 def make(name: str, seed: int = 0) -> Method:
     torch.manual_seed(seed)
-    method_class = METHODS[name]
+    method_class = method_named(name)
     known = {key: SMALL[key] for key in SMALL if key in method_class.Config.model_fields}
     backbone = make_backbone(TINY)
     encoder = Encoder(backbone, make_pooling(method_class.pooling, backbone.channels))
@@ -127,7 +127,7 @@ def test_a_state_round_trip_gives_the_same_next_loss(name: str, photos: Any):
 
 def test_an_unknown_setting_is_refused(name: str):
     with pytest.raises(ConfigError, match="unknown key 'weigth'"):
-        validate(METHODS[name].Config, {"weigth": 1}, "settings")
+        validate(method_named(name).Config, {"weigth": 1}, "settings")
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ def test_two_steps_equal_the_algorithm_written_out():
         with torch.no_grad():
             for parameter in method.encoder.parameters():
                 parameter.add_(0.01)
-        update_keys(method.momentum_pairs(), method.momentum_at(0.0))
+        update_keys(method.momentum_pairs(), method.momentum())
         key_weights = next(method.key_backbone.parameters())
     assert key_weights is not None
 
