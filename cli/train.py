@@ -11,6 +11,14 @@ from fgembed.methods import METHODS
 
 app = typer.Typer(add_completion=False)
 
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Any setting; may be repeated."),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Only say what it would take; write nothing.")
+]
+
 
 @app.command()
 def train(
@@ -24,10 +32,7 @@ def train(
         str | None,
         typer.Option(help=", ".join(recipe_names()) + ", or a TOML file."),
     ] = None,
-    assign: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Any setting; may be repeated."),
-    ] = None,
+    assign: SetOption = None,
     run: Annotated[str | None, typer.Option(help="Name of the run; else numbered.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a killed run (the latest, or --run).")
@@ -35,6 +40,7 @@ def train(
     config: Annotated[
         Path | None, typer.Option(help="Settings file; fgembed.toml if there is one.")
     ] = None,
+    dry_run: DryRunOption = False,
     device: Annotated[Device | None, typer.Option(help="auto, cpu or cuda.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -45,6 +51,7 @@ def train(
 
     Example: fgembed train --backbone torchvision/mobilenet_v2 --set optimiser.epochs=5
     """
+    from fgembed.cli.dry_run import start_dry_run
     from fgembed.cli.training import require_torch, start_run
     from fgembed.config import merge, parse_assignment
 
@@ -59,4 +66,5 @@ def train(
     overrides = {key: value for key, value in flags.items() if value is not None}
     for text in assign or []:
         overrides = merge(overrides, parse_assignment(text))
-    start_run(overrides, config, run, resume, as_json)
+    start = start_dry_run if dry_run else start_run
+    start(overrides, config, run, resume, as_json)

@@ -10,6 +10,7 @@ from fgembed.text import showable
 from fgembed.workspace import CONFIG, LATEST, RUNS, find_run, new_run_name
 
 if TYPE_CHECKING:
+    from fgembed.config import RunConfig
     from fgembed.training_run import RunReport
 
 
@@ -33,10 +34,26 @@ def start_run(
         FgembedError: see `fgembed.training_run.run_training`.
     """
     from fgembed.cli.progress import TrainingProgress
-    from fgembed.config import RunConfig, resolve, validate
-    from fgembed.files import read_toml
     from fgembed.methods import method_named
     from fgembed.training_run import run_training
+
+    settings, folder = settings_and_folder(overrides, config, name, resume)
+    method = method_named(settings.method.name)
+    with TrainingProgress() as progress:
+        report = run_training(settings, method, folder, progress.report, progress.say)
+    print_report(report, folder, as_json)
+
+
+def settings_and_folder(
+    overrides: dict[str, Any], config: Path | None, name: str | None, resume: bool
+) -> tuple["RunConfig", Path]:
+    """What a run is to be made with, and where.
+
+    Raises:
+        FgembedError: a setting is wrong, or the run is not there, or in the way.
+    """
+    from fgembed.config import RunConfig, resolve, validate
+    from fgembed.files import read_toml
 
     if resume:
         if overrides or config:
@@ -45,22 +62,18 @@ def start_run(
                 "or start a new run"
             )
         folder = find_run(name)
-        settings = validate(RunConfig, read_toml(folder / "config.toml"), str(folder))
-    else:
-        where = "settings" if overrides else str(config or CONFIG)
-        settings = resolve(_workspace_settings(config), overrides, where)
-        name = name or new_run_name(settings.method.name)
-        folder = RUNS / name
-        if Path(name).name != name or name == ".." or folder == LATEST:
-            raise ConfigError(f"--run {name!r} is no name for a folder in {RUNS}")
-        if folder.exists():
-            raise FgembedError(
-                f"{folder} exists; go on with it by --resume, or give another --run NAME"
-            )
-    method = method_named(settings.method.name)
-    with TrainingProgress() as progress:
-        report = run_training(settings, method, folder, progress.report, progress.say)
-    print_report(report, folder, as_json)
+        return validate(RunConfig, read_toml(folder / "config.toml"), str(folder)), folder
+    where = "settings" if overrides else str(config or CONFIG)
+    settings = resolve(_workspace_settings(config), overrides, where)
+    name = name or new_run_name(settings.method.name)
+    folder = RUNS / name
+    if Path(name).name != name or name == ".." or folder == LATEST:
+        raise ConfigError(f"--run {name!r} is no name for a folder in {RUNS}")
+    if folder.exists():
+        raise FgembedError(
+            f"{folder} exists; go on with it by --resume, or give another --run NAME"
+        )
+    return settings, folder
 
 
 def print_report(report: "RunReport", folder: Path, as_json: bool) -> None:

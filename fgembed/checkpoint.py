@@ -104,6 +104,14 @@ def save_state(
     position: dict[str, Any],
 ) -> None:
     """Writes everything that continues the run, as one file that is replaced atomically."""
+    tensors = state_tensors(method, optimisers)
+    write_tensors(folder / STATE_FILE, tensors, position | {"format": STATE_FORMAT})
+
+
+def state_tensors(
+    method: nn.Module, optimisers: Sequence[torch.optim.Optimizer]
+) -> dict[str, Tensor]:
+    """What a checkpoint holds: weights, queue, the optimisers' moments, random numbers."""
     tensors = {f"method.{name}": value for name, value in method.state_dict().items()}
     for number, optimiser in enumerate(optimisers):
         for index, slots in optimiser.state_dict()["state"].items():
@@ -113,7 +121,7 @@ def save_state(
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    write_tensors(folder / STATE_FILE, tensors, position | {"format": STATE_FORMAT})
+    return tensors
 
 
 def load_state(

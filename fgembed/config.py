@@ -131,9 +131,14 @@ def validate(model: type[Model], value: Any, where: str) -> Model:
         raise ConfigError(f"{where}: {_explain(error, model)}") from None
 
 
-def write_config(file: Path, config: RunConfig) -> None:
+def config_text(config: RunConfig) -> str:
     """The resolved settings as TOML; reading them back gives the same run."""
-    write_text(file, tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def write_config(file: Path, config: RunConfig) -> None:
+    """Writes `config_text`."""
+    write_text(file, config_text(config))
 
 
 def recipe_names() -> list[str]:

@@ -87,15 +87,22 @@ def require_full_batch(count: int, batch_size: int) -> None:
 
 
 def make_loader(
-    images: TrainingImages, batches: EpochBatches, workers: int
+    images: TrainingImages, batches: EpochBatches, workers: int, ahead: int = 4
 ) -> DataLoader[list[Tensor]]:
-    """A loader of view batches; workers run one torch thread each, so that they do not crowd."""
+    """A loader of view batches; workers run one torch thread each, so that they do not crowd.
+
+    Args:
+        images: gives the views.
+        batches: which, in what order.
+        workers: loader processes; 0 for none.
+        ahead: batches that each worker holds ready.
+    """
     return DataLoader(
         images,
         batch_sampler=batches,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=ahead if workers else None,
         # A loader draws from its generator when it starts; from the global one, that would set
         # the random numbers of a resumed run one draw apart from those of a whole one.
         generator=torch.Generator(),

@@ -1,6 +1,6 @@
 """The training loop: knows what a Method is and nothing of any one method.
 
-One step, in order: move the key encoders, set the learning rates, take the loss, step the
+One step, in order: set the learning rates, move the key encoders, take the loss, step the
 optimisers, log, and at times save everything. A killed run goes on from its last checkpoint
 exactly as if it had not been killed (bit for bit on a CPU with the same number of threads).
 """
@@ -80,10 +80,9 @@ def train(
         for views in make_loader(images, batches, config.workers):
             meter.data_arrived()
             method.progress = step / batches.last
-            update_keys(method.momentum_pairs(), method.momentum())
             share = rate_share(settings, step, batches.steps_per_epoch)
             set_rates(optimisers, share)
-            terms = _step(method, optimisers, _to_device(views, device), config.precision)
+            terms = take_step(method, optimisers, to_device(views, device), config.precision)
             step += 1
 
             epoch_ends = step % batches.steps_per_epoch == 0
@@ -122,17 +121,19 @@ def _resume(
     return int(position["step"])
 
 
-def _to_device(views: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+def to_device(views: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """The views where they are computed on, laid out as the encoder is."""
     return [v.to(device, non_blocking=True, memory_format=torch.channels_last) for v in views]
 
 
-def _step(
+def take_step(
     method: Method,
     optimisers: Sequence[torch.optim.Optimizer],
     views: Sequence[Tensor],
     precision: str,
 ) -> dict[str, Tensor]:
-    """One step of the optimisers; the loss terms that it was taken on."""
+    """One step of the keys and the optimisers; the loss terms that it was taken on."""
+    update_keys(method.momentum_pairs(), method.momentum())
     mixed = precision == "bfloat16"
     with torch.autocast(views[0].device.type, torch.bfloat16, enabled=mixed):
         terms: dict[str, Tensor] = method(views)

@@ -14,21 +14,18 @@ import numpy as np
 import torch
 
 from fgembed import metrics
-from fgembed.backbones import make_backbone
 from fgembed.checkpoint import load_encoder, save_encoder
-from fgembed.config import RunConfig, validate, write_config
-from fgembed.cores import core_count
-from fgembed.data import TrainingImages, require_full_batch
-from fgembed.devices import choose_device
+from fgembed.config import RunConfig, write_config
+from fgembed.data import TrainingImages
 from fgembed.embedding import TorchEmbedder
-from fgembed.encoder import Encoder, gem_pooled, mean_pooled
-from fgembed.errors import ConfigError
-from fgembed.evaluate import FLOOR_GEM, FLOOR_MEAN, Embed, FloorTable, LabelledImages, floor_table
+from fgembed.encoder import mean_pooled
+from fgembed.evaluate import FLOOR_GEM, FLOOR_MEAN, Embed, FloorTable, floor_table
 from fgembed.files import write_json
-from fgembed.image_batches import check_bad, survey, write_skipped
-from fgembed.images import Skipped, find_images
+from fgembed.image_batches import write_skipped
+from fgembed.images import Skipped
 from fgembed.methods.base import Method
-from fgembed.pooling import GeMPooling, RationalePooling, make_pooling, pooling_named
+from fgembed.pooling import GeMPooling
+from fgembed.preparation import prepare, readable_images, require_batch, resolved
 from fgembed.train import Report, train
 from fgembed.workspace import set_latest
 
@@ -83,26 +80,16 @@ def run_training(
     Raises:
         FgembedError: see `fgembed.errors`; what is on disk stays usable.
     """
-    device = choose_device(config.device)
-    torch.set_num_threads(config.threads or core_count())
-    found, unreadable = listed_images(config)
-    for labelled in filter(None, (config.eval.gallery, config.eval.queries)):
-        LabelledImages.find(Path(labelled))  # what would fail after the training fails now
-    torch.manual_seed(config.seed)
-    start = TorchEmbedder(gem_pooled(_encoder(config, "mean")), config.preprocessing, device)
-    method = make_method(config, method_class)
-    say(f"checking {len(found)} pictures")
-    paths, skipped = readable_images(config, found, unreadable)
-    if method.parameter_groups() and config.optimiser.epochs:
-        require_full_batch(len(paths), config.optimiser.batch_size)
-        method.check_batch(config.optimiser.batch_size)
+    prepared = prepare(config, method_class)
+    start, method, device = prepared.start, prepared.method, prepared.device
+    say(f"checking {len(prepared.found)} pictures")
+    paths, skipped = readable_images(config, prepared.found, prepared.unreadable)
+    require_batch(config, method, len(paths))
     folder.mkdir(parents=True, exist_ok=True)
     write_skipped(folder / "skipped.jsonl", skipped)
-    write_config(folder / "config.toml", _resolved(config, method))
+    write_config(folder / "config.toml", resolved(config, method))
     set_latest(folder)
-    views = method_class.view_maker(config.views, config.preprocessing)
-    training_images = TrainingImages(paths, views, config.preprocessing, config.seed)
-    method.to(device).to(memory_format=torch.channels_last)
+    training_images = prepared.training_images(paths)
     train(method, training_images, config, folder, device, report)
 
     say("fitting the whitening, of the start and of the trained encoder")
@@ -122,53 +109,6 @@ def run_training(
     )
     write_json(folder / "report.json", result.to_json())
     return result
-
-
-def listed_images(config: RunConfig) -> tuple[list[Path], list[Skipped]]:
-    """The training pictures by name, and what could not be looked at.
-
-    Raises:
-        ConfigError: no folder is set.
-        NotFoundError: the folder is missing or empty.
-    """
-    if config.images is None:
-        raise ConfigError(
-            'no photographs are set; run "fgembed init PHOTOS" first, or give --images PHOTOS'
-        )
-    return find_images(Path(config.images))
-
-
-def readable_images(
-    config: RunConfig, found: Sequence[Path], unreadable: Sequence[Skipped]
-) -> tuple[list[Path], list[Skipped]]:
-    """The listed pictures that can be decoded, and the others; decodes each, so it takes long.
-
-    Raises:
-        BadImagesError: too many cannot be read.
-    """
-    at_least = config.preprocessing.draft * config.preprocessing.size
-    paths, bad = survey(found, at_least, core_count())
-    skipped = [*unreadable, *bad]
-    check_bad(skipped, len(paths) + len(skipped), config.max_bad)
-    return paths, skipped
-
-
-def make_method(config: RunConfig, method_class: type[Method]) -> Method:
-    """The method on its start, on the CPU, from the run's seed.
-
-    Raises:
-        ConfigError: a setting is unknown, or the pooling is one that the method does not train.
-    """
-    torch.manual_seed(config.seed)
-    kind = config.pooling.kind if config.pooling.kind != "auto" else method_class.pooling
-    if issubclass(pooling_named(kind), RationalePooling) and not method_class.trains_rationale:
-        raise ConfigError(
-            f"method {config.method.name!r} does not train rationale pooling; "
-            "choose pooling.kind auto, mean or gem"
-        )
-    settings = config.method.model_extra or {}
-    where = f"settings of method {config.method.name!r}"
-    return method_class(_encoder(config, kind), validate(method_class.Config, settings, where))
 
 
 def load_embedders(run: Path, device: torch.device) -> dict[str, Embed]:
@@ -218,13 +158,6 @@ def _spread(count: int, wanted: int) -> list[int]:
     return [int(index) for index in np.unique(spread.astype(int))]
 
 
-def _encoder(config: RunConfig, kind: str) -> Encoder:
-    settings = config.backbone
-    size = config.preprocessing.size
-    backbone = make_backbone(settings.name, settings.weights, settings.freeze_statistics, size)
-    return Encoder(backbone, make_pooling(kind, backbone.channels))
-
-
 def _whiten(
     start: TorchEmbedder, method: Method, paths: Sequence[Path], config: RunConfig
 ) -> TorchEmbedder:
@@ -241,9 +174,3 @@ def _whiten(
 
 def _reads_like_floor(method: Method, config: RunConfig) -> bool:
     return method.encoder.pooling.kind == GeMPooling.kind and config.pooling.whitening > 0
-
-
-def _resolved(config: RunConfig, method: Method) -> RunConfig:
-    """The configuration with the method's defaults written out."""
-    values = {"name": config.method.name} | method.config.model_dump()
-    return config.model_copy(update={"method": type(config.method).model_validate(values)})

@@ -115,7 +115,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     def broken(*_: object) -> dict[str, torch.Tensor]:
         return {"contrast": torch.tensor(math.nan, requires_grad=True)}
 
-    monkeypatch.setattr(fgembed.train, "_step", broken)
+    monkeypatch.setattr(fgembed.train, "take_step", broken)
     with pytest.raises(FgembedError, match=r"'contrast' is not finite at step 1; .*learning_rate"):
         train(settings(tiny_settings), tmp_path / "run")
     assert not (tmp_path / "run" / "state").exists()

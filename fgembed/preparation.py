@@ -1,0 +1,146 @@
+"""What comes before the first step: refuses settings and pictures that cannot work, and builds.
+
+A run and a dry run (`fgembed.dry_run`) both begin here, so that both refuse the same things in
+the same words. Nothing is written.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fgembed.backbones import make_backbone
+from fgembed.config import RunConfig, validate
+from fgembed.cores import core_count
+from fgembed.data import TrainingImages, require_full_batch
+from fgembed.devices import choose_device
+from fgembed.embedding import TorchEmbedder
+from fgembed.encoder import Encoder, gem_pooled
+from fgembed.errors import ConfigError
+from fgembed.evaluate import LabelledImages
+from fgembed.image_batches import check_bad, survey
+from fgembed.images import Skipped, find_images
+from fgembed.methods.base import Method
+from fgembed.pooling import RationalePooling, make_pooling, pooling_named
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run before its pictures are checked.
+
+    Attributes:
+        config: the settings.
+        device: what computes.
+        found: the training pictures by name, not yet opened.
+        unreadable: what could not be looked at.
+        start: the untouched start, read by GeM.
+        method: the method on the same start, on `device`.
+    """
+
+    config: RunConfig
+    device: torch.device
+    found: list[Path]
+    unreadable: list[Skipped]
+    start: TorchEmbedder
+    method: Method
+
+    def training_images(self, paths: Sequence[Path]) -> TrainingImages:
+        """The method's views of the pictures."""
+        config = self.config
+        views = type(self.method).view_maker(config.views, config.preprocessing)
+        return TrainingImages(paths, views, config.preprocessing, config.seed)
+
+
+def prepare(config: RunConfig, method_class: type[Method]) -> Prepared:
+    """Everything that a run needs before it opens the first picture.
+
+    Raises:
+        FgembedError: the device, a folder or a setting is not as the run needs it.
+    """
+    device = choose_device(config.device)
+    torch.set_num_threads(config.threads or core_count())
+    found, unreadable = listed_images(config)
+    for labelled in filter(None, (config.eval.gallery, config.eval.queries)):
+        LabelledImages.find(Path(labelled))  # what would fail after the training fails now
+    torch.manual_seed(config.seed)
+    start = TorchEmbedder(gem_pooled(_encoder(config, "mean")), config.preprocessing, device)
+    method = make_method(config, method_class)
+    method.to(device).to(memory_format=torch.channels_last)
+    return Prepared(config, device, found, unreadable, start, method)
+
+
+def listed_images(config: RunConfig) -> tuple[list[Path], list[Skipped]]:
+    """The training pictures by name, and what could not be looked at.
+
+    Raises:
+        ConfigError: no folder is set.
+        NotFoundError: the folder is missing or empty.
+    """
+    if config.images is None:
+        raise ConfigError(
+            'no photographs are set; run "fgembed init PHOTOS" first, or give --images PHOTOS'
+        )
+    return find_images(Path(config.images))
+
+
+def readable_images(
+    config: RunConfig, found: Sequence[Path], unreadable: Sequence[Skipped]
+) -> tuple[list[Path], list[Skipped]]:
+    """The listed pictures that can be decoded, and the others; decodes each, so it takes long.
+
+    Raises:
+        BadImagesError: too many cannot be read.
+    """
+    at_least = config.preprocessing.draft * config.preprocessing.size
+    paths, bad = survey(found, at_least, core_count())
+    skipped = [*unreadable, *bad]
+    check_bad(skipped, len(paths) + len(skipped), config.max_bad)
+    return paths, skipped
+
+
+def make_method(config: RunConfig, method_class: type[Method]) -> Method:
+    """The method on its start, on the CPU, from the run's seed.
+
+    Raises:
+        ConfigError: a setting is unknown, or the pooling is one that the method does not train.
+    """
+    torch.manual_seed(config.seed)
+    kind = config.pooling.kind if config.pooling.kind != "auto" else method_class.pooling
+    if issubclass(pooling_named(kind), RationalePooling) and not method_class.trains_rationale:
+        raise ConfigError(
+            f"method {config.method.name!r} does not train rationale pooling; "
+            "choose pooling.kind auto, mean or gem"
+        )
+    settings = config.method.model_extra or {}
+    where = f"settings of method {config.method.name!r}"
+    return method_class(_encoder(config, kind), validate(method_class.Config, settings, where))
+
+
+def trains(config: RunConfig, method: Method) -> bool:
+    """Whether there is a step to take at all."""
+    return config.optimiser.epochs > 0 and bool(method.parameter_groups())
+
+
+def require_batch(config: RunConfig, method: Method, pictures: int) -> None:
+    """Refuses a training whose batches cannot be filled, or do not suit the method.
+
+    Raises:
+        ConfigError: saying which setting to change.
+    """
+    if trains(config, method):
+        require_full_batch(pictures, config.optimiser.batch_size)
+        method.check_batch(config.optimiser.batch_size)
+
+
+def resolved(config: RunConfig, method: Method) -> RunConfig:
+    """The configuration with the method's defaults written out."""
+    values = {"name": config.method.name} | method.config.model_dump()
+    return config.model_copy(update={"method": type(config.method).model_validate(values)})
+
+
+def _encoder(config: RunConfig, kind: str) -> Encoder:
+    settings = config.backbone
+    size = config.preprocessing.size
+    backbone = make_backbone(settings.name, settings.weights, settings.freeze_statistics, size)
+    return Encoder(backbone, make_pooling(kind, backbone.channels))
