@@ -21,6 +21,16 @@ def evaluate(
     queries: Annotated[
         Path | None, typer.Option(help="Labelled pictures to look up; leave-one-out if the same.")
     ] = None,
+    probe: Annotated[
+        list[str] | None,
+        typer.Option(help="Also train a linear probe: lcr, lodisc or papn; may be repeated."),
+    ] = None,
+    few_labels: Annotated[
+        bool, typer.Option("--few-labels", help="And with 20 and 50 % of the gallery's labels.")
+    ] = False,
+    probe_views: Annotated[
+        int, typer.Option(min=0, max=100, help="Random views a probe sees; published: 100.")
+    ] = 0,
     floor: Annotated[
         Path | None, typer.Option(help="For a bundle whose run was moved: that run's folder.")
     ] = None,
@@ -30,17 +40,19 @@ def evaluate(
 ) -> None:
     """Score a run or a bundle beside its untouched start: the floor table.
 
-    Recall@k, mAP, mAP@R and kNN with bootstrap 95 % intervals. Without --gallery and --queries
-    the folders of the run's settings are used.
+    Recall@k, mAP, mAP@R and kNN with bootstrap 95 % intervals, and linear probes as published.
+    Without --gallery and --queries the folders of the run's settings are used.
 
-    Example: fgembed evaluate --gallery photos/train --queries photos/test
+    Example: fgembed evaluate --gallery photos/train --queries photos/test --probe lcr
     """
-    from fgembed.cli.evaluation import measure
+    from fgembed.cli.evaluation import Subject, measure, probes
     from fgembed.cli.tables import print_floor_table
     from fgembed.cli.training import require_torch
 
     require_torch()
-    table = measure(model, gallery, queries, floor, max_bad, device.value)
+    subject = Subject.find(model, floor, gallery, queries)
+    wanted = probes(probe or [], few_labels, probe_views)
+    table = measure(subject, max_bad, device.value, wanted)
     if as_json:
         import json
 

@@ -1,47 +1,94 @@
 """What `evaluate` calls: a model's name becomes embedders, floors first."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgembed.bundle import CONFIG_FILE, WEIGHTS_FILE, Bundle
+from fgembed.config import RunConfig, validate
 from fgembed.errors import ConfigError, IntegrityError, NotFoundError
 from fgembed.files import read_toml, sha256
 from fgembed.workspace import find_run
 
 if TYPE_CHECKING:
-    from fgembed.evaluate import Embed, FloorTable
+    from fgembed.evaluate import Embed, Measure
+    from fgembed.scores import FloorTable
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is scored, and on which labelled pictures.
+
+    Attributes:
+        run: the run's folder; for a bundle that of the run it was exported from.
+        bundle: what stands in place of the run's encoder, if a bundle was named.
+        config: the run's settings.
+        gallery: pictures searched.
+        queries: pictures looked up.
+    """
+
+    run: Path
+    bundle: Bundle | None
+    config: RunConfig
+    gallery: Path
+    queries: Path
+
+    @classmethod
+    def find(
+        cls, model: str | None, floor: Path | None, gallery: Path | None, queries: Path | None
+    ) -> "Subject":
+        """The run or bundle of that name; the folders are the run's own unless given.
+
+        Raises:
+            NotFoundError: the run, the bundle, or the bundle's run is not there.
+            ConfigError: no labelled folders are given or set.
+        """
+        is_bundle = model is not None and (Path(model) / CONFIG_FILE).is_file()
+        bundle = Bundle.open(Path(model)) if model is not None and is_bundle else None
+        run = _floor_run(bundle, floor) if bundle else find_run(model)
+        config = validate(RunConfig, read_toml(run / "config.toml"), str(run))
+        gallery = gallery or (Path(config.eval.gallery) if config.eval.gallery else None)
+        queries = queries or (Path(config.eval.queries) if config.eval.queries else None)
+        if gallery is None or queries is None:
+            raise ConfigError(
+                "no labelled pictures to score on; give --gallery DIR and --queries DIR"
+            )
+        return cls(run, bundle, config, gallery, queries)
 
 
 def measure(
-    model: str | None,
-    gallery: Path | None,
-    queries: Path | None,
-    floor: Path | None,
-    max_bad: float,
-    device: str,
+    subject: Subject, max_bad: float, device: str, measures: "Sequence[Measure]" = ()
 ) -> "FloorTable":
     """The floor table of a run or a bundle.
 
     Raises:
-        NotFoundError: the run, the bundle, or the bundle's run is not there.
-        ConfigError: no labelled folders are given or set.
+        FgembedError: see `fgembed.evaluate.floor_table`.
     """
-    from fgembed.config import RunConfig, validate
     from fgembed.devices import choose_device
     from fgembed.evaluate import floor_table
     from fgembed.training_run import load_embedders
 
-    bundle = Bundle.open(Path(model)) if model and (Path(model) / CONFIG_FILE).is_file() else None
-    run = _floor_run(bundle, floor) if bundle else find_run(model)
-    embedders = load_embedders(run, choose_device(device))
-    if bundle:
-        embedders = _with_bundle(embedders, bundle, device)
-    settings = validate(RunConfig, read_toml(run / "config.toml"), str(run)).eval
-    gallery = gallery or (Path(settings.gallery) if settings.gallery else None)
-    queries = queries or (Path(settings.queries) if settings.queries else None)
-    if gallery is None or queries is None:
-        raise ConfigError("no labelled pictures to score on; give --gallery DIR and --queries DIR")
-    return floor_table(embedders, gallery, queries, max_bad)
+    embedders = load_embedders(subject.run, choose_device(device))
+    if subject.bundle:
+        embedders = _with_bundle(embedders, subject.bundle, device)
+    return floor_table(embedders, subject.gallery, subject.queries, max_bad, measures)
+
+
+def probes(names: Sequence[str], few_labels: bool, views: int) -> "list[Measure]":
+    """The probes by name, commas allowed; few labels alone mean those of `lcr`.
+
+    Raises:
+        ConfigError: there is no such probe, or views are given to none.
+    """
+    from fgembed.probe import Probe
+
+    wanted = [name.strip() for text in names for name in text.split(",")]
+    if few_labels and not wanted:
+        wanted = ["lcr"]
+    if views and not wanted:
+        raise ConfigError("--probe-views are for a probe; add --probe lcr")
+    return [Probe(name, few_labels, views) for name in dict.fromkeys(wanted)]
 
 
 def _floor_run(bundle: Bundle, floor: Path | None) -> Path:

@@ -3,8 +3,8 @@
 from typing import Any
 
 from fgembed.bundle import BundleConfig
-from fgembed.evaluate import FloorTable
 from fgembed.export.parity import Parity
+from fgembed.scores import FloorTable
 
 
 def model_card(

@@ -4,7 +4,7 @@ The order of an epoch depends on (seed, epoch) alone and a picture's views on (s
 picture) alone, so neither the number of workers nor an interruption changes what is seen.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -87,7 +87,7 @@ def require_full_batch(count: int, batch_size: int) -> None:
 
 
 def make_loader(
-    images: TrainingImages, batches: EpochBatches, workers: int, ahead: int = 4
+    images: TrainingImages, batches: Iterable[list[Key]], workers: int, ahead: int = 4
 ) -> DataLoader[list[Tensor]]:
     """A loader of view batches; workers run one torch thread each, so that they do not crowd.
 

@@ -16,7 +16,6 @@ from fgembed.drawn import Filed, draw_set
 from fgembed.embedding import TorchEmbedder
 from fgembed.encoder import mean_pooled
 from fgembed.errors import FgembedError
-from fgembed.evaluate import percent
 from fgembed.export.write_bundle import export_bundle
 from fgembed.image_batches import ImageBatches
 from fgembed.index import Searcher
@@ -25,6 +24,7 @@ from fgembed.index.gallery import explain
 from fgembed.index.gallery_page import write_html
 from fgembed.methods import method_named
 from fgembed.metrics import pointing_game
+from fgembed.scores import percent
 from fgembed.train import Report
 from fgembed.training_run import RunReport, run_training
 

@@ -27,7 +27,7 @@ class TorchEmbedder:
 
     def __call__(self, paths: Sequence[Path]) -> Embedded:
         """The vectors of the pictures that could be read, in the order of `paths`."""
-        return embed_paths(self._embed, paths, self.spec, self.batch_size)
+        return embed_paths(self.vectors, paths, self.spec, self.batch_size)
 
     @torch.inference_mode()
     def fit_whitening(self, paths: Sequence[Path], dimensions: int, shrinkage: float) -> None:
@@ -41,6 +41,14 @@ class TorchEmbedder:
         encoder.whitening = statistics.whitening(dimensions, shrinkage).to(self.device)
 
     @torch.inference_mode()
-    def _embed(self, pixels: Pixels) -> Vectors:
+    def vectors(self, pixels: Pixels) -> Vectors:
+        """(B, size, size, 3) uint8 -> unit vectors (B, D)."""
         vectors: Vectors = self.model(torch.from_numpy(pixels).to(self.device))[0].cpu().numpy()
         return vectors
+
+    @torch.inference_mode()
+    def summaries(self, pixels: Pixels) -> Vectors:
+        """(B, size, size, 3) uint8 -> what the backbone itself would classify by, (B, C)."""
+        normalised = self.model.normalised(torch.from_numpy(pixels).to(self.device))
+        summaries: Vectors = self.model.encoder.backbone.read(normalised)[1].cpu().numpy()
+        return summaries

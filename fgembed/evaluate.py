@@ -1,95 +1,40 @@
-"""The protocol and the floor table: retrieval scores over vectors, never without their floor.
+"""The protocol: what is looked up in what, scored for every encoder alike, floors first.
 
 Embedders are supplied by the caller (torch or ONNX Runtime), so this module is the same for a
 run and for a bundle.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
 from fgembed.errors import FgembedError
 from fgembed.image_batches import Embedded, check_bad
-from fgembed.images import Skipped, class_names, find_images
-from fgembed.metrics import Labels, Vectors, bootstrap_interval, score_queries
+from fgembed.images import Pixels, Preprocessing, Skipped, class_names, find_images
+from fgembed.metrics import Labels, QueryScores, Vectors, score_queries
+from fgembed.scores import FloorTable, Row, Score
 
 FLOOR_MEAN = "untouched start, mean pooling"
 FLOOR_GEM = "untouched start, GeM + whitening"
+TABLE_KS = (1, 5, 10)
+CURVE_END = 50
 
 
-Embed = Callable[[Sequence[Path]], Embedded]
+class Embed(Protocol):
+    """Pictures in, unit vectors out."""
 
+    spec: Preprocessing
 
-@dataclass(frozen=True)
-class Score:
-    """A mean over queries and its bootstrap 95 % interval, each in 0..1."""
+    def __call__(self, paths: Sequence[Path]) -> Embedded:
+        """The vectors of the pictures that can be read, in the order of `paths`."""
+        ...
 
-    value: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Vectors) -> "Score":
-        """The score of one value a query."""
-        return cls(float(values.mean()), *bootstrap_interval(values))
-
-
-@dataclass(frozen=True)
-class Row:
-    """One encoder's scores, by metric name."""
-
-    encoder: str
-    dimensions: int
-    scores: dict[str, Score]
-
-
-@dataclass(frozen=True)
-class FloorTable:
-    """Scores of several encoders under one protocol."""
-
-    rows: list[Row]
-    protocol: str
-    queries: int
-    gallery: int
-    classes: int
-    skipped: int
-
-    def to_json(self) -> dict[str, Any]:
-        """The table as a JSON object."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "FloorTable":
-        """The table that `to_json` gave."""
-        rows = [
-            Row(r["encoder"], r["dimensions"], {k: Score(**v) for k, v in r["scores"].items()})
-            for r in value["rows"]
-        ]
-        return cls(**(value | {"rows": rows}))
-
-    def markdown(self) -> str:
-        """The table in Markdown, in percent, recall@1 with its interval."""
-        names = list(self.rows[0].scores)
-        lines = [
-            "| encoder | D | " + " | ".join(names) + " |",
-            "|---|---|" + "---|" * len(names),
-        ]
-        for row in self.rows:
-            cells = " | ".join(percent(row.scores[name]) for name in names)
-            lines.append(f"| {row.encoder} | {row.dimensions} | {cells} |")
-        return "\n".join(lines) + f"\n\n{self.caption()}\n"
-
-    def caption(self) -> str:
-        """What was measured, in one sentence."""
-        note = f", {self.skipped} unreadable left out" if self.skipped else ""
-        return (
-            f"{self.protocol}: {self.queries} queries, {self.gallery} gallery pictures, "
-            f"{self.classes} classes{note}; percent, in brackets the bootstrap 95 % interval "
-            "over queries."
-        )
+    def vectors(self, pixels: Pixels) -> Vectors:
+        """(B, size, size, 3) uint8 -> (B, D)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -112,41 +57,137 @@ class LabelledImages:
         names = class_names(paths, root)
         return cls(root, paths, dict(zip(paths, names, strict=True)), skipped)
 
+    def labels_of(self, paths: Sequence[Path]) -> Labels:
+        """(N,) class names."""
+        return np.array([self.labels[path] for path in paths])
+
+
+@dataclass(frozen=True)
+class Split:
+    """What is looked up (`asked`) in what (`searched`); the same object twice: leave-one-out."""
+
+    asked: LabelledImages
+    searched: LabelledImages
+
+    @classmethod
+    def find(cls, gallery: Path, queries: Path) -> "Split":
+        """Two folders that do not overlap, or the same one twice.
+
+        Raises:
+            FgembedError: see `LabelledImages.find`; or they overlap, or a single picture is
+                to be looked up in itself.
+        """
+        searched = LabelledImages.find(gallery)
+        if gallery.resolve() == queries.resolve():
+            if len(searched.paths) < 2:
+                raise FgembedError(f"{gallery} holds one picture; leave-one-out needs at least two")
+            return cls(searched, searched)
+        asked = LabelledImages.find(queries)
+        _refuse_overlap(searched, asked)
+        return cls(asked, searched)
+
+    @property
+    def leave_one_out(self) -> bool:
+        """Whether each picture is looked up in all the others."""
+        return self.asked is self.searched
+
+
+@dataclass(frozen=True)
+class Vectorised:
+    """One encoder's vectors of both sides of a split: what every score is made of."""
+
+    embed: Embed
+    queries: Embedded
+    query_labels: Labels
+    gallery: Embedded
+    gallery_labels: Labels
+    leave_one_out: bool
+
+    @classmethod
+    def by(cls, embed: Embed, split: Split, max_bad: float) -> "Vectorised":
+        """Both sides through `embed`, the same pictures only once.
+
+        Raises:
+            BadImagesError: too many pictures cannot be read.
+        """
+        gallery = _embedded(embed, split.searched, max_bad)
+        queries = gallery if split.leave_one_out else _embedded(embed, split.asked, max_bad)
+        return cls(
+            embed,
+            queries,
+            split.asked.labels_of(queries.paths),
+            gallery,
+            split.searched.labels_of(gallery.paths),
+            split.leave_one_out,
+        )
+
+    def scores(self, ks: Sequence[int] = TABLE_KS) -> QueryScores:
+        """The retrieval scores of each query."""
+        return score_queries(
+            self.queries.vectors,
+            self.query_labels,
+            self.gallery.vectors,
+            self.gallery_labels,
+            leave_one_out=self.leave_one_out,
+            ks=tuple(ks),
+        )
+
+    def without_match(self) -> int:
+        """Queries of a class that has no picture to be found."""
+        names, counts = np.unique(self.gallery_labels, return_counts=True)
+        found = names[counts > (1 if self.leave_one_out else 0)]
+        return int((~np.isin(self.query_labels, found)).sum())
+
+
+class Measure(Protocol):
+    """Scores beyond retrieval: a classifier on the gallery's vectors, for example."""
+
+    note: str
+
+    def check(self, embed: Embed, leave_one_out: bool) -> None:
+        """Refuses what it cannot measure, before anything is embedded."""
+        ...
+
+    def __call__(self, vectorised: Vectorised) -> dict[str, Vectors]:
+        """One value a query, (Q,), by the name of its column."""
+        ...
+
 
 def floor_table(
-    embedders: Mapping[str, Embed], gallery: Path, queries: Path, max_bad: float = 0.5
+    embedders: Mapping[str, Embed],
+    gallery: Path,
+    queries: Path,
+    max_bad: float = 0.5,
+    measures: Sequence[Measure] = (),
+    notes: Sequence[str] = (),
 ) -> FloorTable:
     """Scores each encoder with `queries` searched in `gallery`.
 
     Where both are the same folder each picture queries all the others (leave-one-out).
 
     Raises:
-        FgembedError: see `LabelledImages.find`.
+        FgembedError: see `Split.find`.
         BadImagesError: too many pictures cannot be read.
     """
-    alone = gallery.resolve() == queries.resolve()
-    searched = LabelledImages.find(gallery)
-    asked = searched if alone else LabelledImages.find(queries)
-    if not alone:
-        _refuse_overlap(searched, asked)
-    elif len(searched.paths) < 2:
-        raise FgembedError(f"{gallery} holds one picture; leave-one-out needs at least two")
-    rows, used = [], None
+    split = Split.find(gallery, queries)
+    for measure in measures:
+        for embed in embedders.values():
+            measure.check(embed, split.leave_one_out)
+    rows = []
     for name, embed in embedders.items():
-        found = _embedded(embed, searched, max_bad)
-        sought = found if alone else _embedded(embed, asked, max_bad)
-        rows.append(_row(name, sought, asked, found, searched, alone))
-        used = (sought, found)
-    assert used is not None
-    sought, found = used
-    skipped = len(found.skipped) + (0 if alone else len(sought.skipped))
+        last = Vectorised.by(embed, split, max_bad)
+        rows.append(_row(name, last, measures))
+    said = [*notes, *(measure.note for measure in measures)]
+    if last.without_match():
+        said.append(f"queries without a picture of their class to find: {last.without_match()}")
     return FloorTable(
         rows,
-        "leave-one-out" if alone else "queries against gallery",
-        len(sought.paths),
-        len(found.paths),
-        len(set(_labels(sought, asked))),
-        skipped,
+        "leave-one-out" if split.leave_one_out else "queries against gallery",
+        len(last.queries.paths),
+        len(last.gallery.paths),
+        len(set(last.query_labels)),
+        len(last.gallery.skipped) + (0 if split.leave_one_out else len(last.queries.skipped)),
+        said,
     )
 
 
@@ -161,11 +202,6 @@ def _refuse_overlap(searched: LabelledImages, asked: LabelledImages) -> None:
             )
 
 
-def percent(score: Score) -> str:
-    """`57.5 [55.6, 59.4]`."""
-    return f"{100 * score.value:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
-
-
 def _embedded(embed: Embed, images: LabelledImages, max_bad: float) -> Embedded:
     result = embed(images.paths)
     skipped = images.skipped + result.skipped
@@ -173,27 +209,17 @@ def _embedded(embed: Embed, images: LabelledImages, max_bad: float) -> Embedded:
     return Embedded(result.paths, result.vectors, skipped)
 
 
-def _labels(embedded: Embedded, images: LabelledImages) -> Labels:
-    return np.array([images.labels[path] for path in embedded.paths])
-
-
-def _row(
-    name: str,
-    sought: Embedded,
-    asked: LabelledImages,
-    found: Embedded,
-    searched: LabelledImages,
-    alone: bool,
-) -> Row:
-    result = score_queries(
-        sought.vectors,
-        _labels(sought, asked),
-        found.vectors,
-        _labels(found, searched),
-        leave_one_out=alone,
+def _row(name: str, vectorised: Vectorised, measures: Sequence[Measure]) -> Row:
+    curve = range(1, min(CURVE_END, len(vectorised.gallery.paths)) + 1)
+    result = vectorised.scores(sorted({*TABLE_KS, *curve}))
+    values = {f"recall@{k}": result.recall[k] for k in TABLE_KS}
+    values |= {"mAP": result.average_precision, "mAP@R": result.map_at_r}
+    values |= {f"kNN@{k}": correct for k, correct in result.knn.items()}
+    for measure in measures:
+        values |= measure(vectorised)
+    return Row(
+        name,
+        vectorised.gallery.vectors.shape[1],
+        {metric: Score.of(each) for metric, each in values.items()},
+        [float(result.recall[k].mean()) for k in curve],
     )
-    scores = {f"recall@{k}": Score.of(values) for k, values in result.recall.items()}
-    scores["mAP"] = Score.of(result.average_precision)
-    scores["mAP@R"] = Score.of(result.map_at_r)
-    scores["kNN"] = Score.of(result.knn)
-    return Row(name, found.vectors.shape[1], scores)

@@ -19,13 +19,14 @@ from fgembed.config import RunConfig, write_config
 from fgembed.data import TrainingImages
 from fgembed.embedding import TorchEmbedder
 from fgembed.encoder import mean_pooled
-from fgembed.evaluate import FLOOR_GEM, FLOOR_MEAN, Embed, FloorTable, floor_table
+from fgembed.evaluate import FLOOR_GEM, FLOOR_MEAN, Embed, floor_table
 from fgembed.files import write_json
 from fgembed.image_batches import write_skipped
 from fgembed.images import Skipped
 from fgembed.methods.base import Method
 from fgembed.pooling import GeMPooling
 from fgembed.preparation import prepare, readable_images, require_batch, resolved
+from fgembed.scores import FloorTable
 from fgembed.train import Report, train
 from fgembed.workspace import set_latest
 

@@ -43,7 +43,11 @@ class OnnxEmbedder:
 
     def __call__(self, paths: Sequence[Path]) -> Embedded:
         """The vectors of the pictures that could be read, in the order of `paths`."""
-        return embed_paths(lambda pixels: self.run(pixels)[0], paths, self.spec)
+        return embed_paths(self.vectors, paths, self.spec)
+
+    def vectors(self, pixels: Pixels) -> Vectors:
+        """(B, size, size, 3) uint8 -> embeddings (B, D)."""
+        return self.run(pixels)[0]
 
 
 def _open_session(model: Path, device: str) -> Any:

@@ -51,7 +51,8 @@ def test_evaluate_shows_both_floors_above_the_run(command: Command, run: Path, p
     assert done.code == 0
     lines = done.out.splitlines()
     assert lines[0].split() == [
-        "encoder", "D", "recall@1", "recall@5", "recall@10", "mAP", "mAP@R", "kNN",
+        "encoder", "D", "recall@1", "recall@5", "recall@10", "mAP", "mAP@R", "kNN@20",
+        "kNN@200",
     ]  # fmt: skip
     starts = ["untouched start, mean", "untouched start, GeM", "run tiny"]
     assert [any(line.startswith(s) for s in starts) for line in lines[1:4]] == [True] * 3

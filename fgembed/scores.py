@@ -1,0 +1,104 @@
+"""What was measured, and how it is shown: scores, and tables of them beside their floors."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from fgembed.metrics import Vectors, bootstrap_interval
+
+BIASED = "the trained encoder's epoch was selected on the test pictures: biased"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A mean over queries and its bootstrap 95 % interval, each in 0..1."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Vectors) -> "Score":
+        """The score of one value a query."""
+        return cls(float(values.mean()), *bootstrap_interval(values))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One encoder's scores.
+
+    Attributes:
+        encoder: what it is called.
+        dimensions: D of its vectors.
+        scores: by metric name.
+        recall_curve: recall@k for k = 1, 2, ... in 0..1.
+    """
+
+    encoder: str
+    dimensions: int
+    scores: dict[str, Score]
+    recall_curve: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class FloorTable:
+    """Scores of several encoders under one protocol, floors first.
+
+    Attributes:
+        rows: one an encoder, all with the same scores.
+        protocol: how queries and gallery relate.
+        queries: pictures looked up.
+        gallery: pictures searched.
+        classes: of the queries.
+        skipped: pictures that could not be read.
+        notes: what a reader must know besides, one sentence each without its stop.
+    """
+
+    rows: list[Row]
+    protocol: str
+    queries: int
+    gallery: int
+    classes: int
+    skipped: int
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The table as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "FloorTable":
+        """The table that `to_json` gave, now or before there were notes and curves."""
+        rows = [
+            Row(**(r | {"scores": {k: Score(**v) for k, v in r["scores"].items()}}))
+            for r in value["rows"]
+        ]
+        return cls(**(value | {"rows": rows}))
+
+    def markdown(self) -> str:
+        """The table in Markdown, in percent with intervals."""
+        names = list(self.rows[0].scores)
+        lines = [
+            "| encoder | D | " + " | ".join(names) + " |",
+            "|---|---|" + "---|" * len(names),
+        ]
+        for row in self.rows:
+            cells = " | ".join(percent(row.scores[name]) for name in names)
+            name = row.encoder.replace("|", "\\|")
+            lines.append(f"| {name} | {row.dimensions} | {cells} |")
+        paragraphs = ["\n".join(lines), *self.caption().splitlines()]
+        return "\n\n".join(paragraphs) + "\n"
+
+    def caption(self) -> str:
+        """What was measured, in one sentence, and what to keep in mind, a line each."""
+        bad = f", {self.skipped} unreadable left out" if self.skipped else ""
+        measured = (
+            f"{self.protocol}: {self.queries} queries, {self.gallery} gallery pictures, "
+            f"{self.classes} classes{bad}; percent, in brackets the bootstrap 95 % interval "
+            "over queries"
+        )
+        return "\n".join(f"{sentence}." for sentence in [measured, *self.notes])
+
+
+def percent(score: Score) -> str:
+    """`57.5 [55.6, 59.4]`."""
+    return f"{100 * score.value:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
