@@ -53,7 +53,7 @@ def test_a_backbone_may_end_at_a_layer():
         ("resnet18", "expected <library>/<name>"),
         ("timmm/resnet18", "one of torchvision"),
         ("torchvision/resnet19", "did you mean 'resnet1"),
-        ("torchvision/vit_b_16", "gives no feature map"),
+        ("torchvision/swin_t", "gives no feature map"),
         ("torchvision/resnet18:layer9", "did you mean 'layer"),
     ],
 )

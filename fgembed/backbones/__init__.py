@@ -1,18 +1,22 @@
 """Backbones by name, `<library>/<name>`: pictures in, one feature map out."""
 
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from fgembed.backbones.from_torchvision import torchvision_trunk
+from fgembed.backbones.family import Family, unfit
 from fgembed.backbones.tokens import Attended, TokenTrunk
-from fgembed.backbones.weights import read_weights
-from fgembed.config import nearest
+from fgembed.backbones.weights import load_weights, read_weights
 from fgembed.errors import ConfigError
 
-FAMILIES: dict[str, Callable[[str, bool], nn.Module]] = {"torchvision": torchvision_trunk}
+# name of the library and of the module whose FAMILY it is, imported when it is asked for
+FAMILIES = {
+    "torchvision": "from_torchvision",
+    "timm": "from_timm",
+    "open_clip": "from_open_clip",
+}
 
 
 class Backbone(nn.Module):
@@ -21,15 +25,19 @@ class Backbone(nn.Module):
     Attributes:
         name: `<library>/<name>`.
         channels: C.
+        grid: (h, w) for pictures of the size that it is made for.
         freeze_statistics: batch-norm statistics stay as they are, in training mode too.
     """
 
-    def __init__(self, name: str, trunk: nn.Module, freeze_statistics: bool = False) -> None:
+    def __init__(
+        self, name: str, trunk: nn.Module, freeze_statistics: bool = False, size: int = 224
+    ) -> None:
         super().__init__()
         self.name = name
         self.trunk = trunk
         self.freeze_statistics = freeze_statistics
-        self.channels = _count_channels(trunk)
+        self.channels, *grid = _map_shape(name, trunk, size)
+        self.grid = tuple(grid)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, h, w)."""
@@ -69,11 +77,11 @@ class Backbone(nn.Module):
 
     @property
     def has_attention(self) -> bool:
-        """Whether it is a vision transformer."""
-        return isinstance(self.trunk, TokenTrunk)
+        """Whether it is a vision transformer whose class token's attention can be read."""
+        return isinstance(self.trunk, TokenTrunk) and self.trunk.has_attention
 
     def _transformer(self) -> TokenTrunk:
-        if not isinstance(self.trunk, TokenTrunk):
+        if not isinstance(self.trunk, TokenTrunk) or not self.trunk.has_attention:
             raise ConfigError(
                 f"{self.name} has no attention between a class token and patches; choose a vision "
                 'transformer (see "fgembed backbones vit")'
@@ -97,45 +105,62 @@ def make_backbone(
 
     Args:
         name: `<library>/<name>`, for example `torchvision/resnet50`.
-        weights: `random`; `imagenet`, the library's own download; or a `.safetensors` or
-            `.pt` file with the library's state-dict names.
+        weights: `random`; `pretrained`, the library's own download, which torchvision and timm
+            also know as `imagenet`; or a `.safetensors` or `.pt` file with the library's names.
         freeze_statistics: see `Backbone`.
         size: side of the pictures, in pixels, for a transformer's grid of patches.
 
     Raises:
-        ConfigError: the name is unknown, or the weights do not fit.
+        ConfigError: the name is unknown, or the weights or the size do not fit.
         NotFoundError: the weights cannot be downloaded, or the file is not there.
+        MissingExtraError: the library is not installed.
     """
-    family, _, model = name.partition("/")
-    if family not in FAMILIES or not model:
+    family, model = family_of(name)
+    trunk = family.trunk(model, size)
+    if weights != "random":
+        published = weights in family.weights
+        if not published and weights in Family.weights:
+            raise ConfigError(
+                f"{name} has no weights {weights!r}; set backbone.weights to "
+                f"{family.weights[0]!r}, to 'random' or to a file"
+            )
+        state = family.published(model) if published else read_weights(Path(weights))
+        source = f"what is published as {name}" if published else weights
+        try:
+            fitting = family.fit(trunk, state)
+        except (ValueError, KeyError, RuntimeError, AttributeError) as error:
+            raise ConfigError(f"{source} does not fit {name}: {error}") from None
+        load_weights(trunk, fitting, source, name)
+    return Backbone(name, trunk, freeze_statistics, size)
+
+
+def family_of(name: str) -> tuple[Family, str]:
+    """The library of `<library>/<name>` and its own part of the name.
+
+    Raises:
+        ConfigError: there is no such library.
+        MissingExtraError: it is not installed.
+    """
+    library, _, model = name.partition("/")
+    if library not in FAMILIES or not model:
         raise ConfigError(
             f"no backbone {name!r}; expected <library>/<name> with <library> one of "
             f"{', '.join(FAMILIES)}"
         )
-    trunk = FAMILIES[family](model, weights == "imagenet")
-    if weights not in ("random", "imagenet"):
-        _load(trunk, Path(weights), name)
-    return Backbone(name, trunk, freeze_statistics)
+    family: Family = import_module(f"fgembed.backbones.{FAMILIES[library]}").FAMILY
+    return family, model
 
 
-def _load(trunk: nn.Module, file: Path, name: str) -> None:
-    """Copies the trunk's weights out of a file that may also hold a classifier."""
-    state = read_weights(file)
-    wanted = trunk.state_dict()
-    for key, value in wanted.items():
-        if key not in state and not key.endswith("num_batches_tracked"):
-            raise ConfigError(f"{file} does not fit {name}: no {key!r}{nearest(key, state)}")
-        if key in state and state[key].shape != value.shape:
-            raise ConfigError(
-                f"{file} does not fit {name}: {key!r} is {tuple(state[key].shape)}, "
-                f"expected {tuple(value.shape)}"
-            )
-    trunk.load_state_dict({key: state.get(key, value) for key, value in wanted.items()})
-
-
-def _count_channels(trunk: nn.Module) -> int:
+def _map_shape(name: str, trunk: nn.Module, size: int) -> tuple[int, int, int]:
+    """(C, h, w) of the map, by trying."""
     was_training = trunk.training
     with torch.no_grad():
-        channels = trunk.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
+        try:
+            features = trunk.eval()(torch.zeros(1, 3, size, size))
+        except (AssertionError, RuntimeError, ValueError, IndexError) as error:
+            raise unfit(name, size, error) from None
     trunk.train(was_training)
-    return int(channels)
+    if not isinstance(features, Tensor) or features.ndim != 4:
+        raise ConfigError(f"{name} gives no feature map that fgembed can read")
+    _, channels, height, width = features.shape
+    return channels, height, width

@@ -1,13 +1,17 @@
 """torchvision's classification networks without their pooling and classifier."""
 
 from collections import OrderedDict
-from urllib.error import URLError
+from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision import models
 
+from fgembed.backbones.download import from_url
+from fgembed.backbones.family import IMAGENET, Family, Normalisation, unfit
+from fgembed.backbones.tokens import check_patches
+from fgembed.backbones.torchvision_vit import TorchvisionTokens
 from fgembed.config import nearest
-from fgembed.errors import ConfigError, NotFoundError
+from fgembed.errors import ConfigError
 
 # The children that make up the trunk, in order, for each of torchvision's classes whose
 # feature map is a plain chain of them. The names are kept, so published files load.
@@ -25,33 +29,63 @@ TRUNKS: dict[str, tuple[str, ...]] = {
 }
 
 
-def torchvision_trunk(name: str, pretrained: bool) -> nn.Sequential:
-    """The trunk of a torchvision classification model, at random or with ImageNet-1k V1 weights.
+class Torchvision(Family):
+    """`resnet18`; or `resnet18:layer3` for a trunk that ends there and so gives a finer map.
 
-    Args:
-        name: `resnet18`, or `resnet18:layer3` for a trunk that ends there and so gives a finer
-            map; for models with one `features` chain `mobilenet_v2:features.13`.
-        pretrained: download the weights.
-
-    Raises:
-        ConfigError: no such model or layer, or its class has no plain feature map.
-        NotFoundError: the weights cannot be downloaded.
+    For models with one `features` chain `mobilenet_v2:features.13`.
     """
-    name, _, end = name.partition(":")
-    known = models.list_models(module=models)
-    if name not in known:
-        raise ConfigError(f"no backbone torchvision/{name}{nearest(name, known)}")
-    model = models.get_model(name, weights=None)
-    children = TRUNKS.get(type(model).__name__)
-    if children is None:
+
+    def names(self) -> list[str]:
+        """The classification models."""
+        return list(models.list_models(module=models))
+
+    def trunk(self, name: str, size: int) -> nn.Module:
+        """See `Family.trunk`; a transformer is built for the grid of its `size`."""
+        name, _, end = name.partition(":")
+        known = self.names()
+        if name not in known:
+            raise ConfigError(f"no backbone torchvision/{name}{nearest(name, known)}")
+        if name.startswith("vit_"):
+            return _transformer(name, end, size)
+        model = models.get_model(name, weights=None)
+        children = TRUNKS.get(type(model).__name__)
+        if children is None:
+            raise ConfigError(
+                f"torchvision/{name} gives no feature map that fgembed can read; "
+                f"supported are {', '.join(TRUNKS)} and VisionTransformer"
+            )
+        trunk = nn.Sequential(OrderedDict((child, getattr(model, child)) for child in children))
+        return _until(trunk, end) if end else trunk
+
+    def published(self, name: str) -> dict[str, Tensor]:
+        """ImageNet-1k weights, the first version of several."""
+        name = name.partition(":")[0]
+        weights = next(iter(models.get_model_weights(name)))
+        return from_url(weights.url, f"torchvision/{name}")
+
+    def fit(self, trunk: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `Family.fit`."""
+        return trunk.fit(dict(state)) if isinstance(trunk, TorchvisionTokens) else dict(state)
+
+    def normalisation(self, name: str) -> Normalisation:
+        """ImageNet's, for every model."""
+        return IMAGENET
+
+
+FAMILY = Torchvision()
+
+
+def _transformer(name: str, end: str, size: int) -> TorchvisionTokens:
+    if end:
         raise ConfigError(
-            f"torchvision/{name} gives no feature map that fgembed can read; "
-            f"supported are {', '.join(TRUNKS)}"
+            f"torchvision/{name} cannot end at a layer, got {end!r}; name it without ':{end}'"
         )
-    if pretrained:
-        model.load_state_dict(_download(name))
-    trunk = nn.Sequential(OrderedDict((child, getattr(model, child)) for child in children))
-    return _until(trunk, end) if end else trunk
+    patch = int(name.rpartition("_")[2])
+    check_patches(f"torchvision/{name}", size, patch)
+    try:
+        return TorchvisionTokens(models.get_model(name, weights=None, image_size=size))
+    except AssertionError as error:
+        raise unfit(f"torchvision/{name}", size, error) from None
 
 
 def _until(trunk: nn.Sequential, end: str) -> nn.Sequential:
@@ -67,15 +101,3 @@ def _until(trunk: nn.Sequential, end: str) -> nn.Sequential:
             raise ConfigError(f"layer {first!r} has no {rest!r} to end the backbone at")
         kept[first] = _until(inner, rest)
     return nn.Sequential(kept)
-
-
-def _download(name: str) -> dict[str, object]:
-    weights = next(iter(models.get_model_weights(name)))
-    try:
-        return dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
-    except (URLError, OSError) as error:
-        reason = getattr(error, "reason", error)
-        raise NotFoundError(
-            f"cannot download the weights of torchvision/{name} ({reason}); fetch {weights.url} "
-            "elsewhere and give it with --weights FILE, or start from --weights random"
-        ) from None

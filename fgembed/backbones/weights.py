@@ -1,12 +1,14 @@
 """Weights from files, without ever running what a pickle asks for."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from fgembed.errors import IntegrityError, NotFoundError
+from fgembed.config import nearest
+from fgembed.errors import ConfigError, IntegrityError, NotFoundError
 
 WRAPPERS = ("state_dict", "model", "model_state", "net")
 
@@ -31,6 +33,30 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         reason = str(error).partition("\n")[0]
         raise IntegrityError(f"cannot read weights from {file}: {reason}") from None
     return _tensors(content, file)
+
+
+def load_weights(trunk: nn.Module, state: Mapping[str, Tensor], source: str, name: str) -> None:
+    """Copies the trunk's weights out of a state that may also hold a classifier.
+
+    Args:
+        trunk: of the backbone `name`.
+        state: by the trunk's names.
+        source: where it is from, for messages.
+        name: of the backbone, for messages.
+
+    Raises:
+        ConfigError: a weight is missing or of another shape.
+    """
+    wanted = trunk.state_dict()
+    for key, value in wanted.items():
+        if key not in state and not key.endswith("num_batches_tracked"):
+            raise ConfigError(f"{source} does not fit {name}: no {key!r}{nearest(key, state)}")
+        if key in state and state[key].shape != value.shape:
+            raise ConfigError(
+                f"{source} does not fit {name}: {key!r} is {tuple(state[key].shape)}, "
+                f"expected {tuple(value.shape)}"
+            )
+    trunk.load_state_dict({key: state.get(key, value) for key, value in wanted.items()})
 
 
 def _tensors(content: object, file: Path) -> dict[str, Tensor]:

@@ -1,0 +1,76 @@
+"""Published weights: fetched by the libraries' own clients, kept in their caches."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.error import URLError
+
+from torch import Tensor, hub
+
+from fgembed.backbones.weights import read_weights
+from fgembed.errors import MissingExtraError, NotFoundError
+
+TIMEOUT_S = 10
+
+
+def from_url(url: str, name: str) -> dict[str, Tensor]:
+    """The weights at an address, through torch's cache.
+
+    Raises:
+        NotFoundError: saying what to fetch by other means.
+    """
+    file = Path(hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    try:
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            hub.download_url_to_file(url, str(file), _hash(file.stem), progress=False)
+    except (URLError, OSError, RuntimeError) as error:
+        raise _cannot(name, url, getattr(error, "reason", error)) from None
+    return read_weights(file)
+
+
+def from_hub(repository: str, files: Sequence[str], name: str) -> dict[str, Tensor]:
+    """The first of `files` that a repository on huggingface.co holds, through its cache.
+
+    Args:
+        repository: `owner/name`, or `owner/name@revision`.
+        files: names in the order of preference.
+        name: of the backbone, for messages.
+
+    Raises:
+        NotFoundError: saying what to fetch by other means.
+    """
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    except ImportError:
+        raise MissingExtraError(f"downloading {name}", "huggingface_hub", "train") from None
+    place, _, revision = repository.partition("@")
+    reason: object = "no such file"
+    for file in files:
+        try:
+            found = hf_hub_download(place, file, revision=revision or None, etag_timeout=TIMEOUT_S)
+            return read_weights(Path(found))
+        except LocalEntryNotFoundError as error:  # neither in the cache nor in reach
+            reason = error.__cause__ or error
+            break
+        except EntryNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            reason = error
+            break
+    address = f"https://huggingface.co/{place}/resolve/{revision or 'main'}/{files[0]}"
+    raise _cannot(name, address, reason)
+
+
+def _cannot(name: str, address: str, reason: object) -> NotFoundError:
+    text = str(reason).strip().partition("\n")[0].rstrip(".")
+    return NotFoundError(
+        f"cannot download the weights of {name} ({text}); fetch {address} "
+        "elsewhere and give it with --weights FILE, or start from --weights random"
+    )
+
+
+def _hash(stem: str) -> str | None:
+    """The start of the SHA-256 that such a file's name ends in: `resnet18-f37072fd`."""
+    end = stem.rpartition("-")[2]
+    return end if len(end) >= 8 and set(end) <= set("0123456789abcdef") else None

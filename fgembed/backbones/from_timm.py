@@ -1,0 +1,127 @@
+"""timm's models without their pooling and classifier."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from fgembed.backbones.download import from_hub, from_url
+from fgembed.backbones.family import IMAGENET, Family, Normalisation, unfit
+from fgembed.backbones.timm_trunk import TimmMap, TimmTokens, has_tokens
+from fgembed.backbones.tokens import check_patches
+from fgembed.config import nearest
+from fgembed.errors import ConfigError, MissingExtraError
+
+try:
+    import timm
+except ImportError:
+    raise MissingExtraError("a backbone of timm", "timm", "train") from None
+
+# The kinds of weight file that the hub holds, in timm's own order of preference.
+HUB_FILES = {
+    "": ("model.safetensors", "pytorch_model.bin"),
+    "open_clip_pytorch_model.bin": ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+}
+PREFIX = "model."  # of the trunk's names over timm's own
+
+
+class Timm(Family):
+    """`resnet50`, or with the tag of its weights `vit_small_patch14_dinov2.lvd142m`."""
+
+    def names(self) -> list[str]:
+        """Every model, without tags."""
+        return list(timm.list_models())
+
+    def trunk(self, name: str, size: int) -> nn.Module:
+        """See `Family.trunk`."""
+        if ":" in name:
+            raise ConfigError(
+                f"timm/{name} cannot end at a layer; name it without {name[name.index(':') :]!r}, "
+                "or take a torchvision backbone"
+            )
+        if not timm.is_model(name.partition(".")[0]):
+            raise ConfigError(f"no backbone timm/{name}{nearest(name, timm.list_models())}")
+        return timm_trunk(name, size, f"timm/{name}")
+
+    def published(self, name: str) -> dict[str, Tensor]:
+        """The weights of the name's tag, or of the model's first."""
+        source = timm.get_pretrained_cfg(name)
+        if source is not None and source.hf_hub_id and str(source.custom_load) != "hf":
+            file = source.hf_hub_filename or ""
+            return from_hub(source.hf_hub_id, HUB_FILES.get(file, (file,)), f"timm/{name}")
+        if source is not None and isinstance(source.url, str) and not source.custom_load:
+            return from_url(source.url, f"timm/{name}")
+        raise ConfigError(
+            f"timm publishes no weights of {name} that fgembed can read; "
+            "set backbone.weights to a file or to random"
+        )
+
+    def fit(self, trunk: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `Family.fit`; timm's own conversion of older and foreign files comes first."""
+        return fit_timm(trunk, state)
+
+    def normalisation(self, name: str) -> Normalisation:
+        """Of the weights of the name's tag, or of the model's first."""
+        source = timm.get_pretrained_cfg(name)
+        if source is None:
+            return IMAGENET
+        return Normalisation(tuple(source.mean), tuple(source.std))  # type: ignore[arg-type]
+
+
+FAMILY = Timm()
+
+
+def timm_trunk(name: str, size: int, full_name: str, **settings: Any) -> TimmMap | TimmTokens:
+    """The trunk of a timm model with random weights.
+
+    Args:
+        name: timm's.
+        size: side of the pictures in pixels; position embeddings and windows are made for it.
+        full_name: for messages.
+        settings: of the model's constructor.
+
+    Raises:
+        ConfigError: the model has no map, or does not go with the size.
+    """
+    model = _model(name, size, full_name, settings)
+    if not hasattr(model, "forward_features"):
+        raise ConfigError(f"{full_name} gives no feature map that fgembed can read")
+    if not has_tokens(model):
+        return TimmMap(model)
+    check_patches(full_name, size, model.patch_embed.feat_ratio())  # type: ignore[union-attr, operator]
+    return TimmTokens(model)
+
+
+def fit_timm(trunk: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A file's weights by the names of a `TimmMap` or `TimmTokens`."""
+    model = trunk.model
+    module = sys.modules[type(model).__module__]
+    convert = getattr(module, "checkpoint_filter_fn", None) or getattr(module, "_filter_fn", None)
+    converted = dict(state)
+    if convert is not None:
+        try:
+            converted = convert(converted, model)
+        except TypeError:  # some take the file alone
+            converted = convert(converted)
+    return {PREFIX + key: value for key, value in converted.items()}
+
+
+def _model(name: str, size: int, full_name: str, settings: dict[str, Any]) -> nn.Module:
+    """Built for `size` where the model depends on it.
+
+    A dynamic size is switched off: exported it would resample the position embeddings each time.
+    """
+    sized: dict[str, Any] = {"img_size": size}
+    for extra in (sized | {"dynamic_img_size": False}, sized, dict[str, Any]()):
+        try:
+            model: nn.Module = timm.create_model(name, num_classes=0, **settings, **extra)
+            return model
+        except TypeError as error:
+            if not extra:
+                raise
+            if "unexpected keyword" not in str(error) and "multiple values" not in str(error):
+                raise unfit(full_name, size, error) from None
+        except (AssertionError, ValueError, RuntimeError, ZeroDivisionError) as error:
+            raise unfit(full_name, size, error) from None
+    raise AssertionError("the last attempt returns or raises")

@@ -1,0 +1,80 @@
+"""timm's models as trunks: a feature map, or tokens."""
+
+from contextlib import AbstractContextManager
+
+from torch import Tensor, nn
+
+from fgembed.backbones.attention import watched_products
+from fgembed.backbones.tokens import TokenTrunk
+
+
+class TimmMap(nn.Module):
+    """The map that the model's own pooling sees, channels first."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.channels_last = str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, C, h, w)."""
+        features: Tensor = self.model.forward_features(images)  # type: ignore[operator]
+        return features.permute(0, 3, 1, 2) if self.channels_last else features
+
+
+class TimmTokens(TokenTrunk):
+    """`VisionTransformer` and its relatives: any number of class and register tokens first.
+
+    The summary is the class token, or else what the model itself would classify by: where there
+    is no class token, and where a layer of its own stands between the tokens and the classifier
+    (a norm after pooling, pooling by attention).
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(patch_grid(model), int(model.num_prefix_tokens))  # type: ignore[arg-type]
+        self.model = model
+        class_token = getattr(model, "cls_token", None) is not None
+        own_layer = getattr(model, "attn_pool", None) is not None or not isinstance(
+            getattr(model, "fc_norm", nn.Identity()), nn.Identity
+        )
+        self.reads_class_token = class_token and not own_layer
+        self.has_attention = class_token and hasattr(model, "blocks")
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, prefix + h w, C)."""
+        tokens: Tensor = self.model.forward_features(images)  # type: ignore[operator]
+        return tokens
+
+    def summary(self, tokens: Tensor) -> Tensor:
+        """(B, prefix + h w, C) -> (B, C)."""
+        if self.reads_class_token:
+            return tokens[:, 0]
+        pooled: Tensor = self.model.forward_head(tokens, pre_logits=True)  # type: ignore[operator]
+        return pooled
+
+    def patch_projection(self) -> nn.Module:
+        """The convolution over patches; in a hybrid the whole stem."""
+        embedding = self.model.patch_embed
+        projection = getattr(embedding, "proj", embedding)
+        assert isinstance(projection, nn.Module)
+        return projection
+
+    def watched(self) -> AbstractContextManager[list[Tensor]]:
+        """See `TokenTrunk.watched`; pooling by attention comes after and is not a layer."""
+        blocks = self.model.blocks
+        assert isinstance(blocks, nn.Module)
+        return watched_products(blocks.modules())
+
+
+def has_tokens(model: nn.Module) -> bool:
+    """Whether its features are the tokens of a grid of patches after some of its own."""
+    embedding = getattr(model, "patch_embed", None)
+    return isinstance(getattr(model, "num_prefix_tokens", None), int) and hasattr(
+        embedding, "grid_size"
+    )
+
+
+def patch_grid(model: nn.Module) -> tuple[int, int]:
+    """(h, w), patches down and across."""
+    height, width = model.patch_embed.grid_size  # type: ignore[union-attr, misc]
+    return int(height), int(width)
