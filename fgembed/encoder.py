@@ -79,6 +79,6 @@ def mean_pooled(encoder: Encoder) -> Encoder:
     return Encoder(encoder.backbone, MeanPooling())
 
 
-def gem_pooled(encoder: Encoder) -> Encoder:
-    """The same backbone read by GeM, whitening still to be fitted: the second floor."""
-    return Encoder(encoder.backbone, GeMPooling())
+def gem_pooled(backbone: Backbone) -> Encoder:
+    """A backbone read by GeM, whitening still to be fitted: the second floor."""
+    return Encoder(backbone, GeMPooling())

@@ -23,6 +23,21 @@ def info_nce(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> T
     return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device))
 
 
+def in_batch_nce(query: Tensor, key: Tensor, temperature: float) -> Tensor:
+    """ctr(q, k) = 2t x mean_b -log( e^(q_b.k_b/t) / sum_j e^(q_b.k_j/t) ), q and k normalised.
+
+    MoCo v3, arXiv:2104.02057, algorithm 1: the negatives are the batch's other keys.
+
+    Args:
+        query: (B, D), any length.
+        key: (B, D), any length.
+        temperature: t.
+    """
+    logits = F.normalize(query, dim=1) @ F.normalize(key, dim=1).T / temperature  # (B, B)
+    truth = torch.arange(len(query), device=query.device)
+    return 2 * temperature * F.cross_entropy(logits, truth)
+
+
 def grad_cam(features: Tensor, gradient: Tensor, sign: int = 1) -> Tensor:
     """G = ReLU(sign x sum_c F_c * dL/dF_c), element by element: (B, h, w).
 
@@ -61,6 +76,20 @@ def map_kl(
     log_r = F.log_softmax(prediction.reshape(shape) / temperature, dim=-1)
     total = F.kl_div(log_r, log_p, reduction="sum", log_target=True)
     return total / len(target) if reduction == "mean" else total
+
+
+def description_kl(
+    target: Tensor, logits: Tensor, reduction: Literal["mean", "elements"] = "mean"
+) -> Tensor:
+    """KL(target || softmax(logits)), summed over descriptions, averaged over pictures.
+
+    Args:
+        target: (B, S), each row a distribution.
+        logits: (B, S).
+        reduction: `elements` divides by B x S, as the released PP-SSL code does: S times less.
+    """
+    total = F.kl_div(F.log_softmax(logits, dim=1), target, reduction="sum")
+    return total / (len(target) if reduction == "mean" else target.numel())
 
 
 def min_max(maps: Tensor, over: Literal["picture", "batch"] = "picture") -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fgembed.config import nearest
 from fgembed.errors import ConfigError
+from fgembed.heads import mlp_head
 from fgembed.losses import min_max
 
 EPSILON = 1e-6
@@ -63,7 +64,32 @@ class ClassTokenPooling(Pooling):
         return features.mean(dim=(2, 3)) if summary is None else summary
 
 
-class RationalePooling(Pooling):
+class LearnedPooling(Pooling):
+    """A pooling with weights, which makes sense only after a method that trains it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+
+class PredictorPooling(LearnedPooling):
+    """LoDisc's predictor on the class token (arXiv:2403.04066), as its released code retrieves."""
+
+    kind = "predictor"
+    hidden = 4096
+    dropout = 0.2
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.predictor = mlp_head([channels, self.hidden, channels], dropout=self.dropout)
+
+    def forward(self, features: Tensor, summary: Tensor | None = None) -> Tensor:
+        """The prediction from the summary (B, C), or from the mean of the features: (B, C)."""
+        token = features.mean(dim=(2, 3)) if summary is None else summary
+        predicted: Tensor = self.predictor(token)
+        return predicted
+
+
+class RationalePooling(LearnedPooling):
     """Features weighted by what instances have in common (LCR, arXiv:2303.01669).
 
     A' = max over K detectors of ReLU(BN(w_k . F)), A = A' between its smallest and largest value,
@@ -75,7 +101,7 @@ class RationalePooling(Pooling):
     kind = "rationale"
 
     def __init__(self, channels: int, detectors: int = 32) -> None:
-        super().__init__()
+        super().__init__(channels)
         self.detectors = nn.Conv2d(channels, detectors, kernel_size=1, bias=False)
         self.norm = nn.BatchNorm2d(detectors)
 
@@ -119,6 +145,7 @@ POOLINGS: dict[str, type[Pooling]] = {
         MeanPooling,
         GeMPooling,
         ClassTokenPooling,
+        PredictorPooling,
         RationalePooling,
         RationaleGeMPooling,
     )
@@ -143,7 +170,7 @@ def make_pooling(kind: str, channels: int) -> Pooling:
         ConfigError: there is no such kind.
     """
     pooling = pooling_named(kind)
-    return pooling(channels) if issubclass(pooling, RationalePooling) else pooling()
+    return pooling(channels) if issubclass(pooling, LearnedPooling) else pooling()
 
 
 class Whitening(nn.Module):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from fgembed.backbones import make_backbone
+from fgembed.backbones import Backbone, make_backbone
 from fgembed.config import RunConfig, validate
 from fgembed.cores import core_count
 from fgembed.data import TrainingImages, require_full_batch
@@ -22,7 +22,7 @@ from fgembed.evaluate import LabelledImages
 from fgembed.image_batches import check_bad, survey
 from fgembed.images import Skipped, find_images
 from fgembed.methods.base import Method
-from fgembed.pooling import RationalePooling, make_pooling, pooling_named
+from fgembed.pooling import LearnedPooling, make_pooling, pooling_named
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def prepare(config: RunConfig, method_class: type[Method]) -> Prepared:
     for labelled in filter(None, (config.eval.gallery, config.eval.queries)):
         LabelledImages.find(Path(labelled))  # what would fail after the training fails now
     torch.manual_seed(config.seed)
-    start = TorchEmbedder(gem_pooled(_encoder(config, "mean")), config.preprocessing, device)
+    start = TorchEmbedder(gem_pooled(_backbone(config)), config.preprocessing, device)
     method = make_method(config, method_class)
     method.to(device).to(memory_format=torch.channels_last)
     return Prepared(config, device, found, unreadable, start, method)
@@ -106,15 +106,21 @@ def make_method(config: RunConfig, method_class: type[Method]) -> Method:
         ConfigError: a setting is unknown, or the pooling is one that the method does not train.
     """
     torch.manual_seed(config.seed)
-    kind = config.pooling.kind if config.pooling.kind != "auto" else method_class.pooling
-    if issubclass(pooling_named(kind), RationalePooling) and not method_class.trains_rationale:
+    backbone = _backbone(config)
+    kind = config.pooling.kind
+    if kind == "auto":
+        kind = method_class.pooling_for(backbone)
+    pooling = pooling_named(kind)
+    learned = issubclass(pooling, LearnedPooling)
+    if learned and not issubclass(pooling, method_class.trained_poolings):
         raise ConfigError(
-            f"method {config.method.name!r} does not train rationale pooling; "
+            f"method {config.method.name!r} does not train pooling.kind {kind!r}; "
             "choose pooling.kind auto, mean or gem"
         )
     settings = config.method.model_extra or {}
     where = f"settings of method {config.method.name!r}"
-    return method_class(_encoder(config, kind), validate(method_class.Config, settings, where))
+    encoder = Encoder(backbone, make_pooling(kind, backbone.channels))
+    return method_class(encoder, validate(method_class.Config, settings, where))
 
 
 def trains(config: RunConfig, method: Method) -> bool:
@@ -139,8 +145,7 @@ def resolved(config: RunConfig, method: Method) -> RunConfig:
     return config.model_copy(update={"method": type(config.method).model_validate(values)})
 
 
-def _encoder(config: RunConfig, kind: str) -> Encoder:
+def _backbone(config: RunConfig) -> Backbone:
     settings = config.backbone
     size = config.preprocessing.size
-    backbone = make_backbone(settings.name, settings.weights, settings.freeze_statistics, size)
-    return Encoder(backbone, make_pooling(kind, backbone.channels))
+    return make_backbone(settings.name, settings.weights, settings.freeze_statistics, size)

@@ -11,6 +11,7 @@ import pytest
 from fgembed.drawn import draw_set
 
 TINY = "torchvision/resnet18:layer1"  # 64 channels, maps of 16 x 16 at 64 px, in milliseconds
+TINY_VIT = "timm/test_vit"  # 64 channels, 6 layers, patches of 16 px
 SPECIES, TRAIN, TEST, SIZE = 3, 8, 3, 64
 
 

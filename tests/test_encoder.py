@@ -60,7 +60,7 @@ def test_pixels_are_normalised_inside_as_torchvision_does_outside():
 
 def test_the_floors_share_the_backbone_and_have_no_whitening():
     model = encoder(whitened=True)
-    for floor, kind in ((mean_pooled(model), "mean"), (gem_pooled(model), "gem")):
+    for floor, kind in ((mean_pooled(model), "mean"), (gem_pooled(model.backbone), "gem")):
         assert floor.backbone is model.backbone
         assert floor.whitening is None
         assert floor.pooling.kind == kind

@@ -37,6 +37,26 @@ def test_grey_views_have_three_equal_channels():
     torch.testing.assert_close(pixels[1], pixels[2])
 
 
+def test_the_asymmetric_pair_is_blurred_always_and_rarely_solarised_rarely_and_never():
+    """As in BYOL's table 6: blur 1.0 and 0.1, solarisation 0.0 and 0.2."""
+    make = TwoViews(PLAIN.model_copy(update={"asymmetric": True}), SPEC)
+    stripes = Image.new("RGB", (32, 32), (200, 10, 10))
+    stripes.paste((10, 10, 10), (0, 0, 32, 16))
+    sharp = TwoViews(PLAIN, SPEC)(stripes)[0]
+    torch.manual_seed(0)
+    blurred, solarised = [0, 0], [0, 0]
+    for _ in range(300):
+        for place, view in enumerate(make(stripes)):
+            red = view[0, -1, 0] * SPEC.std[0] + SPEC.mean[0]
+            solarised[place] += bool(red < 0.5)  # 200 becomes 55
+            rows = view[0, :, 0].unique().numel()
+            blurred[place] += bool(rows > sharp[0, :, 0].unique().numel())
+    assert solarised[0] == 0
+    assert 30 <= solarised[1] <= 90
+    assert blurred[0] >= 270  # a sigma of 0.1 px leaves no trace
+    assert 12 <= blurred[1] <= 60
+
+
 def test_views_depend_on_seed_epoch_and_picture_and_on_nothing_else(photos: Path):
     paths, _ = find_images(photos / "train")
     images = TrainingImages(paths, TwoViews(ViewSettings(), SPEC), SPEC, seed=3)

@@ -61,7 +61,7 @@ class Backbone(nn.Module):
         Raises:
             ConfigError: the backbone has no attention.
         """
-        return self._transformer().attend(images)
+        return self.require_attention().attend(images)
 
     def attention(self, images: Tensor) -> Tensor:
         """(L, B, h, w): in each layer the class token's attention to the patches.
@@ -80,7 +80,17 @@ class Backbone(nn.Module):
         """Whether it is a vision transformer whose class token's attention can be read."""
         return isinstance(self.trunk, TokenTrunk) and self.trunk.has_attention
 
-    def _transformer(self) -> TokenTrunk:
+    @property
+    def has_tokens(self) -> bool:
+        """Whether it is a vision transformer, with or without a class token."""
+        return isinstance(self.trunk, TokenTrunk)
+
+    def require_attention(self) -> TokenTrunk:
+        """The trunk of a vision transformer.
+
+        Raises:
+            ConfigError: the backbone has no attention.
+        """
         if not isinstance(self.trunk, TokenTrunk) or not self.trunk.has_attention:
             raise ConfigError(
                 f"{self.name} has no attention between a class token and patches; choose a vision "

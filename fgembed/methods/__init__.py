@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 # name of the module and of its class; imported when asked for, so that listing them is quick
 METHODS = {
     "lcr": "LCR",
+    "lodisc": "LoDisc",
     "moco": "MoCo",
+    "mocov3": "MoCoV3",
     "none": "Untrained",
+    "ppssl": "PPSSL",
 }
 
 

@@ -5,9 +5,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from fgembed.backbones import Backbone
 from fgembed.config import Settings, ViewSettings
 from fgembed.encoder import Encoder
 from fgembed.images import Preprocessing
+from fgembed.pooling import GeMPooling, MeanPooling, Pooling
 from fgembed.views import TwoViews, ViewMaker
 
 
@@ -15,8 +17,7 @@ class Method(nn.Module):
     """One training method; `forward` is the loss, so DDP, AMP and compile wrap the call.
 
     Attributes:
-        trains_rationale: whether rationale-weighted pooling makes sense after it.
-        pooling: the pooling that the method's encoder is read with unless another is asked for.
+        trained_poolings: the poolings with weights of their own that it trains.
         needs_attention: whether the method works on vision transformers only.
         encoder: what is trained and exported.
         progress: share of the training that is done, 0..1; the trainer sets it before a step.
@@ -25,8 +26,7 @@ class Method(nn.Module):
     class Config(Settings):
         """The method's own settings, the keys of the `method` table beside its name."""
 
-    pooling: ClassVar[str] = "gem"
-    trains_rationale: ClassVar[bool] = False
+    trained_poolings: ClassVar[tuple[type[Pooling], ...]] = ()
     needs_attention: ClassVar[bool] = False
 
     def __init__(self, encoder: Encoder, config: Any) -> None:
@@ -34,6 +34,15 @@ class Method(nn.Module):
         self.encoder = encoder
         self.config = config
         self.progress = 0.0
+
+    @classmethod
+    def pooling_for(cls, backbone: Backbone) -> str:
+        """The kind of pooling that reads its encoder unless another is asked for.
+
+        GeM takes what is below zero as zero, so it is for the ReLU features of convolutional
+        networks; a transformer's tokens are averaged.
+        """
+        return MeanPooling.kind if backbone.has_tokens else GeMPooling.kind
 
     @classmethod
     def view_maker(cls, settings: ViewSettings, spec: Preprocessing) -> ViewMaker:

@@ -18,6 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fgembed.backbones import Backbone
 from fgembed.encoder import Encoder
 from fgembed.errors import ConfigError
 from fgembed.losses import grad_cam, map_kl, min_max, peak_normalised
@@ -40,8 +41,7 @@ class LCR(MoCo):
         detach_target: bool = Field(True, description="G takes no gradient [false]")
         scale_over: Literal["picture", "batch"] = Field("picture", description="min-max [batch]")
 
-    pooling = RationalePooling.kind
-    trains_rationale = True
+    trained_poolings = (RationalePooling,)
     config: Config
 
     def __init__(self, encoder: Encoder, config: Config) -> None:
@@ -52,20 +52,28 @@ class LCR(MoCo):
             )
         super().__init__(encoder, config)
 
+    @classmethod
+    def pooling_for(cls, backbone: Backbone) -> str:
+        """The pooling that it trains."""
+        return RationalePooling.kind
+
     def forward(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
         """The contrastive and the rationale term of two views."""
         contrast, features = self.contrast(views)
-        target = self.cam(contrast, features)
-        pooling = self.encoder.pooling
-        assert isinstance(pooling, RationalePooling)
         rationale = map_kl(
-            target,
-            min_max(pooling.response(features), self.config.scale_over),
+            self.cam(contrast, features),
+            self.rationale_map(features),
             self.config.map_temperature,
             self.config.axis,
             self.config.reduction,
         )
         return {"contrast": contrast, "rationale": self.config.weight * rationale}
+
+    def rationale_map(self, features: Tensor) -> Tensor:
+        """A, (B, h, w) in [0, 1]; takes gradient."""
+        pooling = self.encoder.pooling
+        assert isinstance(pooling, RationalePooling)
+        return min_max(pooling.response(features), self.config.scale_over)
 
     def cam(self, contrast: Tensor, features: Tensor) -> Tensor:
         """G: where the contrastive loss looks on the query's feature map, (B, h, w).

@@ -16,22 +16,26 @@ from fgembed.methods import METHODS, method_named
 from fgembed.methods.base import Method
 from fgembed.momentum import update_keys
 from fgembed.pooling import make_pooling
-from tests.conftest import TINY
+from tests.conftest import TINY, TINY_VIT
+from tests.teachers import tiny_teacher
 
-SMALL = {"queue_size": 8, "dimensions": 16}
+SMALL = {"queue_size": 8, "dimensions": 16, "hidden": 32}
+SIDE = 32
 
 
 def make(name: str, seed: int = 0) -> Method:
     torch.manual_seed(seed)
     method_class = method_named(name)
-    known = {key: SMALL[key] for key in SMALL if key in method_class.Config.model_fields}
-    backbone = make_backbone(TINY)
-    encoder = Encoder(backbone, make_pooling(method_class.pooling, backbone.channels))
+    given = SMALL | tiny_teacher()
+    known = {key: given[key] for key in given if key in method_class.Config.model_fields}
+    backbone = make_backbone(TINY_VIT if method_class.needs_attention else TINY, size=SIDE)
+    kind = method_class.pooling_for(backbone)
+    encoder = Encoder(backbone, make_pooling(kind, backbone.channels))
     return method_class(encoder, method_class.Config.model_validate(known))
 
 
 def batch(method: Method, photos: Any, count: int = 4) -> list[torch.Tensor]:
-    spec = Preprocessing(size=32)
+    spec = Preprocessing(size=SIDE)
     paths, _ = find_images(photos / "train")
     images = TrainingImages(paths, type(method).view_maker(ViewSettings(), spec), spec, seed=0)
     samples = [images[0, index] for index in range(count)]
@@ -105,7 +109,7 @@ def test_the_same_seed_gives_the_same_losses(name: str, photos: Any):
 
 def test_an_embedding_ignores_the_rest_of_its_batch_and_has_unit_length(name: str):
     encoder = make(name).encoder.eval()
-    pictures = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    pictures = torch.randn(64, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     pictures[32:] *= 30
     with torch.no_grad():
         together = encoder(pictures)
@@ -137,9 +141,9 @@ def test_the_exported_graph_equals_torch(name: str, tmp_path: Any):
     from fgembed.export.to_onnx import write_onnx
     from fgembed.index.onnx_embedder import OnnxEmbedder
 
-    spec = Preprocessing(size=32)
+    spec = Preprocessing(size=SIDE)
     encoder = make(name).encoder.eval()
     write_onnx(encoder, spec, tmp_path / "model.onnx")
-    pixels = torch.randint(0, 256, (40, 32, 32, 3), dtype=torch.uint8).numpy()
+    pixels = torch.randint(0, 256, (40, SIDE, SIDE, 3), dtype=torch.uint8).numpy()
     embedder = OnnxEmbedder(tmp_path / "model.onnx", spec, "cpu")
     measure_parity(PixelEncoder(encoder, spec).eval(), embedder, pixels).enforce()

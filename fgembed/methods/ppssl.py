@@ -1,0 +1,156 @@
+"""PP-SSL (arXiv:2412.00134): CLIP says what to ignore, the picture's own CAM where to look.
+
+On top of MoCo v2 and LCR's rationale branch A = A(F):
+
+    G = ReLU(sum_c x_c * dL_contrast/dx_c)               image-level Grad-CAM, (B, H, W), a constant
+    IADM = KL(softmax(pool(G) / t) || softmax(A / t))    independent of any label or text
+    u = norm(W norm(GAP(A * F)))                         the student's answer in the teacher's space
+    AIS = KL(p_teacher || softmax(100 u . T))            over the S descriptions of a corpus
+    L = L_contrast + weight x IADM + ais_weight x AIS
+
+In the released code (LearnMat, by the same group) IADM compares G with a map made from the bare
+pixels, so it trains no encoder at all: mode `released`. The default compares it with A, which is
+what pools the features: mode `feature`. CLIP saw 400 million captions: results are not purely
+visual self-supervision.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from pydantic import Field
+from torch import Tensor, nn
+
+from fgembed.config import ViewSettings
+from fgembed.encoder import Encoder
+from fgembed.images import Preprocessing
+from fgembed.losses import description_kl, grad_cam, map_kl, min_max, peak_normalised
+from fgembed.methods.lcr import LCR
+from fgembed.pooling import RationalePooling
+from fgembed.teachers import load_teacher
+from fgembed.views import TwoViews, ViewMaker
+
+STUDENT_SCALE = 100.0
+
+
+class PPSSL(LCR):
+    """MoCo v2, IADM and AIS; exports rationale-weighted pooling, no CLIP."""
+
+    class Config(LCR.Config):
+        """Recommended settings; in brackets what the released code does.
+
+        The rationale's settings of LCR are those of IADM here.
+        """
+
+        iadm: Literal["released", "feature", "multi", "off"] = Field(
+            "feature", description="what the image's CAM trains [released: not the encoder]"
+        )
+        cam_pool: Literal["max", "mean"] = Field("max", description="of the CAM to A's size [max]")
+        ais_weight: float = Field(0.15, ge=0, description="0: no teacher [1.2 over B x S]")
+        ais_reduction: Literal["mean", "elements"] = Field(
+            "mean", description="over pictures [over pictures and descriptions]"
+        )
+        teacher: str = Field("ViT-B-32", description="open_clip model")
+        teacher_weights: str = Field("openai", description="open_clip tag, or a file")
+        teacher_normalisation: bool = Field(
+            True, description="the teacher's own [false: the student's]"
+        )
+        corpus: str | None = Field(None, description="TOML file of descriptions")
+
+    config: Config
+
+    def __init__(self, encoder: Encoder, config: Config) -> None:
+        super().__init__(encoder, config)
+        if config.iadm == "released":
+            assert isinstance(encoder.pooling, RationalePooling)
+            detectors = encoder.pooling.detectors.out_channels
+            self.pixel_detectors = nn.Conv2d(3, detectors, kernel_size=1, bias=False)
+        self.teacher = None
+        if config.ais_weight:
+            self.teacher = load_teacher(config.teacher, config.teacher_weights, config.corpus)
+            length = self.teacher.texts.shape[1]
+            self.to_teacher = nn.Linear(encoder.backbone.channels, length)
+
+    @classmethod
+    def view_maker(cls, settings: ViewSettings, spec: Preprocessing) -> ViewMaker:
+        """Two views, and the first once more in [0, 1] for the teacher."""
+        return ViewsForTeacher(settings, spec)
+
+    def forward(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The contrastive, the IADM and the AIS term of two views."""
+        pictures = views[0].detach().requires_grad_(self.config.iadm != "off")
+        contrast, features = self.contrast([pictures, views[1]])
+        rationale = self.rationale_map(features)
+        terms = {"contrast": contrast}
+        if self.config.iadm != "off":
+            terms["iadm"] = self.config.weight * self.iadm(contrast, pictures, features, rationale)
+        if self.teacher is not None:
+            truth = views[2] if self.config.teacher_normalisation else views[0]
+            likeness = self.teacher.likeness(
+                truth, normalised=not self.config.teacher_normalisation
+            )
+            terms["ais"] = self.config.ais_weight * self.ais(features, rationale, likeness)
+        return terms
+
+    def iadm(
+        self, contrast: Tensor, pictures: Tensor, features: Tensor, rationale: Tensor
+    ) -> Tensor:
+        """The KL between the picture's CAM and A, or the map that the mode chooses."""
+        seen = self.picture_cam(contrast, pictures)  # (B, H, W)
+        target = self._scaled(self._pooled(seen, features))  # (B, h, w)
+        if self.config.iadm == "multi":
+            target = (target + self.cam(contrast, features)) / 2
+        if self.config.iadm == "released":
+            rationale = self._pooled(self.pixel_map(pictures.detach()), features)
+        return map_kl(
+            target,
+            rationale,
+            self.config.map_temperature,
+            self.config.axis,
+            self.config.reduction,
+        )
+
+    def picture_cam(self, contrast: Tensor, pictures: Tensor) -> Tensor:
+        """G: which pixels the contrastive loss looks at, (B, H, W); first order, float32."""
+        (gradient,) = torch.autograd.grad(contrast, pictures, retain_graph=True)
+        return grad_cam(pictures.detach().float(), gradient.float(), self.config.cam_sign)
+
+    def pixel_map(self, pictures: Tensor) -> Tensor:
+        """The released code's A of bare pixels, through the rationale's own batch norm."""
+        pooling = self.encoder.pooling
+        assert isinstance(pooling, RationalePooling)
+        response = F.relu(pooling.norm(self.pixel_detectors(pictures))).amax(dim=1)
+        return min_max(response, self.config.scale_over)
+
+    def ais(self, features: Tensor, rationale: Tensor, likeness: Tensor) -> Tensor:
+        """The KL from the teacher's likeness (B, S) to the student's, through A (B, h, w)."""
+        weighted = (features * rationale.unsqueeze(1)).mean(dim=(2, 3))  # (B, C)
+        answer = self.to_teacher(F.normalize(weighted.float(), dim=1))
+        assert self.teacher is not None
+        with torch.autocast(features.device.type, enabled=False):
+            logits = STUDENT_SCALE * F.normalize(answer.float(), dim=1) @ self.teacher.texts.T
+            return description_kl(likeness, logits, self.config.ais_reduction)
+
+    def _pooled(self, maps: Tensor, features: Tensor) -> Tensor:
+        pool = F.adaptive_max_pool2d if self.config.cam_pool == "max" else F.adaptive_avg_pool2d
+        side = (features.shape[2], features.shape[3])
+        return pool(maps.unsqueeze(1), side).squeeze(1)
+
+    def _scaled(self, cam: Tensor) -> Tensor:
+        return peak_normalised(cam) if self.config.cam_scale == "peak" else cam
+
+
+class ViewsForTeacher(TwoViews):
+    """Two views, and the first with its normalisation undone."""
+
+    def __init__(self, settings: ViewSettings, spec: Preprocessing) -> None:
+        super().__init__(settings, spec)
+        self.mean = torch.tensor(spec.mean).view(3, 1, 1)
+        self.std = torch.tensor(spec.std).view(3, 1, 1)
+
+    def __call__(self, image: Image.Image) -> list[Tensor]:
+        """Three tensors (3, size, size)."""
+        first, second = super().__call__(image)
+        return [first, second, first * self.std + self.mean]
