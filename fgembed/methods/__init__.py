@@ -17,6 +17,7 @@ METHODS = {
     "mocov3": "MoCoV3",
     "none": "Untrained",
     "ppssl": "PPSSL",
+    "synpair": "SynPair",
 }
 
 
