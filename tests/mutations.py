@@ -93,6 +93,17 @@ MUTATIONS = [
 ]
 
 
+def copy_source(folder: Path) -> None:
+    """Copies what the tests need of the checkout into `folder`."""
+    for entry in COPIED:
+        source = ROOT / entry
+        if source.is_dir():
+            left_out = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, folder / entry, symlinks=True, ignore=left_out)
+        else:
+            shutil.copy(source, folder / entry)
+
+
 def passes(folder: Path, tests: str) -> bool:
     """Whether the fast ones of the tests pass on the copy."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", *tests.split()]
@@ -120,12 +131,7 @@ def main() -> None:
     """Tries every fault."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for entry in COPIED:
-            source = ROOT / entry
-            if source.is_dir():
-                shutil.copytree(source, folder / entry, symlinks=True)
-            else:
-                shutil.copy(source, folder / entry)
+        copy_source(folder)
         survivors = []
         for mutation in MUTATIONS:
             survived = survives(mutation, folder)
