@@ -90,6 +90,48 @@ MUTATIONS = [
         "return self.pooling(features)",
         "tests/test_encoder.py",
     ),
+    Mutation(
+        "LoDisc keeps one patch too many",
+        "fgembed/methods/lodisc.py",
+        "max(1, int(keep * rows.shape[2]))",
+        "max(1, int(keep * rows.shape[2]) + 1)",
+        "tests/methods/test_lodisc.py",
+    ),
+    Mutation(
+        "LoDisc keeps the least attended patches",
+        "fgembed/methods/lodisc.py",
+        "kept = strength.topk(",
+        "kept = (-strength).topk(",
+        "tests/methods/test_lodisc.py",
+    ),
+    Mutation(
+        "MoCo v3's views query their own keys",
+        "fgembed/methods/mocov3.py",
+        "self.contrast(first, keys[1]) + self.contrast(second, keys[0])",
+        "self.contrast(first, keys[0]) + self.contrast(second, keys[1])",
+        "tests/methods/test_mocov3.py",
+    ),
+    Mutation(
+        "the teacher sees the student's normalisation",
+        "fgembed/methods/ppssl.py",
+        "truth = views[2] if self.config.teacher_normalisation else views[0]",
+        "truth = views[0]",
+        "tests/methods/test_ppssl.py",
+    ),
+    Mutation(
+        "IADM looks at the feature map's CAM, not the picture's",
+        "fgembed/methods/ppssl.py",
+        "target = self._scaled(self._pooled(seen, features))  # (B, h, w)",
+        "target = self.cam(contrast, features)",
+        "tests/methods/test_ppssl.py",
+    ),
+    Mutation(
+        "AIS divided by the descriptions too",
+        "fgembed/losses.py",
+        'return total / (len(target) if reduction == "mean" else target.numel())',
+        "return total / target.numel()",
+        "tests/methods/test_ppssl.py",
+    ),
 ]
 
 

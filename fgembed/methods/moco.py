@@ -54,12 +54,19 @@ class MoCo(Method):
     def contrast(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The InfoNCE loss and the query's feature map (B, C, h, w); enqueues the keys."""
         features = self.encoder.features(views[0])
-        query = F.normalize(self.projector(features.mean(dim=(2, 3))).float(), dim=1)  # (B, D)
         key = self.keys(views[1])
-        with torch.autocast(query.device.type, enabled=False):  # logits need float32
-            loss = info_nce(query, key, self.queue.keys.clone(), self.config.temperature)
+        loss = self.loss(self.query(features), key, self.queue.keys.clone())
         self.queue.enqueue(key)
         return loss, features
+
+    def query(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, D) unit queries."""
+        return F.normalize(self.projector(features.mean(dim=(2, 3))).float(), dim=1)
+
+    def loss(self, query: Tensor, key: Tensor, negatives: Tensor) -> Tensor:
+        """InfoNCE against (K, D) negatives, its logits in float32."""
+        with torch.autocast(query.device.type, enabled=False):
+            return info_nce(query, key, negatives, self.config.temperature)
 
     @torch.no_grad()
     def keys(self, images: Tensor) -> Tensor:

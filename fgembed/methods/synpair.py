@@ -27,7 +27,6 @@ from torch import Tensor
 
 from fgembed.decoder import full_decoder, light_decoder
 from fgembed.encoder import Encoder
-from fgembed.losses import info_nce
 from fgembed.methods.moco import MoCo
 from fgembed.perturbation import (
     Dimensions,
@@ -150,15 +149,6 @@ class SynPair(MoCo):
                     pictures = [light_views(each) for each in pictures]
             query = self.query(self.encoder.features(pictures[0]))
             return self.loss(query, self.keys(pictures[1]), negatives)
-
-    def query(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, D) unit queries."""
-        return F.normalize(self.projector(features.mean(dim=(2, 3))).float(), dim=1)
-
-    def loss(self, query: Tensor, key: Tensor, negatives: Tensor) -> Tensor:
-        """InfoNCE in float32."""
-        with torch.autocast(query.device.type, enabled=False):
-            return info_nce(query, key, negatives, self.config.temperature)
 
     def illustrate(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
         """The picture, decoded, and decoded from its perturbed code."""
