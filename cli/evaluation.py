@@ -67,12 +67,14 @@ def measure(
     """
     from fgembed.devices import choose_device
     from fgembed.evaluate import floor_table
+    from fgembed.scores import SELECTION_NOTES
     from fgembed.training_run import load_embedders
 
     embedders = load_embedders(subject.run, choose_device(device))
     if subject.bundle:
         embedders = _with_bundle(embedders, subject.bundle, device)
-    return floor_table(embedders, subject.gallery, subject.queries, max_bad, measures)
+    notes = SELECTION_NOTES[subject.config.select]
+    return floor_table(embedders, subject.gallery, subject.queries, max_bad, measures, notes)
 
 
 def probes(names: Sequence[str], few_labels: bool, views: int) -> "list[Measure]":

@@ -42,6 +42,13 @@ def train(
     ] = None,
     dry_run: DryRunOption = False,
     device: Annotated[Device | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    select: Annotated[
+        str | None,
+        typer.Option(
+            help="The epoch to keep: last, holdout (the best on a slice of the pictures, "
+            "needs class folders), or test (the best on the test pictures, as papers do: biased)."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train an encoder on photographs without labels, and measure it against its start.
@@ -60,6 +67,7 @@ def train(
         "images": str(images) if images else None,
         "recipe": recipe,
         "device": device.value if device else None,
+        "select": select,
         "method": {"name": method} if method else None,
         "backbone": {k: v for k, v in (("name", backbone), ("weights", weights)) if v} or None,
     }

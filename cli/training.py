@@ -85,6 +85,8 @@ def print_report(report: "RunReport", folder: Path, as_json: bool) -> None:
         return
     print(f"{showable(str(folder))}: {report.method} on {report.images} pictures", end="")
     print(f", {len(report.skipped)} unreadable left out (skipped.jsonl)" if report.skipped else "")
+    if report.selected is not None:
+        print(report.selected.sentence())
     print("without labels                 effective rank   alignment   uniformity")
     for name, figures in (("start, GeM + whitening", report.start), ("this run", report.trained)):
         print(

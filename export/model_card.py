@@ -4,7 +4,7 @@ from typing import Any
 
 from fgembed.bundle import BundleConfig
 from fgembed.export.parity import Parity
-from fgembed.scores import FloorTable
+from fgembed.scores import FloorTable, Selected
 
 
 def model_card(
@@ -42,6 +42,7 @@ An image encoder for look-alike photographs, made with fgembed: a picture in, a 
 | method | {config.method} |
 | pooling | {config.pooling}; the heat map is {_rationale(config.rationale)} |
 | training pictures | {report["images"]}, without labels |
+| epoch | {_epoch(report.get("selected"))} |
 | input | `image`, uint8 (batch, {_size(config)}, {_size(config)}, 3), RGB; normalised inside |
 | fit | {config.preprocessing["fit"]}, {config.preprocessing["resample"]} |
 | outputs | `embedding` float32 (batch, {config.dimensions}), `rationale` float32 (batch, h, w) |
@@ -59,6 +60,10 @@ neighbour for {parity.top1_agreement:.1%}, overlap of the ten nearest {parity.to
 
 def _method(name: str) -> str:
     return "untouched start" if name == "none" else f"trained with {name}"
+
+
+def _epoch(selected: dict[str, Any] | None) -> str:
+    return "the last" if selected is None else Selected(**selected).sentence()
 
 
 def _rationale(kind: str) -> str:

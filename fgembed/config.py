@@ -101,6 +101,11 @@ class RunConfig(Settings):
     threads: int = Field(0, ge=0, description="compute threads; 0 for one a core")
     max_bad: float = Field(0.5, ge=0, le=1, description="share of unreadable pictures allowed")
     checkpoint_every_s: float = Field(300, gt=0, description="besides one every epoch")
+    select: Literal["last", "holdout", "test"] = Field(
+        "last",
+        description="the epoch kept: the best on held-out pictures, or on `eval`, which is biased",
+    )
+    holdout_share: float = Field(0.1, gt=0, le=0.5, description="of the pictures, for holdout")
     method: MethodChoice = MethodChoice()
     backbone: BackboneSettings = BackboneSettings()
     preprocessing: Preprocessing = Preprocessing()
@@ -113,6 +118,8 @@ class RunConfig(Settings):
     def _evaluation_is_whole(self) -> Self:
         if (self.eval.gallery is None) != (self.eval.queries is None):
             raise ValueError("eval needs both `gallery` and `queries`, or neither")
+        if self.select == "test" and self.eval.queries is None:
+            raise ValueError("select = 'test' needs eval.gallery and eval.queries; set them")
         return self
 
 

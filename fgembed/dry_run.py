@@ -19,7 +19,8 @@ from fgembed.data import EpochBatches, TrainingImages, make_loader
 from fgembed.errors import ConfigError
 from fgembed.methods.base import Method
 from fgembed.optimiser import make_optimisers, rate_share, set_rates
-from fgembed.preparation import Prepared, prepare, readable_images, require_batch, resolved, trains
+from fgembed.preparation import Prepared, prepare, readable_images, require_batch, trains
+from fgembed.selection import parted
 from fgembed.train import take_step, to_device
 
 MEASURED = 6  # steps at least, after one to warm up
@@ -119,8 +120,8 @@ def dry_run(
     """
     prepared = prepare(config, method_class)
     method, device = prepared.method, prepared.device
-    require_batch(config, method, len(prepared.found))
     images = _training_images(prepared)
+    require_batch(config, method, len(images))
     optimisers = make_optimisers(method, config.optimiser)
     per_epoch = steps = 0
     pace = None
@@ -131,7 +132,7 @@ def dry_run(
         steps = per_epoch * config.optimiser.epochs
     state = state_tensors(method, optimisers).values()
     return Estimate(
-        resolved(config, method),
+        prepared.config,
         str(device),
         len(prepared.found),
         count_parameters(method),
@@ -176,8 +177,9 @@ def peak_memory(device: torch.device) -> tuple[int | None, str]:
 
 
 def _training_images(prepared: Prepared) -> TrainingImages:
-    """All that was found, without checking each; refuses as the run does where all are bad."""
-    images = prepared.training_images(prepared.found)
+    """What would be trained on, without checking each; refuses as the run does if all are bad."""
+    paths, _ = parted(prepared.config, prepared.found)
+    images = prepared.training_images(paths)
     try:
         images[0, 0]  # goes on to the next picture until one can be read
     except ConfigError:

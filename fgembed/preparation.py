@@ -18,11 +18,12 @@ from fgembed.devices import choose_device
 from fgembed.embedding import TorchEmbedder
 from fgembed.encoder import Encoder, gem_pooled
 from fgembed.errors import ConfigError
-from fgembed.evaluate import LabelledImages
+from fgembed.evaluate import Split
 from fgembed.image_batches import check_bad, survey
 from fgembed.images import Skipped, find_images
 from fgembed.methods.base import Method
 from fgembed.pooling import LearnedPooling, make_pooling, pooling_named
+from fgembed.selection import check_selection
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Prepared:
     """A run before its pictures are checked.
 
     Attributes:
-        config: the settings.
+        config: the settings with the method's defaults written out.
         device: what computes.
         found: the training pictures by name, not yet opened.
         unreadable: what could not be looked at.
@@ -61,12 +62,14 @@ def prepare(config: RunConfig, method_class: type[Method]) -> Prepared:
     device = choose_device(config.device)
     torch.set_num_threads(config.threads or core_count())
     found, unreadable = listed_images(config)
-    for labelled in filter(None, (config.eval.gallery, config.eval.queries)):
-        LabelledImages.find(Path(labelled))  # what would fail after the training fails now
+    if config.eval.gallery and config.eval.queries:  # what would fail later fails now
+        Split.find(Path(config.eval.gallery), Path(config.eval.queries))
     torch.manual_seed(config.seed)
     start = TorchEmbedder(gem_pooled(_backbone(config)), config.preprocessing, device)
     method = make_method(config, method_class)
     method.to(device).to(memory_format=torch.channels_last)
+    config = resolved(config, method)
+    check_selection(config, found)
     return Prepared(config, device, found, unreadable, start, method)
 
 
@@ -140,9 +143,11 @@ def require_batch(config: RunConfig, method: Method, pictures: int) -> None:
 
 
 def resolved(config: RunConfig, method: Method) -> RunConfig:
-    """The configuration with the method's defaults written out."""
+    """The configuration with the method's defaults written out; no epochs, none to select."""
     values = {"name": config.method.name} | method.config.model_dump()
-    return config.model_copy(update={"method": type(config.method).model_validate(values)})
+    select = config.select if trains(config, method) else "last"
+    choice = type(config.method).model_validate(values)
+    return config.model_copy(update={"method": choice, "select": select})
 
 
 def _backbone(config: RunConfig) -> Backbone:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,6 +40,16 @@ class Progress:
     waiting_share: float  # of the time since the last report, spent waiting for data
     images_left: int
 
+    @classmethod
+    def at(
+        cls, step: int, batches: EpochBatches, loss: float, speed: dict[str, float]
+    ) -> "Progress":
+        """After `step` steps; an epoch counts as the current one until the next step."""
+        per_epoch, last = batches.steps_per_epoch, batches.last
+        epoch, epochs = (step - 1) // per_epoch, last // per_epoch
+        left = (last - step) * batches.batch_size
+        return cls(step, last, epoch, epochs, loss, **speed, images_left=left)
+
     @property
     def seconds_left(self) -> float:
         """At the speed since the last report."""
@@ -48,6 +57,9 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
+# Takes the epoch, from 0, before its checkpoint, and gives figures for the log. It leaves random
+# numbers and the method as they are; after a kill it may be called for the same epoch again.
+EpochEnd = Callable[[int], dict[str, float]]
 
 
 def train(
@@ -57,6 +69,7 @@ def train(
     folder: Path,
     device: torch.device,
     report: Report,
+    epoch_ended: EpochEnd | None = None,
 ) -> None:
     """Trains `method` in place and keeps `folder` ready to resume.
 
@@ -91,12 +104,11 @@ def train(
                 values = {name: float(term.detach()) for name, term in terms.items()}
                 _check_finite(values, method, step)
                 speed = meter.read()
-                rate = share * settings.learning_rate
-                log.write(step - 1, values | {"learning_rate": rate} | speed)
-                epoch = (step - 1) // batches.steps_per_epoch
-                place = (step, batches.last, epoch, settings.epochs)
-                left = (batches.last - step) * settings.batch_size
-                report(Progress(*place, sum(values.values()), **speed, images_left=left))
+                progress = Progress.at(step, batches, sum(values.values()), speed)
+                scores = epoch_ended(progress.epoch) if epoch_ends and epoch_ended else {}
+                rate = {"learning_rate": share * settings.learning_rate}
+                log.write(step - 1, values | rate | speed | scores)
+                report(progress)
             if save_due:
                 save_state(folder, method, optimisers, {"step": step, "images": fingerprint})
                 saved_at = time.monotonic()
@@ -182,7 +194,7 @@ class _Meter:
     def report_due(self) -> bool:
         return time.monotonic() - self.started > REPORT_EVERY_S
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> dict[str, float]:
         now = time.monotonic()
         elapsed = max(now - self.started, 1e-9)
         figures = {

@@ -10,10 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from fgembed import metrics
 from fgembed.checkpoint import load_encoder, save_encoder
 from fgembed.config import RunConfig, write_config
 from fgembed.data import TrainingImages
@@ -23,32 +21,37 @@ from fgembed.evaluate import FLOOR_GEM, FLOOR_MEAN, Embed, floor_table
 from fgembed.files import write_json
 from fgembed.image_batches import write_skipped
 from fgembed.images import Skipped
+from fgembed.label_free import Figures, label_free_figures
 from fgembed.methods.base import Method
 from fgembed.pooling import GeMPooling
-from fgembed.preparation import prepare, readable_images, require_batch, resolved
-from fgembed.scores import FloorTable
+from fgembed.preparation import Prepared, prepare, readable_images, require_batch
+from fgembed.scores import SELECTION_NOTES, FloorTable, Selected
+from fgembed.selection import Selection, parted
 from fgembed.train import Report, train
 from fgembed.workspace import set_latest
 
-FIGURE_IMAGES = 256
 FLOOR_WHITENING = 512  # dimensions of the floor where the run itself whitens nothing
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What can be said without labels (see `fgembed.metrics`)."""
-
-    effective_rank: float
-    alignment: float
-    uniformity: float
-
-
-@dataclass(frozen=True)
 class RunReport:
-    """What a finished run knows of itself; `report.json`."""
+    """What a finished run knows of itself; `report.json`.
+
+    Attributes:
+        method: its name.
+        images: how many were trained on.
+        held_out: how many more were kept out to select the epoch.
+        selected: the epoch, where the last one was not simply kept.
+        skipped: what could not be read.
+        start: of the untouched start, GeM + whitening.
+        trained: of the run's encoder.
+        table: the scores, where there are labelled pictures.
+    """
 
     method: str
     images: int
+    held_out: int
+    selected: Selected | None
     skipped: list[Skipped]
     start: Figures
     trained: Figures
@@ -82,32 +85,27 @@ def run_training(
         FgembedError: see `fgembed.errors`; what is on disk stays usable.
     """
     prepared = prepare(config, method_class)
-    start, method, device = prepared.start, prepared.method, prepared.device
+    config, method, device = prepared.config, prepared.method, prepared.device
     say(f"checking {len(prepared.found)} pictures")
-    paths, skipped = readable_images(config, prepared.found, prepared.unreadable)
+    readable, skipped = readable_images(config, prepared.found, prepared.unreadable)
+    paths, split = parted(config, readable)
     require_batch(config, method, len(paths))
     folder.mkdir(parents=True, exist_ok=True)
     write_skipped(folder / "skipped.jsonl", skipped)
-    write_config(folder / "config.toml", resolved(config, method))
+    write_config(folder / "config.toml", config)
     set_latest(folder)
     training_images = prepared.training_images(paths)
-    train(method, training_images, config, folder, device, report)
-
+    selection = Selection(method.encoder, split, config, folder, device) if split else None
+    epoch_ended = selection.epoch_ended if selection else None
+    train(method, training_images, config, folder, device, report, epoch_ended)
+    selected = selection.restore() if selection else None
     say("fitting the whitening, of the start and of the trained encoder")
-    trained = _whiten(start, method, paths, config)
-    save_encoder(folder / "start", start.model.encoder, config.preprocessing)
-    save_encoder(folder, trained.model.encoder, config.preprocessing)
-    start_figures = label_free_figures(start, training_images)
-    same = trained is start
+    start, trained = _figures(prepared, training_images, folder)
     say("measuring")
-    result = RunReport(
-        config.method.name,
-        len(paths),
-        skipped,
-        start_figures,
-        start_figures if same else label_free_figures(trained, training_images),
-        measure_run(folder, config, device),
-    )
+    table = measure_run(folder, config, device)
+    held_out = len(readable) - len(paths)
+    counts = (config.method.name, len(paths), held_out, selected, skipped)
+    result = RunReport(*counts, start, trained, table)
     write_json(folder / "report.json", result.to_json())
     return result
 
@@ -126,37 +124,18 @@ def measure_run(folder: Path, config: RunConfig, device: torch.device) -> FloorT
         return None
     embedders = load_embedders(folder, device)
     gallery, queries = Path(config.eval.gallery), Path(config.eval.queries)
-    return floor_table(embedders, gallery, queries, config.max_bad)
+    notes = SELECTION_NOTES[config.select]
+    return floor_table(embedders, gallery, queries, config.max_bad, notes=notes)
 
 
-def label_free_figures(embedder: TorchEmbedder, images: TrainingImages) -> Figures:
-    """Effective rank, alignment and uniformity on a fixed sample of the training pictures."""
-    sample = _spread(len(images), FIGURE_IMAGES)
-    vectors = embedder([images.paths[index] for index in sample]).vectors
-    pairs = [_view_vectors(embedder, images, sample, view) for view in (0, 1)]
-    return Figures(
-        metrics.effective_rank(vectors),
-        metrics.alignment(*pairs),
-        metrics.uniformity(vectors),
-    )
-
-
-@torch.inference_mode()
-def _view_vectors(
-    embedder: TorchEmbedder, images: TrainingImages, sample: Sequence[int], view: int
-) -> metrics.Vectors:
-    vectors = [
-        embedder.model.encoder(
-            torch.stack([images[0, i][view] for i in sample[k : k + 64]]).to(embedder.device)
-        )
-        for k in range(0, len(sample), 64)
-    ]
-    return torch.cat(vectors).cpu().numpy()
-
-
-def _spread(count: int, wanted: int) -> list[int]:
-    spread = np.linspace(0, count - 1, min(count, wanted))
-    return [int(index) for index in np.unique(spread.astype(int))]
+def _figures(prepared: Prepared, images: TrainingImages, folder: Path) -> tuple[Figures, Figures]:
+    """Whitens and saves the start and the trained encoder; what can be said of each."""
+    config, start = prepared.config, prepared.start
+    trained = _whiten(start, prepared.method, images.paths, config)
+    save_encoder(folder / "start", start.model.encoder, config.preprocessing)
+    save_encoder(folder, trained.model.encoder, config.preprocessing)
+    figures = label_free_figures(start, images)
+    return figures, figures if trained is start else label_free_figures(trained, images)
 
 
 def _whiten(
