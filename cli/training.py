@@ -88,7 +88,7 @@ def print_report(report: "RunReport", folder: Path, as_json: bool) -> None:
     if report.selected is not None:
         print(report.selected.sentence())
     print("without labels                 effective rank   alignment   uniformity")
-    for name, figures in (("start, GeM + whitening", report.start), ("this run", report.trained)):
+    for name, figures in (("start, whitened", report.start), ("this run", report.trained)):
         print(
             f"  {name:28s} {figures.effective_rank:14.1f} {figures.alignment:11.3f} "
             f"{figures.uniformity:12.3f}"

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from fgembed.backbones import Backbone
 from fgembed.images import Preprocessing
-from fgembed.pooling import GeMPooling, MeanPooling, Pooling, Whitening
+from fgembed.pooling import ClassTokenPooling, GeMPooling, MeanPooling, Pooling, Whitening
 
 
 class Encoder(nn.Module):
@@ -79,6 +79,10 @@ def mean_pooled(encoder: Encoder) -> Encoder:
     return Encoder(encoder.backbone, MeanPooling())
 
 
-def gem_pooled(backbone: Backbone) -> Encoder:
-    """A backbone read by GeM, whitening still to be fitted: the second floor."""
-    return Encoder(backbone, GeMPooling())
+def best_untouched(backbone: Backbone) -> Encoder:
+    """A backbone read as its kind is read best, whitening still to be fitted: the second floor.
+
+    GeM for a convolutional network; for a transformer, whose tokens may be negative, the class
+    token.
+    """
+    return Encoder(backbone, ClassTokenPooling() if backbone.has_tokens else GeMPooling())

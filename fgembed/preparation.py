@@ -16,7 +16,7 @@ from fgembed.cores import core_count
 from fgembed.data import TrainingImages, require_full_batch
 from fgembed.devices import choose_device
 from fgembed.embedding import TorchEmbedder
-from fgembed.encoder import Encoder, gem_pooled
+from fgembed.encoder import Encoder, best_untouched
 from fgembed.errors import ConfigError
 from fgembed.evaluate import Split
 from fgembed.image_batches import check_bad, survey
@@ -35,7 +35,7 @@ class Prepared:
         device: what computes.
         found: the training pictures by name, not yet opened.
         unreadable: what could not be looked at.
-        start: the untouched start, read by GeM.
+        start: the untouched start, read as the second floor.
         method: the method on the same start, on `device`.
     """
 
@@ -65,7 +65,7 @@ def prepare(config: RunConfig, method_class: type[Method]) -> Prepared:
     if config.eval.gallery and config.eval.queries:  # what would fail later fails now
         Split.find(Path(config.eval.gallery), Path(config.eval.queries))
     torch.manual_seed(config.seed)
-    start = TorchEmbedder(gem_pooled(_backbone(config)), config.preprocessing, device)
+    start = TorchEmbedder(best_untouched(_backbone(config)), config.preprocessing, device)
     method = make_method(config, method_class)
     method.to(device).to(memory_format=torch.channels_last)
     config = resolved(config, method)

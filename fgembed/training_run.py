@@ -17,13 +17,12 @@ from fgembed.config import RunConfig, write_config
 from fgembed.data import TrainingImages
 from fgembed.embedding import TorchEmbedder
 from fgembed.encoder import mean_pooled
-from fgembed.evaluate import FLOOR_GEM, FLOOR_MEAN, Embed, floor_table
+from fgembed.evaluate import FLOOR_MEAN, Embed, floor_table, whitened_floor
 from fgembed.files import write_json
 from fgembed.image_batches import write_skipped
 from fgembed.images import Skipped
 from fgembed.label_free import Figures, label_free_figures
 from fgembed.methods.base import Method
-from fgembed.pooling import GeMPooling
 from fgembed.preparation import Prepared, prepare, readable_images, require_batch
 from fgembed.scores import SELECTION_NOTES, FloorTable, Selected
 from fgembed.selection import Selection, parted
@@ -43,7 +42,7 @@ class RunReport:
         held_out: how many more were kept out to select the epoch.
         selected: the epoch, where the last one was not simply kept.
         skipped: what could not be read.
-        start: of the untouched start, GeM + whitening.
+        start: of the untouched start, whitened.
         trained: of the run's encoder.
         table: the scores, where there are labelled pictures.
     """
@@ -114,7 +113,8 @@ def load_embedders(run: Path, device: torch.device) -> dict[str, Embed]:
     """The floor table's encoders, floors first, by the name of their row."""
     encoder, spec = load_encoder(run)
     start, _ = load_encoder(run / "start")
-    embedders = {FLOOR_MEAN: mean_pooled(start), FLOOR_GEM: start, f"run {run.name}": encoder}
+    floors = {FLOOR_MEAN: mean_pooled(start), whitened_floor(start.pooling.kind): start}
+    embedders = floors | {f"run {run.name}": encoder}
     return {name: TorchEmbedder(model, spec, device) for name, model in embedders.items()}
 
 
@@ -144,13 +144,10 @@ def _whiten(
     """Fits the start's whitening, and that of the trained encoder, which is returned."""
     pooling = config.pooling
     start.fit_whitening(paths, pooling.whitening or FLOOR_WHITENING, pooling.shrinkage)
-    if not method.parameter_groups() and _reads_like_floor(method, config):
+    same_reading = method.encoder.pooling.kind == start.model.encoder.pooling.kind
+    if not method.parameter_groups() and same_reading and pooling.whitening:
         return start
     trained = TorchEmbedder(method.encoder, config.preprocessing, start.device)
     if pooling.whitening:
         trained.fit_whitening(paths, pooling.whitening, pooling.shrinkage)
     return trained
-
-
-def _reads_like_floor(method: Method, config: RunConfig) -> bool:
-    return method.encoder.pooling.kind == GeMPooling.kind and config.pooling.whitening > 0

@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 
 from fgembed.backbones import make_backbone
-from fgembed.encoder import Encoder, PixelEncoder, gem_pooled, mean_pooled
+from fgembed.encoder import Encoder, PixelEncoder, best_untouched, mean_pooled
 from fgembed.images import Preprocessing
 from fgembed.pooling import MeanPooling, Whitening
-from tests.conftest import TINY
+from tests.conftest import TINY, TINY_VIT
 
 
 def encoder(whitened: bool) -> Encoder:
@@ -60,10 +60,20 @@ def test_pixels_are_normalised_inside_as_torchvision_does_outside():
 
 def test_the_floors_share_the_backbone_and_have_no_whitening():
     model = encoder(whitened=True)
-    for floor, kind in ((mean_pooled(model), "mean"), (gem_pooled(model.backbone), "gem")):
+    for floor, kind in ((mean_pooled(model), "mean"), (best_untouched(model.backbone), "gem")):
         assert floor.backbone is model.backbone
         assert floor.whitening is None
         assert floor.pooling.kind == kind
+
+
+def test_a_transformer_s_second_floor_is_its_class_token():
+    """GeM would take the half of its features that is negative as zero."""
+    backbone = make_backbone(TINY_VIT, size=32).eval()
+    floor = best_untouched(backbone)
+    assert floor.pooling.kind == "class-token"
+    token = backbone.read(PICTURES[..., :32, :32])[1]
+    expected = torch.nn.functional.normalize(token, dim=1)
+    torch.testing.assert_close(floor(PICTURES[..., :32, :32]), expected)
 
 
 def test_frozen_statistics_stay_in_training_mode_and_weights_still_learn():

@@ -5,11 +5,18 @@ from typing import Any
 
 from torch import Tensor
 
+from fgembed.backbones import Backbone
+from fgembed.encoder import best_untouched
 from fgembed.methods.base import Method
 
 
 class Untrained(Method):
     """Has nothing to train; the run goes straight to whitening, scores and export."""
+
+    @classmethod
+    def pooling_for(cls, backbone: Backbone) -> str:
+        """That of the second floor, so that the run is the floor itself."""
+        return best_untouched(backbone).pooling.kind
 
     def forward(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
         """No terms."""
