@@ -73,6 +73,9 @@ def written_out(method: SynPair, pictures: list[torch.Tensor], noise: torch.Tens
 
 def test_the_three_terms_equal_the_formulas_written_out():
     method, pictures = synpair(noise_scale=2.0).eval(), views()
+    with torch.no_grad():  # keys unlike queries, decoded pictures unlike perturbed ones
+        next(method.key_projector.parameters()).add_(0.1 * torch.randn(64, 64))
+        next(method.decoder.seed.parameters()).mul_(50)
     torch.manual_seed(5)
     noise = torch.randn(4, 64)
     contrast, reconstruction, pair = written_out(method, pictures, noise)

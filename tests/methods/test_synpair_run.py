@@ -1,0 +1,51 @@
+"""SynPair in the trainer: bank, decoder and its Adam survive a kill."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fgembed.checkpoint import read_tensors
+from fgembed.config import RunConfig, resolve
+from fgembed.methods import method_named
+from fgembed.train import Progress
+from fgembed.training_run import run_training
+
+
+class Killed(BaseException):
+    """Stands in for a kill: nothing in the product catches it."""
+
+
+def train(config: RunConfig, folder: Path, kill_at: int | None = None) -> list[dict[str, float]]:
+    """The losses of each step."""
+
+    def report(progress: Progress) -> None:
+        if progress.step == kill_at:
+            raise Killed
+
+    run_training(config, method_named("synpair"), folder, report)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    names = ("step", "contrast", "reconstruction", "pair")
+    return [{name: line[name] for name in names if name in line} for line in lines]
+
+
+@pytest.mark.slow
+def test_a_run_killed_behind_its_warm_up_goes_on_exactly(
+    tiny_settings: dict[str, Any], tmp_path: Path
+):
+    plain = {key: value for key, value in tiny_settings.items() if key != "eval"}
+    learning = {"epochs": 3, "batch_size": 8, "log_every_step": True}
+    method = {"name": "synpair", "queue_size": 16, "bank_size": 20, "ramp_share": 0.5}
+    config = resolve(plain, {"method": method, "optimiser": learning}, "tests")
+    whole = train(config, tmp_path / "whole")
+    assert ["pair" in line for line in whole] == [False] * 4 + [True] * 5
+    with pytest.raises(Killed):
+        train(config, tmp_path / "killed", kill_at=8)
+    torch.manual_seed(99)  # the resumed process starts with other random numbers
+    assert train(config, tmp_path / "killed") == whole
+    first, second = (
+        read_tensors(tmp_path / n / "encoder.safetensors") for n in ("whole", "killed")
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
