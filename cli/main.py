@@ -19,6 +19,7 @@ COMMANDS = {
     "init": "init",
     "train": "train",
     "evaluate": "evaluate",
+    "backbones": "backbones",
     "export": "export",
     "index": "index",
     "search": "search",

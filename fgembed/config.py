@@ -38,7 +38,7 @@ class BackboneSettings(Settings):
     """The network whose feature map is pooled."""
 
     name: str = Field("torchvision/resnet50", description="<library>/<name>")
-    weights: str = Field("imagenet", description="`imagenet`, `random`, or a file")
+    weights: str = Field("imagenet", description="`pretrained`, `imagenet`, `random`, or a file")
     freeze_statistics: bool = Field(False, description="keep batch-norm statistics as they are")
 
 

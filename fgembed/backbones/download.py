@@ -40,25 +40,29 @@ def from_hub(repository: str, files: Sequence[str], name: str) -> dict[str, Tens
         NotFoundError: saying what to fetch by other means.
     """
     try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+        import huggingface_hub as hugging_face
+        from huggingface_hub.errors import EntryNotFoundError
     except ImportError:
         raise MissingExtraError(f"downloading {name}", "huggingface_hub", "train") from None
     place, _, revision = repository.partition("@")
+    revision = revision or "main"
     reason: object = "no such file"
     for file in files:
+        found = hugging_face.try_to_load_from_cache(place, file, revision=revision)
         try:
-            found = hf_hub_download(place, file, revision=revision or None, etag_timeout=TIMEOUT_S)
-            return read_weights(Path(found))
-        except LocalEntryNotFoundError as error:  # neither in the cache nor in reach
-            reason = error.__cause__ or error
-            break
+            if not isinstance(found, str):
+                # Asked for a file, the client goes on trying for half a minute without a network;
+                # asked about it, it does not.
+                address = hugging_face.hf_hub_url(place, file, revision=revision)
+                hugging_face.get_hf_file_metadata(address, timeout=TIMEOUT_S)
+                found = hugging_face.hf_hub_download(place, file, revision=revision)
         except EntryNotFoundError:
             continue
-        except (OSError, ValueError) as error:
+        except Exception as error:  # no base in common but this
             reason = error
             break
-    address = f"https://huggingface.co/{place}/resolve/{revision or 'main'}/{files[0]}"
+        return read_weights(Path(found))
+    address = f"https://huggingface.co/{place}/resolve/{revision}/{files[0]}"
     raise _cannot(name, address, reason)
 
 

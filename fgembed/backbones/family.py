@@ -31,6 +31,10 @@ class Family:
         """Every name that the library lists."""
         raise NotImplementedError
 
+    def tagged_names(self) -> list[str]:
+        """Every name that also says which of several published weights is meant."""
+        return []
+
     def trunk(self, name: str, size: int) -> nn.Module:
         """A trunk with random weights for pictures of `size` px.
 
@@ -59,5 +63,8 @@ class Family:
 
 def unfit(name: str, size: int, reason: Exception) -> ConfigError:
     """The refusal of a name that a library cannot build for pictures of `size` px."""
-    text = " ".join(str(reason).split()).rstrip(".")
-    return ConfigError(f"{name} cannot be built for pictures of {size} px: {text}; try 224")
+    text = " ".join(str(reason).split()).rstrip(".") or f"a check of the library's ({reason!r})"
+    return ConfigError(
+        f"{name} cannot be built for pictures of {size} px: {text}; "
+        "set preprocessing.size to the size that it was made for"
+    )

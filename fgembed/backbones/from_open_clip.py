@@ -41,6 +41,10 @@ class OpenClip(Family):
         """Every model, without tags."""
         return list(open_clip.list_models())
 
+    def tagged_names(self) -> list[str]:
+        """`ViT-B-32:openai` and so on."""
+        return [f"{model}:{tag}" for model, tag in open_clip.list_pretrained()]
+
     def trunk(self, name: str, size: int) -> nn.Module:
         """See `Family.trunk`."""
         tower = _tower_settings(name)

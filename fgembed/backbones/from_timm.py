@@ -33,6 +33,10 @@ class Timm(Family):
         """Every model, without tags."""
         return list(timm.list_models())
 
+    def tagged_names(self) -> list[str]:
+        """`vit_small_patch14_dinov2.lvd142m` and so on."""
+        return list(timm.list_models(pretrained=True))
+
     def trunk(self, name: str, size: int) -> nn.Module:
         """See `Family.trunk`."""
         if ":" in name:

@@ -38,7 +38,7 @@ class TimmTokens(TokenTrunk):
             getattr(model, "fc_norm", nn.Identity()), nn.Identity
         )
         self.reads_class_token = class_token and not own_layer
-        self.has_attention = class_token and hasattr(model, "blocks")
+        self.has_attention = class_token and _all_fused(model)
 
     def tokens(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, prefix + h w, C)."""
@@ -64,6 +64,15 @@ class TimmTokens(TokenTrunk):
         blocks = self.model.blocks
         assert isinstance(blocks, nn.Module)
         return watched_products(blocks.modules())
+
+
+def _all_fused(model: nn.Module) -> bool:
+    """Whether each block's attention can be torch's fused one, over all tokens at once."""
+    blocks = getattr(model, "blocks", None)
+    return isinstance(blocks, nn.Module) and all(
+        any(hasattr(module, "fused_attn") for module in block.modules())
+        for block in blocks.children()
+    )
 
 
 def has_tokens(model: nn.Module) -> bool:

@@ -1,0 +1,79 @@
+"""`fgembed backbones`."""
+
+from typing import Annotated
+
+import typer
+
+from fgembed.cli.options import JsonOption
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def backbones(
+    pattern: Annotated[
+        str | None, typer.Argument(help="A part of the name, or a whole one with * and ?.")
+    ] = None,
+    size: Annotated[int, typer.Option(min=1, help="Side of the pictures in pixels.")] = 224,
+    limit: Annotated[int, typer.Option(min=0, help="How many to build and measure at most.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """List the backbones to choose from, with the size of what they give.
+
+    Parameters in millions, channels and size of the feature map, pixels a step of it, whether it
+    is a vision transformer with readable attention, and the normalisation that its published
+    weights expect, for preprocessing.mean and preprocessing.std. Nothing is downloaded.
+
+    Example: fgembed backbones vit_small
+    """
+    from fgembed.cli.training import require_torch
+
+    require_torch()
+    if pattern is None:
+        _print_libraries(as_json)
+    else:
+        _print_matching(pattern, size, limit, as_json)
+
+
+def _print_libraries(as_json: bool) -> None:
+    from fgembed.backbones.listing import libraries
+
+    found = libraries()
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        print(json.dumps({"libraries": [asdict(library) for library in found]}))
+        return
+    from fgembed.cli.tables import print_table
+
+    rows = [[one.name, "not installed" if one.count is None else str(one.count)] for one in found]
+    print_table(["library", "backbones"], rows, right={"backbones"})
+    print('next: "fgembed backbones resnet" lists those with "resnet" in their name')
+
+
+def _print_matching(pattern: str, size: int, limit: int, as_json: bool) -> None:
+    from fgembed.backbones.listing import matching, measured
+    from fgembed.errors import NotFoundError
+
+    names = matching(pattern)
+    if not names:
+        raise NotFoundError(
+            f'no backbone matches {pattern!r}; "fgembed backbones" lists the libraries'
+        )
+    rows = [measured(name, size) for name in names[:limit]]
+    rest = names[limit:]
+    if as_json:
+        import json
+
+        found = [row.to_json() for row in rows]
+        print(json.dumps({"size": size, "backbones": found, "not_measured": rest}))
+        return
+    from fgembed.cli.tables import print_table
+
+    if rows:
+        titles = ["backbone", "M", "C", "map", "stride", "attention", "normalisation"]
+        print_table(titles, [row.cells() for row in rows], right={"M", "C", "map", "stride"})
+    if rest:
+        print("\n".join(rest))
+        print(f"the last {len(rest)} of {len(names)} are not measured; raise --limit to see more")
