@@ -86,8 +86,8 @@ MUTATIONS = [
     Mutation(
         "normalisation skipped before whitening",
         "fgembed/encoder.py",
-        "return F.normalize(self.pooling(features), dim=1)",
-        "return self.pooling(features)",
+        "return F.normalize(self.pooling(features, summary), dim=1)",
+        "return self.pooling(features, summary)",
         "tests/test_encoder.py",
     ),
     Mutation(
@@ -124,6 +124,27 @@ MUTATIONS = [
         "target = self._scaled(self._pooled(seen, features))  # (B, h, w)",
         "target = self.cam(contrast, features)",
         "tests/methods/test_ppssl.py",
+    ),
+    Mutation(
+        "SynPair's decoded pictures shift the running statistics",
+        "fgembed/methods/synpair.py",
+        "with statistics_kept(self):",
+        "if True:",
+        "tests/methods/test_synpair_traps.py",
+    ),
+    Mutation(
+        "SynPair's noise is scaled by each dimension's own deviation",
+        "fgembed/methods/synpair.py",
+        "config.noise_scale * deviation(rows).mean()",
+        "config.noise_scale * deviation(rows)",
+        "tests/methods/test_synpair_traps.py",
+    ),
+    Mutation(
+        "SynPair's importance is of the largest dimension, not of the loss",
+        "fgembed/methods/synpair.py",
+        "torch.autograd.grad(contrast, features,",
+        "torch.autograd.grad(code_of(features).amax(dim=1).sum(), features,",
+        "tests/methods/test_synpair.py",
     ),
     Mutation(
         "AIS divided by the descriptions too",
