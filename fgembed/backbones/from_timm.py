@@ -54,8 +54,10 @@ class Timm(Family):
         if source is not None and source.hf_hub_id and str(source.custom_load) != "hf":
             file = source.hf_hub_filename or ""
             return from_hub(source.hf_hub_id, HUB_FILES.get(file, (file,)), f"timm/{name}")
-        if source is not None and isinstance(source.url, str) and not source.custom_load:
-            return from_url(source.url, f"timm/{name}")
+        # What is loaded in a way of its own holds JAX's arrays.
+        address = None if source is None or source.custom_load else source.url
+        if isinstance(address, str) and address:
+            return from_url(address, f"timm/{name}")
         raise ConfigError(
             f"timm publishes no weights of {name} that fgembed can read; "
             "set backbone.weights to a file or to random"

@@ -7,19 +7,33 @@ from torch import Tensor, nn
 from fgembed.backbones.attention import watched_products
 from fgembed.backbones.tokens import TokenTrunk
 
+# Children that most of timm's models use after pooling, in `forward_head`; some before.
+HEADS = ("head", "conv_head", "norm_head", "in_conv", "pre_classifier")
+
 
 class TimmMap(nn.Module):
-    """The map that the model's own pooling sees, channels first."""
+    """The map that the model's own pooling sees, channels first; what comes after is removed."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        for name in set(HEADS).difference(type(model).forward_features.__code__.co_names):  # type: ignore[attr-defined]
+            if any(True for _ in getattr(model, name, nn.Identity()).parameters()):
+                setattr(model, name, _Removed())
         self.channels_last = str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC")
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, h, w)."""
         features: Tensor = self.model.forward_features(images)  # type: ignore[operator]
         return features.permute(0, 3, 1, 2) if self.channels_last else features
+
+
+class _Removed(nn.Module):
+    """In place of a head: a model that needs it for its map fails when it is built."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Refuses."""
+        raise AssertionError("the map passes through what timm calls a head")
 
 
 class TimmTokens(TokenTrunk):

@@ -27,7 +27,7 @@ class TorchvisionTokens(TokenTrunk):
     def tokens(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 1 + h w, C)."""
         patches = self.conv_proj(images).flatten(2).transpose(1, 2)
-        first = self.class_token.expand(len(images), -1, -1)
+        first = self.class_token.expand(images.shape[0], -1, -1)
         tokens: Tensor = self.encoder(torch.cat([first, patches], dim=1))
         return tokens
 

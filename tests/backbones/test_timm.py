@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from timm.layers import resample_abs_pos_embed
+from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
 
 from fgembed.backbones import make_backbone
@@ -27,7 +27,7 @@ def model_and_trunk(name: str, **settings: Any) -> tuple[Any, Any]:
     backbone = make_backbone(f"timm/{name}", size=SIZE).eval()
     state = model.state_dict()
     inner = backbone.trunk.model
-    inner.load_state_dict({key: state[key] for key in inner.state_dict()})  # type: ignore[union-attr, operator]
+    inner.load_state_dict({key: state[key] for key in inner.state_dict()})  # type: ignore[union-attr]
     return model, backbone
 
 
@@ -43,14 +43,21 @@ def test_a_trunk_gives_the_features_that_the_head_is_fed(name: str, pictures: Te
 
 @torch.no_grad()
 def test_a_map_with_channels_last_is_turned(pictures: Tensor):
-    settings = {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 4)}
+    settings: dict[str, Any] = {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 4)}
     model: Any = timm.create_model("swin_tiny_patch4_window7_224", img_size=SIZE, **settings).eval()
     from fgembed.backbones.timm_trunk import TimmMap
 
+    head, expected = model.head.fc, model(pictures)
     features = TimmMap(model)(pictures)
     assert features.shape == (2, 128, 2, 2)
-    output = model.head.fc(features.mean(dim=(2, 3)))
-    torch.testing.assert_close(output, model(pictures), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(head(features.mean(dim=(2, 3))), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "test_convnext", "test_vit"])
+def test_nothing_of_the_head_is_left_to_train(name: str, pictures: Tensor):
+    backbone = make_backbone(f"timm/{name}", size=SIZE).train()
+    backbone(pictures).square().sum().backward()  #
+    assert all(parameter.grad is not None for parameter in backbone.parameters())
 
 
 @torch.no_grad()
