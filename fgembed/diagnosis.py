@@ -12,7 +12,10 @@ from pathlib import Path
 from fgembed.cores import core_count
 
 SERVING = ("numpy", "pillow", "faiss-cpu", "typer", "pydantic")
-TRAINING = ("torch", "torchvision", "safetensors", "onnx", "onnxscript", "tensorboard")
+TRAINING = (
+    "torch", "torchvision", "timm", "open_clip_torch", "safetensors", "onnx", "onnxscript",
+    "tensorboard", "matplotlib",
+)  # fmt: skip
 # y = x for one float, as an ONNX file (ir 8, opset 13): enough to open a real session.
 IDENTITY_MODEL = bytes.fromhex(
     "08083a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801620f0a"
