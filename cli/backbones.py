@@ -72,8 +72,8 @@ def _print_matching(pattern: str, size: int, limit: int, as_json: bool) -> None:
     from fgembed.cli.tables import print_table
 
     if rows:
-        titles = ["backbone", "M", "C", "map", "stride", "attention", "normalisation"]
-        print_table(titles, [row.cells() for row in rows], right={"M", "C", "map", "stride"})
+        titles = ["backbone", "M params", "C", "map", "stride", "attention", "normalisation"]
+        print_table(titles, [row.cells() for row in rows], right={"M params", "C", "map", "stride"})
     if rest:
         print("\n".join(rest))
         print(f"the last {len(rest)} of {len(names)} are not measured; raise --limit to see more")

@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms import v2
 
 from fgembed.backbones.weights import read_weights
-from fgembed.config import nearest
-from fgembed.errors import ConfigError, MissingExtraError, NotFoundError
+from fgembed.errors import ConfigError, NotFoundError
 from fgembed.files import read_toml
+
+REMEDY = "set method.teacher_weights to the file"
 
 
 class ClipTeacher:
@@ -69,32 +70,37 @@ def load_teacher(name: str, weights: str, corpus: str | None) -> ClipTeacher:
     """An open_clip model as a frozen teacher.
 
     Args:
-        name: of open_clip, such as `ViT-B-32`.
-        weights: one of its published tags, or a `.safetensors` or `.pt` file.
+        name: `model:tag` of open_clip, such as `ViT-B-32:openai`; the tag of a file's weights
+            too, for it decides on QuickGELU.
+        weights: `pretrained`, those that are published under the tag, or a file.
         corpus: a TOML file of descriptions; None for the one that comes with fgembed.
 
     Raises:
-        ConfigError: there is no such model or tag, or the corpus is not one.
+        ConfigError: there is no such model or tag, its weights do not fit, or the corpus is none.
         NotFoundError: the weights can be neither found nor downloaded.
         MissingExtraError: open_clip is not installed.
     """
     descriptions = read_corpus(corpus)
+    import open_clip
+
+    from fgembed.backbones.from_open_clip import model_settings, published_checkpoint, split_tag
+
+    quick = model_settings(name)["quick_gelu"]
+    model_name, _ = split_tag(name)
+    published = weights == "pretrained"
+    state = published_checkpoint(name, REMEDY) if published else read_weights(Path(weights))
+    logging.disable(logging.WARNING)  # open_clip warns that there are no weights yet
     try:
-        import open_clip
-    except ImportError:
-        raise MissingExtraError("the CLIP teacher", "open_clip_torch", "train") from None
-    if name not in open_clip.list_models():
-        raise ConfigError(f"no teacher {name!r}{nearest(name, open_clip.list_models())}")
-    if Path(weights).suffix in (".safetensors", ".pt", ".pth", ".bin"):
-        logging.disable(logging.WARNING)  # open_clip warns that there are no weights yet
-        try:
-            model = open_clip.create_model(name, pretrained=None)
-        finally:
-            logging.disable(logging.NOTSET)
-        _load_file(model, Path(weights), name)
-    else:
-        model = _download(name, weights)
-    return ClipTeacher(model, _tokenizer(name), descriptions)
+        model = open_clip.create_model(model_name, pretrained=None, force_quick_gelu=quick)
+    finally:
+        logging.disable(logging.NOTSET)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        source = f"what is published as {name}" if published else weights
+        raise ConfigError(f"{source} does not fit teacher {name}: {reason}") from None
+    return ClipTeacher(model, _tokenizer(model_name), descriptions)
 
 
 def read_corpus(file: str | None) -> dict[str, str]:
@@ -117,37 +123,6 @@ def read_corpus(file: str | None) -> dict[str, str]:
         if not isinstance(sentence, str) or not sentence.strip():
             raise ConfigError(f"{file}: description {name!r} is {sentence!r}, expected a sentence")
     return dict(table)
-
-
-def _load_file(model: nn.Module, file: Path, name: str) -> None:
-    state = read_weights(file)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{file} does not fit teacher {name}: {reason}") from None
-
-
-def _download(name: str, tag: str) -> nn.Module:
-    import open_clip
-
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if tag not in tags:
-        raise ConfigError(
-            f"teacher {name} has no published weights {tag!r}{nearest(tag, tags)} "
-            "(or give a .safetensors or .pt file)"
-        )
-    try:
-        model: nn.Module = open_clip.create_model(name, pretrained=tag)
-    except Exception as error:  # the hub's own errors, urllib's, and OSError by what fails
-        source = open_clip.get_pretrained_cfg(name, tag) or {}
-        wanted = source.get("url") or f"https://huggingface.co/{source.get('hf_hub', '')}"
-        reason = " ".join(str(error).split())[:120]
-        raise NotFoundError(
-            f"cannot download teacher {name} with weights {tag!r} ({reason}); fetch {wanted} "
-            "elsewhere and set method.teacher_weights to the file"
-        ) from None
-    return model
 
 
 def _tokenizer(name: str) -> Any:

@@ -10,10 +10,16 @@ from fgembed.backbones.weights import read_weights
 from fgembed.errors import MissingExtraError, NotFoundError
 
 TIMEOUT_S = 10
+BACKBONE_REMEDY = "give it with --weights FILE, or start from --weights random"
 
 
-def from_url(url: str, name: str) -> dict[str, Tensor]:
+def from_url(url: str, name: str, remedy: str = BACKBONE_REMEDY) -> dict[str, Tensor]:
     """The weights at an address, through torch's cache.
+
+    Args:
+        url: the address.
+        name: of the model, for messages.
+        remedy: what to do with a file that was fetched by other means.
 
     Raises:
         NotFoundError: saying what to fetch by other means.
@@ -24,17 +30,20 @@ def from_url(url: str, name: str) -> dict[str, Tensor]:
             file.parent.mkdir(parents=True, exist_ok=True)
             hub.download_url_to_file(url, str(file), _hash(file.stem), progress=False)
     except (URLError, OSError, RuntimeError) as error:
-        raise _cannot(name, url, getattr(error, "reason", error)) from None
+        raise _cannot(name, url, getattr(error, "reason", error), remedy) from None
     return read_weights(file)
 
 
-def from_hub(repository: str, files: Sequence[str], name: str) -> dict[str, Tensor]:
+def from_hub(
+    repository: str, files: Sequence[str], name: str, remedy: str = BACKBONE_REMEDY
+) -> dict[str, Tensor]:
     """The first of `files` that a repository on huggingface.co holds, through its cache.
 
     Args:
         repository: `owner/name`, or `owner/name@revision`.
         files: names in the order of preference.
-        name: of the backbone, for messages.
+        name: of the model, for messages.
+        remedy: what to do with a file that was fetched by other means.
 
     Raises:
         NotFoundError: saying what to fetch by other means.
@@ -63,14 +72,13 @@ def from_hub(repository: str, files: Sequence[str], name: str) -> dict[str, Tens
             break
         return read_weights(Path(found))
     address = f"https://huggingface.co/{place}/resolve/{revision}/{files[0]}"
-    raise _cannot(name, address, reason)
+    raise _cannot(name, address, reason, remedy)
 
 
-def _cannot(name: str, address: str, reason: object) -> NotFoundError:
+def _cannot(name: str, address: str, reason: object, remedy: str) -> NotFoundError:
     text = str(reason).strip().partition("\n")[0].rstrip(".")
     return NotFoundError(
-        f"cannot download the weights of {name} ({text}); fetch {address} "
-        "elsewhere and give it with --weights FILE, or start from --weights random"
+        f"cannot download the weights of {name} ({text}); fetch {address} elsewhere and {remedy}"
     )
 
 

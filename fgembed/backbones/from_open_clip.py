@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fgembed.backbones.download import from_hub, from_url
+from fgembed.backbones.download import BACKBONE_REMEDY, from_hub, from_url
 from fgembed.backbones.family import Family, Normalisation, unfit
 from fgembed.backbones.tokens import check_patches
 from fgembed.config import nearest
@@ -47,7 +47,7 @@ class OpenClip(Family):
 
     def trunk(self, name: str, size: int) -> nn.Module:
         """See `Family.trunk`."""
-        tower = _tower_settings(name)
+        tower = model_settings(name)
         full_name = f"open_clip/{name}"
         vision = tower["vision_cfg"]
         if vision.get("timm_model_name"):
@@ -68,16 +68,8 @@ class OpenClip(Family):
         return OpenClipTokens(visual) if is_transformer else OpenClipMap(visual)
 
     def published(self, name: str) -> dict[str, Tensor]:
-        """The weights of the name's tag."""
-        model, tag = _split(name)
-        source = open_clip.get_pretrained_cfg(model, tag) if tag else {}
-        if source.get("hf_hub"):
-            repository, _, file = source["hf_hub"].rpartition("/")
-            files = (file,) if file else HUB_FILES
-            return from_hub(repository, files, f"open_clip/{name}")
-        if source.get("url"):
-            return from_url(source["url"], f"open_clip/{name}")
-        raise ConfigError(f"open_clip/{name} names no published weights; {_tags(model)}")
+        """The weights of the name's tag, those of the text tower among them."""
+        return published_checkpoint(name, BACKBONE_REMEDY)
 
     def fit(self, trunk: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `Family.fit`; takes a whole model's checkpoint, or the tower's part alone."""
@@ -96,7 +88,7 @@ class OpenClip(Family):
 
     def normalisation(self, name: str) -> Normalisation:
         """Of the weights of the name's tag; without a tag OpenAI's, as in most trainings."""
-        model, tag = _split(name)
+        model, tag = split_tag(name)
         source = open_clip.get_pretrained_cfg(model, tag) if tag else {}
         mean = source.get("mean") or open_clip.OPENAI_DATASET_MEAN
         std = source.get("std") or open_clip.OPENAI_DATASET_STD
@@ -106,21 +98,44 @@ class OpenClip(Family):
 FAMILY = OpenClip()
 
 
-def _split(name: str) -> tuple[str, str]:
+def published_checkpoint(name: str, remedy: str) -> dict[str, Tensor]:
+    """The published weights of both towers of `model:tag`.
+
+    Args:
+        name: the model and the tag of its weights.
+        remedy: what to do with a file that was fetched by other means, for the error.
+
+    Raises:
+        ConfigError: the name has no tag, or no published one.
+        NotFoundError: they cannot be downloaded.
+    """
+    model, tag = split_tag(name)
+    source = open_clip.get_pretrained_cfg(model, tag) if tag else {}
+    if source.get("hf_hub"):
+        repository, _, file = source["hf_hub"].rpartition("/")
+        files = (file,) if file else HUB_FILES
+        return from_hub(repository, files, f"open_clip/{name}", remedy)
+    if source.get("url"):
+        return from_url(source["url"], f"open_clip/{name}", remedy)
+    raise ConfigError(f"open_clip/{name} names no published weights; {_tags(model)}")
+
+
+def split_tag(name: str) -> tuple[str, str]:
+    """`model:tag` -> model, tag, which may be empty."""
     model, _, tag = name.partition(":")
     return model, tag
 
 
-def _tower_settings(name: str) -> dict[str, Any]:
-    """open_clip's settings of a visual tower.
+def model_settings(name: str) -> dict[str, Any]:
+    """open_clip's settings of `model` or `model:tag`, with the tag's choice of QuickGELU.
 
     Raises:
         ConfigError: no such model, or no such tag.
     """
-    model, tag = _split(name)
+    model, tag = split_tag(name)
     known = open_clip.list_models()
     if model not in known:
-        raise ConfigError(f"no backbone open_clip/{model}{nearest(model, known)}")
+        raise ConfigError(f"no open_clip/{model}{nearest(model, known)}")
     settings = deepcopy(open_clip.get_model_config(model))
     quick = settings.get("quick_gelu", False)
     if tag:
@@ -128,11 +143,7 @@ def _tower_settings(name: str) -> dict[str, Any]:
         if not source:
             raise ConfigError(f"open_clip/{model} has no weights {tag!r}; {_tags(model)}")
         quick = source.get("quick_gelu", quick)
-    return {
-        "embed_dim": settings["embed_dim"],
-        "vision_cfg": dict(settings["vision_cfg"]),
-        "quick_gelu": quick,
-    }
+    return {**settings, "quick_gelu": quick}
 
 
 def _tags(model: str) -> str:

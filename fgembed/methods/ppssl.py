@@ -52,8 +52,8 @@ class PPSSL(LCR):
         ais_reduction: Literal["mean", "elements"] = Field(
             "mean", description="over pictures [over pictures and descriptions]"
         )
-        teacher: str = Field("ViT-B-32", description="open_clip model")
-        teacher_weights: str = Field("openai", description="open_clip tag, or a file")
+        teacher: str = Field("ViT-B-32:openai", description="open_clip model:tag")
+        teacher_weights: str = Field("pretrained", description="those of the tag, or a file")
         teacher_normalisation: bool = Field(
             True, description="the teacher's own [false: the student's]"
         )
