@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fgembed.cli.options import Device, DeviceOption, JsonOption, MaxBadOption
+from fgembed.text import showable
 
 app = typer.Typer(add_completion=False)
 
@@ -31,6 +32,9 @@ def evaluate(
     probe_views: Annotated[
         int, typer.Option(min=0, max=100, help="Random views a probe sees; published: 100.")
     ] = 0,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for the table and pictures: report.md and more.")
+    ] = None,
     floor: Annotated[
         Path | None, typer.Option(help="For a bundle whose run was moved: that run's folder.")
     ] = None,
@@ -41,21 +45,27 @@ def evaluate(
     """Score a run or a bundle beside its untouched start: the floor table.
 
     Recall@k, mAP, mAP@R and kNN with bootstrap 95 % intervals, and linear probes as published.
-    Without --gallery and --queries the folders of the run's settings are used.
+    Without --gallery and --queries the folders of the run's settings are used. --report also
+    draws recall curves, where the encoder looks, and what the method makes of its views.
 
     Example: fgembed evaluate --gallery photos/train --queries photos/test --probe lcr
     """
-    from fgembed.cli.evaluation import Subject, measure, probes
+    from fgembed.cli.evaluation import Subject, measure, prepare_report, probes, report_on
     from fgembed.cli.tables import print_floor_table
     from fgembed.cli.training import require_torch
 
     require_torch()
     subject = Subject.find(model, floor, gallery, queries)
     wanted = probes(probe or [], few_labels, probe_views)
+    if report:
+        prepare_report(report)
     table = measure(subject, max_bad, device.value, wanted)
+    file = report_on(subject, table, report) if report else None
     if as_json:
         import json
 
         print(json.dumps(table.to_json()))
-    else:
-        print_floor_table(table)
+        return
+    print_floor_table(table)
+    if file:
+        print(f"report: {showable(str(file))}")

@@ -1,5 +1,8 @@
 """What `evaluate` calls: a model's name becomes embedders, floors first."""
 
+import importlib.util
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fgembed.bundle import CONFIG_FILE, WEIGHTS_FILE, Bundle
 from fgembed.config import RunConfig, validate
-from fgembed.errors import ConfigError, IntegrityError, NotFoundError
+from fgembed.errors import ConfigError, IntegrityError, MissingExtraError, NotFoundError
 from fgembed.files import read_toml, sha256
 from fgembed.workspace import find_run
 
@@ -75,6 +78,28 @@ def measure(
         embedders = _with_bundle(embedders, subject.bundle, device)
     notes = SELECTION_NOTES[subject.config.select]
     return floor_table(embedders, subject.gallery, subject.queries, max_bad, measures, notes)
+
+
+def prepare_report(folder: Path) -> None:
+    """Makes the report's folder, so that what stands in its way is known before the scores are.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        FgembedError: the folder is a file.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MissingExtraError("--report", "matplotlib", "train")
+    from fgembed.report import report_folder
+
+    report_folder(folder)
+
+
+def report_on(subject: Subject, table: "FloorTable", folder: Path) -> Path:
+    """Writes the report; its Markdown file."""
+    from fgembed.report import write_report
+
+    command = shlex.join(["fgembed", *sys.argv[1:]])
+    return write_report(folder, table, subject.run, subject.config, subject.queries, command)
 
 
 def probes(names: Sequence[str], few_labels: bool, views: int) -> "list[Measure]":

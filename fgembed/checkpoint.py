@@ -132,16 +132,9 @@ def load_state(
     Raises:
         IntegrityError: the file is damaged or of an unknown format.
     """
-    tensors = read_tensors(folder / STATE_FILE)
+    tensors = load_method(folder, method)
     position = read_note(folder / STATE_FILE)
-    if position.pop("format", None) != STATE_FORMAT:
-        raise IntegrityError(f"{folder / STATE_FILE} is not of format {STATE_FORMAT}")
-    try:
-        method.load_state_dict(_below("method.", tensors))
-    except RuntimeError:
-        raise IntegrityError(
-            f"{folder / STATE_FILE} is of another model than {folder / 'config.toml'} says"
-        ) from None
+    position.pop("format")
     for number, optimiser in enumerate(optimisers):
         table = optimiser.state_dict()
         for name, value in _below(f"optimiser.{number}.", tensors).items():
@@ -152,6 +145,24 @@ def load_state(
     if torch.cuda.is_available() and "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"])
     return position
+
+
+def load_method(folder: Path, method: nn.Module) -> dict[str, Tensor]:
+    """Restores the method alone; all that `save_state` wrote, by name.
+
+    Raises:
+        IntegrityError: the file is damaged, of an unknown format, or of another model.
+    """
+    tensors = read_tensors(folder / STATE_FILE)
+    if read_note(folder / STATE_FILE).get("format") != STATE_FORMAT:
+        raise IntegrityError(f"{folder / STATE_FILE} is not of format {STATE_FORMAT}")
+    try:
+        method.load_state_dict(_below("method.", tensors))
+    except RuntimeError:
+        raise IntegrityError(
+            f"{folder / STATE_FILE} is of another model than {folder / 'config.toml'} says"
+        ) from None
+    return tensors
 
 
 def has_state(folder: Path) -> bool:
