@@ -98,7 +98,7 @@ def _method(folder: Path, run: Path, config: RunConfig, samples: Samples) -> lis
     if not rows:
         return []
     draw_sheet(folder / "method.png", title, samples.classes, rows)
-    kept = " though an earlier epoch's encoder was kept" if config.select != "last" else ""
+    kept = "" if config.select == "last" else "; the encoder kept may be of an earlier epoch"
     return [Section(title, f"After the last step of the training{kept}.", "method.png")]
 
 

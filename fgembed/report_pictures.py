@@ -4,12 +4,12 @@ import textwrap
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 
 from matplotlib.figure import Figure
 from PIL import Image
 
-from fgembed.evaluate import FLOOR_GEM, FLOOR_MEAN
 from fgembed.files import atomic_write
 from fgembed.scores import FloorTable
 from fgembed.text import showable
@@ -22,7 +22,7 @@ TITLE = 0.34
 HEADER = 0.26
 MARGIN = 0.1
 CHARACTERS = 17  # of a class name above a thumbnail
-FLOOR_STYLES = {FLOOR_MEAN: ("#8a8580", ":"), FLOOR_GEM: ("#4d4945", "--")}
+FLOOR_STYLES = [("#8a8580", ":"), ("#4d4945", "--")]
 TRAINED_STYLE = ("#b4007d", "-")
 
 
@@ -38,8 +38,8 @@ def draw_curves(file: Path, table: FloorTable) -> None:
     """Recall@k over k of every row; the floors are not solid."""
     figure = Figure(figsize=(7.5, 4.6), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
-    for row in table.rows:
-        colour, line = FLOOR_STYLES.get(row.encoder, TRAINED_STYLE)
+    floors = islice(cycle(FLOOR_STYLES), len(table.rows) - 1)
+    for row, (colour, line) in zip(table.rows, [*floors, TRAINED_STYLE], strict=True):
         ks = range(1, len(row.recall_curve) + 1)
         percents = [100 * recall for recall in row.recall_curve]
         width = 2.2 if line == "-" else 1.6

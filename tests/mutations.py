@@ -153,6 +153,27 @@ MUTATIONS = [
         "return total / target.numel()",
         "tests/methods/test_ppssl.py",
     ),
+    Mutation(
+        "a probe's rate falls an epoch late",
+        "fgembed/linear_probe.py",
+        "epoch >= m for m",
+        "epoch > m for m",
+        "tests/test_linear_probe.py",
+    ),
+    Mutation(
+        "a probe trained on all labels where few were asked for",
+        "fgembed/linear_probe.py",
+        "order = chosen[torch.randperm(len(chosen), generator=self.random)]",
+        "order = torch.randperm(len(vectors), generator=self.random)",
+        "tests/test_linear_probe.py",
+    ),
+    Mutation(
+        "a later epoch that is only as good taken for better",
+        "fgembed/selection.py",
+        "found.recall > self.best.recall",
+        "found.recall >= self.best.recall",
+        "tests/test_selection.py",
+    ),
 ]
 
 

@@ -112,3 +112,13 @@ def test_few_labels_are_a_share_of_each_class_and_at_least_one():
         assert rows.tolist() == stratified(labels, share, seed=0).tolist()
     draws = {tuple(stratified(labels, 0.5, seed).tolist()) for seed in range(3)}
     assert len(draws) == 3
+
+
+def test_a_probe_sees_the_chosen_rows_alone():
+    vectors, targets = drawn(6)
+    chosen = torch.tensor([1, 4])
+    probe = LinearProbe(PROBES["papn"], 3, 2, seed=1)
+    weight, bias = by_hand(probe, vectors.numpy(), targets.numpy(), [chosen.numpy()])
+    probe.train_epoch(vectors, targets, chosen, 0)
+    np.testing.assert_allclose(probe.weight.detach(), weight, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(probe.bias.detach(), bias, rtol=1e-4, atol=1e-6)

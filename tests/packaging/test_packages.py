@@ -106,3 +106,9 @@ def test_importing_fgembed_imports_nothing_else():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     own = [name for name in done.stdout.split() if not name.startswith("__editable__")]
     assert own == ["fgembed"]
+
+
+def test_the_protocol_and_its_scores_load_no_torch():
+    code = "import sys, fgembed.evaluate; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
