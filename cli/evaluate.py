@@ -10,6 +10,17 @@ from fgembed.text import showable
 
 app = typer.Typer(add_completion=False)
 
+ProbeOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Also train a linear probe: lcr, lodisc or papn; may be repeated."),
+]
+FewLabelsOption = Annotated[
+    bool, typer.Option("--few-labels", help="And with 20 and 50 % of the gallery's labels.")
+]
+ProbeViewsOption = Annotated[
+    int, typer.Option(min=0, max=100, help="Random views a probe sees; published: 100.")
+]
+
 
 @app.command()
 def evaluate(
@@ -22,16 +33,9 @@ def evaluate(
     queries: Annotated[
         Path | None, typer.Option(help="Labelled pictures to look up; leave-one-out if the same.")
     ] = None,
-    probe: Annotated[
-        list[str] | None,
-        typer.Option(help="Also train a linear probe: lcr, lodisc or papn; may be repeated."),
-    ] = None,
-    few_labels: Annotated[
-        bool, typer.Option("--few-labels", help="And with 20 and 50 % of the gallery's labels.")
-    ] = False,
-    probe_views: Annotated[
-        int, typer.Option(min=0, max=100, help="Random views a probe sees; published: 100.")
-    ] = 0,
+    probe: ProbeOption = None,
+    few_labels: FewLabelsOption = False,
+    probe_views: ProbeViewsOption = 0,
     report: Annotated[
         Path | None, typer.Option(help="Folder for the table and pictures: report.md and more.")
     ] = None,

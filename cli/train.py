@@ -18,6 +18,13 @@ SetOption = Annotated[
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Only say what it would take; write nothing.")
 ]
+SelectOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The epoch to keep: last, holdout (the best on a slice of the pictures, needs class "
+        "folders), or test (the best on the test pictures, as papers do: biased)."
+    ),
+]
 
 
 @app.command()
@@ -42,13 +49,7 @@ def train(
     ] = None,
     dry_run: DryRunOption = False,
     device: Annotated[Device | None, typer.Option(help="auto, cpu or cuda.")] = None,
-    select: Annotated[
-        str | None,
-        typer.Option(
-            help="The epoch to keep: last, holdout (the best on a slice of the pictures, "
-            "needs class folders), or test (the best on the test pictures, as papers do: biased)."
-        ),
-    ] = None,
+    select: SelectOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train an encoder on photographs without labels, and measure it against its start.

@@ -83,9 +83,7 @@ def train(
         return
     fingerprint = digest([str(path) for path in images.paths])
     step = _resume(folder, method, optimisers, fingerprint)
-    batches = EpochBatches(
-        len(images), settings.batch_size, settings.epochs, config.seed, start=step
-    )
+    batches = EpochBatches(len(images), settings.batch_size, settings.epochs, config.seed, step)
     meter = _Meter(settings.batch_size)
     saved_at = time.monotonic()
     method.train()
