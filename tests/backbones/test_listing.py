@@ -93,9 +93,9 @@ def test_the_command_lists_measures_and_says_what_it_left_out(command: Command):
     done = command("backbones", "torchvision/resnet*", "--size", "64", "--limit", "2")
     assert done.code == 0
     assert done.out.splitlines() == [
-        "backbone                  M     C    map  stride  attention  normalisation",
-        "torchvision/resnet101  42.5  2048  2 x 2      32  no         ImageNet",
-        "torchvision/resnet152  58.1  2048  2 x 2      32  no         ImageNet",
+        "backbone               M params     C    map  stride  attention  normalisation",
+        "torchvision/resnet101      42.5  2048  2 x 2      32  no         ImageNet",
+        "torchvision/resnet152      58.1  2048  2 x 2      32  no         ImageNet",
         "torchvision/resnet18",
         "torchvision/resnet34",
         "torchvision/resnet50",

@@ -108,7 +108,7 @@ def test_the_tag_decides_the_activation(pictures: Tensor):
 @pytest.mark.parametrize(
     ("name", "weights", "message"),
     [
-        ("ViT-B-33", "random", "no backbone open_clip/ViT-B-33; did you mean 'ViT-B-32"),
+        ("ViT-B-33", "random", "no open_clip/ViT-B-33; did you mean 'ViT-B-32"),
         ("ViT-B-32:openia", "random", "has no weights 'openia'; expected one of ViT-B-32:openai, "),
         ("ViT-B-32", "pretrained", "names no published weights; expected one of ViT-B-32:openai,"),
         ("ViT-tiny-8", "imagenet", "has no weights 'imagenet'; set backbone.weights to 'pretrain"),

@@ -37,7 +37,7 @@ def settings(tmp_path: Path, tiny_settings: dict[str, Any]) -> Path:
         ("recipe=5", ["recipe", "valid string", "got 5"]),
         ("backbone.name=torchvision/resnet5000", ["no backbone", "did you mean 'resnet50'?"]),
         ("backbone.name=torchvision/zzz", ["no backbone", "known are", "more"]),
-        ("backbone.name=timm/resnet50", ["no backbone 'timm/resnet50'", "torchvision"]),
+        ("backbone.name=tim/resnet50", ["no backbone 'tim/resnet50'", "torchvision"]),
         ("backbone.name=resnet50", ["no backbone 'resnet50'", "<library>/<name>"]),
         ("optimiser.epochs=many", ["optimiser.epochs", "valid integer", "got 'many'"]),
         ("optimiser.batch_size=1", ["optimiser.batch_size", "2", "got 1"]),
