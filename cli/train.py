@@ -33,7 +33,7 @@ def train(
     method: Annotated[str | None, typer.Option(help=", ".join(METHODS) + ".")] = None,
     backbone: Annotated[str | None, typer.Option(help="Such as torchvision/resnet50.")] = None,
     weights: Annotated[
-        str | None, typer.Option(help="imagenet, random, or a .safetensors or .pt file.")
+        str | None, typer.Option(help="pretrained, random, or a .safetensors or .pt file.")
     ] = None,
     recipe: Annotated[
         str | None,

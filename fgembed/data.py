@@ -42,7 +42,8 @@ class TrainingImages(Dataset[list[Tensor]]):
             except ImageError:
                 continue
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(_mix(self.seed, epoch, chosen))
+                # The CPU's alone: `torch.manual_seed` would set the GPU's too, and leave them set.
+                torch.default_generator.manual_seed(_mix(self.seed, epoch, chosen))
                 return self.view_maker(image)
         raise ConfigError("no training picture can be read any more; was the folder moved?")
 

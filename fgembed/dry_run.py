@@ -149,8 +149,10 @@ def count_parameters(method: Method) -> Parameters:
     trained = {"encoder": 0, "heads": 0, "own_adam": 0}
     seen = set()
     for group in method.parameter_groups():
-        scaled = "encoder" if group["scaled"] else "heads"
-        name = scaled if group.get("adam") is None else "own_adam"
+        if group.get("adam") is not None:
+            name = "own_adam"
+        else:
+            name = "encoder" if group["scaled"] else "heads"
         trained[name] += sum(parameter.numel() for parameter in group["params"])
         seen |= {id(parameter) for parameter in group["params"]}
     keys = {id(p) for _, key in method.momentum_pairs() for p in key.parameters()}

@@ -82,7 +82,9 @@ def mean_pooled(encoder: Encoder) -> Encoder:
 def best_untouched(backbone: Backbone) -> Encoder:
     """A backbone read as its kind is read best, whitening still to be fitted: the second floor.
 
-    GeM for a convolutional network; for a transformer, whose tokens may be negative, the class
-    token.
+    A transformer by its class token; a convolutional network by GeM, or by the mean where its map
+    is signed, for GeM takes what is below zero as zero.
     """
-    return Encoder(backbone, ClassTokenPooling() if backbone.has_tokens else GeMPooling())
+    if backbone.has_tokens:
+        return Encoder(backbone, ClassTokenPooling())
+    return Encoder(backbone, MeanPooling() if backbone.signed else GeMPooling())

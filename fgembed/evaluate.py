@@ -17,7 +17,7 @@ from fgembed.images import Pixels, Preprocessing, Skipped, class_names, find_ima
 from fgembed.metrics import Labels, QueryScores, Vectors, score_queries
 from fgembed.scores import FloorTable, Row, Score
 
-POOLING_NAMES = {"gem": "GeM", "class-token": "class token"}
+POOLING_NAMES = {"gem": "GeM", "mean": "mean", "class-token": "class token"}
 FLOOR_MEAN = "untouched start, mean pooling"
 TABLE_KS = (1, 5, 10)
 CURVE_END = 50

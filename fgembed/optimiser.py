@@ -43,11 +43,14 @@ def set_rates(optimisers: Sequence[torch.optim.Optimizer], share: float) -> None
 
 
 def rate_share(settings: OptimiserSettings, step: int, steps_per_epoch: int) -> float:
-    """Linear warm-up, then (1 + cos(pi x progress)) / 2, moving each step or each epoch."""
+    """Linear warm-up, then (1 + cos(pi x progress)) / 2 from its end, by step or by epoch.
+
+    As in MoCo v3's code: progress = (epoch - warm-up) / (epochs - warm-up).
+    """
     warmup = settings.warmup_epochs * steps_per_epoch
     if step < warmup:
         return min(1.0, (step + 1) / warmup)
     if settings.decay == "epoch":
         step -= step % steps_per_epoch
-    progress = step / (settings.epochs * steps_per_epoch)
+    progress = max(0.0, step - warmup) / (settings.epochs * steps_per_epoch - warmup)
     return 0.5 * (1 + math.cos(math.pi * progress))

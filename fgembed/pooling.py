@@ -95,7 +95,8 @@ class RationalePooling(LearnedPooling):
     A' = max over K detectors of ReLU(BN(w_k . F)), A = A' between its smallest and largest value,
     f = sum A F / sum A. The released code takes that smallest and largest value over the
     evaluation batch, which ties an embedding to its neighbours; here they are the picture's own,
-    as in training. Where A' is the same everywhere the mean is taken.
+    so the map is cut off at the picture's smallest A', not at the batch's. Where A' is the same
+    everywhere the mean is taken.
     """
 
     kind = "rationale"

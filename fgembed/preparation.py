@@ -5,12 +5,13 @@ the same words. Nothing is written.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from fgembed.backbones import Backbone, make_backbone
+from fgembed.backbones import Backbone, family_of, make_backbone
+from fgembed.backbones.family import Family
 from fgembed.config import RunConfig, validate
 from fgembed.cores import core_count
 from fgembed.data import TrainingImages, require_full_batch
@@ -20,7 +21,7 @@ from fgembed.encoder import Encoder, best_untouched
 from fgembed.errors import ConfigError
 from fgembed.evaluate import Split
 from fgembed.image_batches import check_bad, survey
-from fgembed.images import Skipped, find_images
+from fgembed.images import IMAGENET_MEAN, IMAGENET_STD, Skipped, find_images
 from fgembed.methods.base import Method
 from fgembed.pooling import LearnedPooling, make_pooling, pooling_named
 from fgembed.selection import check_selection
@@ -59,6 +60,7 @@ def prepare(config: RunConfig, method_class: type[Method]) -> Prepared:
     Raises:
         FgembedError: the device, a folder or a setting is not as the run needs it.
     """
+    config = _with_normalisation(config)
     device = choose_device(config.device)
     torch.set_num_threads(config.threads or core_count())
     found, unreadable = listed_images(config)
@@ -118,7 +120,7 @@ def make_method(config: RunConfig, method_class: type[Method]) -> Method:
     if learned and not issubclass(pooling, method_class.trained_poolings):
         raise ConfigError(
             f"method {config.method.name!r} does not train pooling.kind {kind!r}; "
-            "choose pooling.kind auto, mean or gem"
+            "choose pooling.kind auto"
         )
     settings = config.method.model_extra or {}
     where = f"settings of method {config.method.name!r}"
@@ -148,6 +150,21 @@ def resolved(config: RunConfig, method: Method) -> RunConfig:
     select = config.select if trains(config, method) else "last"
     choice = type(config.method).model_validate(values)
     return config.model_copy(update={"method": choice, "select": select})
+
+
+def _with_normalisation(config: RunConfig) -> RunConfig:
+    """With published weights, the mean and deviation that they were trained with.
+
+    Only in the place of ImageNet's, the defaults.
+    """
+    given = config.preprocessing
+    plain = (given.mean, given.std) == (IMAGENET_MEAN, IMAGENET_STD)
+    if not plain or config.backbone.weights not in Family.weights:
+        return config
+    family, model = family_of(config.backbone.name)
+    own = family.normalisation(model)
+    fitting = replace(given, mean=own.mean, std=own.std)
+    return config.model_copy(update={"preprocessing": fitting})
 
 
 def _backbone(config: RunConfig) -> Backbone:

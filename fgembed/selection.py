@@ -6,8 +6,7 @@ kept out of the training; biased on the test pictures, where the released codes 
 and LoDisc select.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -15,7 +14,6 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from fgembed.checkpoint import read_note, read_tensors, write_tensors
 from fgembed.config import RunConfig
@@ -27,6 +25,7 @@ from fgembed.images import class_names
 from fgembed.metrics import Labels
 from fgembed.records import record
 from fgembed.scores import Selected
+from fgembed.untouched import modes_kept
 
 BEST_FILE = Path("state") / "best.safetensors"
 
@@ -151,17 +150,6 @@ def held_out(labels: Labels, share: float, seed: int) -> NDArray[np.bool_]:
     out = np.zeros(len(labels), dtype=bool)
     out[eligible[chosen]] = True
     return out
-
-
-@contextmanager
-def modes_kept(module: nn.Module) -> Iterator[None]:
-    """Afterwards every submodule is in training or evaluation mode as before."""
-    modes = [(part, part.training) for part in module.modules()]
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 def _classes(config: RunConfig, paths: Sequence[Path]) -> Labels:

@@ -3,7 +3,6 @@
 A teacher is held beside a method, not in it: it is in no checkpoint, no bundle and no optimiser.
 """
 
-import logging
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
@@ -81,26 +80,18 @@ def load_teacher(name: str, weights: str, corpus: str | None) -> ClipTeacher:
         MissingExtraError: open_clip is not installed.
     """
     descriptions = read_corpus(corpus)
-    import open_clip
+    from fgembed.backbones import from_open_clip as library
 
-    from fgembed.backbones.from_open_clip import model_settings, published_checkpoint, split_tag
-
-    quick = model_settings(name)["quick_gelu"]
-    model_name, _ = split_tag(name)
+    model = library.untrained_model(name)
     published = weights == "pretrained"
-    state = published_checkpoint(name, REMEDY) if published else read_weights(Path(weights))
-    logging.disable(logging.WARNING)  # open_clip warns that there are no weights yet
-    try:
-        model = open_clip.create_model(model_name, pretrained=None, force_quick_gelu=quick)
-    finally:
-        logging.disable(logging.NOTSET)
+    state = library.published_checkpoint(name, REMEDY) if published else read_weights(Path(weights))
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         source = f"what is published as {name}" if published else weights
         raise ConfigError(f"{source} does not fit teacher {name}: {reason}") from None
-    return ClipTeacher(model, _tokenizer(model_name), descriptions)
+    return ClipTeacher(model, _tokenizer(library.split_tag(name)[0]), descriptions)
 
 
 def read_corpus(file: str | None) -> dict[str, str]:

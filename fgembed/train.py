@@ -93,7 +93,8 @@ def train(
             method.progress = step / batches.last
             share = rate_share(settings, step, batches.steps_per_epoch)
             set_rates(optimisers, share)
-            terms = take_step(method, optimisers, to_device(views, device), config.precision)
+            seen = to_device(views, device)
+            terms = take_step(method, optimisers, seen, config.precision)
             step += 1
 
             epoch_ends = step % batches.steps_per_epoch == 0
@@ -103,9 +104,11 @@ def train(
                 _check_finite(values, method, step)
                 speed = meter.read()
                 progress = Progress.at(step, batches, sum(values.values()), speed)
-                scores = epoch_ended(progress.epoch) if epoch_ends and epoch_ended else {}
-                rate = {"learning_rate": share * settings.learning_rate}
-                log.write(step - 1, values | rate | speed | scores)
+                if epoch_ends:
+                    values |= method.diagnose(seen)
+                    values |= epoch_ended(progress.epoch) if epoch_ended else {}
+                values["learning_rate"] = share * settings.learning_rate
+                log.write(step - 1, values | speed)
                 report(progress)
             if save_due:
                 save_state(folder, method, optimisers, {"step": step, "images": fingerprint})

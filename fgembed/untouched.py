@@ -30,14 +30,20 @@ def statistics_kept(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def observed(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode and a random state of its own; both are put back, part by part."""
+def modes_kept(module: nn.Module) -> Iterator[None]:
+    """Afterwards every submodule is in training or evaluation mode as before."""
     modes = [(part, part.training) for part in module.modules()]
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+@contextmanager
+def observed(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode and a random state of its own; both are put back."""
     device = next(module.parameters()).device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), modes_kept(module):
         module.eval()
-        try:
-            yield
-        finally:
-            for part, training in modes:
-                part.training = training
+        yield

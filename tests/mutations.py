@@ -116,14 +116,14 @@ MUTATIONS = [
         "fgembed/methods/ppssl.py",
         "truth = views[2] if self.config.teacher_normalisation else views[0]",
         "truth = views[0]",
-        "tests/methods/test_ppssl.py",
+        "tests/methods/test_ppssl.py tests/methods/test_ppssl_traps.py",
     ),
     Mutation(
         "IADM looks at the feature map's CAM, not the picture's",
         "fgembed/methods/ppssl.py",
         "target = self._scaled(self._pooled(seen, features))  # (B, h, w)",
         "target = self.cam(contrast, features)",
-        "tests/methods/test_ppssl.py",
+        "tests/methods/test_ppssl.py tests/methods/test_ppssl_traps.py",
     ),
     Mutation(
         "SynPair's decoded pictures shift the running statistics",
@@ -151,7 +151,7 @@ MUTATIONS = [
         "fgembed/losses.py",
         'return total / (len(target) if reduction == "mean" else target.numel())',
         "return total / target.numel()",
-        "tests/methods/test_ppssl.py",
+        "tests/methods/test_ppssl.py tests/methods/test_ppssl_traps.py",
     ),
     Mutation(
         "a probe's rate falls an epoch late",

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from fgembed.backbones import make_backbone
 from fgembed.encoder import Encoder, PixelEncoder, best_untouched, mean_pooled
 from fgembed.images import Preprocessing
+from fgembed.methods.lcr import LCR
+from fgembed.methods.moco import MoCo
 from fgembed.pooling import MeanPooling, Whitening
 from tests.conftest import TINY, TINY_VIT
 
@@ -74,6 +76,14 @@ def test_a_transformer_s_second_floor_is_its_class_token():
     token = backbone.read(PICTURES[..., :32, :32])[1]
     expected = torch.nn.functional.normalize(token, dim=1)
     torch.testing.assert_close(floor(PICTURES[..., :32, :32]), expected)
+
+
+def test_a_signed_map_is_averaged_where_gem_would_clamp_it():
+    signed, plain = make_backbone("timm/test_convnext", size=32), make_backbone(TINY)
+    assert (signed.signed, plain.signed) == (True, False)
+    assert best_untouched(signed).pooling.kind == "mean"
+    assert MoCo.pooling_for(signed) == "mean"
+    assert (LCR.pooling_for(signed), LCR.pooling_for(plain)) == ("rationale", "rationale-gem")
 
 
 def test_frozen_statistics_stay_in_training_mode_and_weights_still_learn():

@@ -31,6 +31,13 @@ def test_warm_up_rises_to_the_full_rate():
     assert [rate_share(settings, step, 5) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
 
 
+def test_the_cosine_begins_where_the_warm_up_ends():
+    settings = OptimiserSettings(epochs=10, warmup_epochs=2)
+    assert rate_share(settings, 10, 5) == pytest.approx(1.0)
+    assert rate_share(settings, 30, 5) == pytest.approx(0.5)  # half way from 10 to 50
+    assert rate_share(settings, 11, 5) == pytest.approx(0.5 * (1 + math.cos(math.pi / 40)))
+
+
 class Groups(nn.Module):
     """As much of a method as an optimiser sees."""
 

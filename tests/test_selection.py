@@ -18,9 +18,10 @@ from fgembed.images import find_images
 from fgembed.methods import method_named
 from fgembed.preparation import make_method
 from fgembed.scores import Selected
-from fgembed.selection import BEST_FILE, Selection, held_out, modes_kept, parted
+from fgembed.selection import BEST_FILE, Selection, held_out, parted
 from fgembed.train import Progress
 from fgembed.training_run import RunReport, run_training
+from fgembed.untouched import modes_kept
 from tests.conftest import Command
 from tests.end_to_end.refusals import refused
 

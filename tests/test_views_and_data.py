@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import v2
 
 from fgembed.config import ViewSettings
 from fgembed.data import EpochBatches, TrainingImages
@@ -55,6 +56,20 @@ def test_the_asymmetric_pair_is_blurred_always_and_rarely_solarised_rarely_and_n
     assert 30 <= solarised[1] <= 90
     assert blurred[0] >= 270  # a sigma of 0.1 px leaves no trace
     assert 12 <= blurred[1] <= 60
+
+
+def test_the_asymmetric_pair_jitters_saturation_half_as_much():
+    for asymmetric, saturation in ((False, (0.6, 1.4)), (True, (0.8, 1.2))):
+        settings = ViewSettings(jitter=0.4, asymmetric=asymmetric)
+        for transform in (TwoViews(settings, SPEC).first, TwoViews(settings, SPEC).second):
+            jitter = next(
+                part.transforms[0]
+                for part in transform.transforms
+                if isinstance(part, v2.RandomApply)
+                and isinstance(part.transforms[0], v2.ColorJitter)
+            )
+            assert jitter.saturation == pytest.approx(saturation)
+            assert jitter.brightness == pytest.approx((0.6, 1.4))
 
 
 def test_views_depend_on_seed_epoch_and_picture_and_on_nothing_else(photos: Path):

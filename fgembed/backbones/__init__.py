@@ -19,6 +19,9 @@ FAMILIES = {
 }
 
 
+SIGNED_SHARE = 0.1  # of a map's energy below zero; ReLU has none, SiLU and GELU a little
+
+
 class Backbone(nn.Module):
     """A trunk and its name: (B, 3, H, W) normalised pictures -> (B, C, h, w).
 
@@ -26,6 +29,7 @@ class Backbone(nn.Module):
         name: `<library>/<name>`.
         channels: C.
         grid: (h, w) for pictures of the size that it is made for.
+        signed: whether much of its map lies below zero, as after a layer norm; GeM is for others.
         freeze_statistics: batch-norm statistics stay as they are, in training mode too.
     """
 
@@ -36,8 +40,11 @@ class Backbone(nn.Module):
         self.name = name
         self.trunk = trunk
         self.freeze_statistics = freeze_statistics
-        self.channels, *grid = _map_shape(name, trunk, size)
-        self.grid = tuple(grid)
+        features = _try_out(name, trunk, size)
+        self.channels = features.shape[1]
+        self.grid = tuple(features.shape[2:])
+        below = features.clamp(max=0).square().sum() / features.square().sum().clamp(min=1e-12)
+        self.signed = bool(below > SIGNED_SHARE)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, h, w)."""
@@ -161,16 +168,16 @@ def family_of(name: str) -> tuple[Family, str]:
     return family, model
 
 
-def _map_shape(name: str, trunk: nn.Module, size: int) -> tuple[int, int, int]:
-    """(C, h, w) of the map, by trying."""
+def _try_out(name: str, trunk: nn.Module, size: int) -> Tensor:
+    """The map (1, C, h, w) of a picture of noise."""
     was_training = trunk.training
+    noise = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         try:
-            features = trunk.eval()(torch.zeros(1, 3, size, size))
+            features = trunk.eval()(noise)
         except (AssertionError, RuntimeError, ValueError, IndexError) as error:
             raise unfit(name, size, error) from None
     trunk.train(was_training)
     if not isinstance(features, Tensor) or features.ndim != 4:
         raise ConfigError(f"{name} gives no feature map that fgembed can read")
-    _, channels, height, width = features.shape
-    return channels, height, width
+    return features

@@ -1,5 +1,6 @@
 """open_clip's visual towers; the text towers are never built."""
 
+import logging
 from collections.abc import Mapping
 from copy import deepcopy
 from types import SimpleNamespace
@@ -118,6 +119,19 @@ def published_checkpoint(name: str, remedy: str) -> dict[str, Tensor]:
     if source.get("url"):
         return from_url(source["url"], f"open_clip/{name}", remedy)
     raise ConfigError(f"open_clip/{name} names no published weights; {_tags(model)}")
+
+
+def untrained_model(name: str) -> nn.Module:
+    """Both towers of `model` or `model:tag`, at random."""
+    settings = model_settings(name)
+    logging.disable(logging.WARNING)  # open_clip warns that there are no weights yet
+    try:
+        model: nn.Module = open_clip.create_model(
+            split_tag(name)[0], pretrained=None, force_quick_gelu=settings["quick_gelu"]
+        )
+    finally:
+        logging.disable(logging.NOTSET)
+    return model
 
 
 def split_tag(name: str) -> tuple[str, str]:

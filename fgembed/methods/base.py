@@ -39,10 +39,9 @@ class Method(nn.Module):
     def pooling_for(cls, backbone: Backbone) -> str:
         """The kind of pooling that reads its encoder unless another is asked for.
 
-        GeM takes what is below zero as zero, so it is for the ReLU features of convolutional
-        networks; a transformer's tokens are averaged.
+        GeM, but the mean of a signed map: GeM takes what is below zero as zero.
         """
-        return MeanPooling.kind if backbone.has_tokens else GeMPooling.kind
+        return MeanPooling.kind if backbone.signed else GeMPooling.kind
 
     @classmethod
     def view_maker(cls, settings: ViewSettings, spec: Preprocessing) -> ViewMaker:
@@ -80,6 +79,14 @@ class Method(nn.Module):
 
         Returns:
             Normalised pictures (B, 3, H, W), or maps (B, h, w) in [0, 1] to lay over views[0].
+        """
+        return {}
+
+    def diagnose(self, views: Sequence[Tensor]) -> dict[str, float]:
+        """Figures for the log at the end of an epoch; changes no state.
+
+        Args:
+            views: as `forward` takes them.
         """
         return {}
 

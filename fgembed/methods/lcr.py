@@ -23,7 +23,7 @@ from fgembed.encoder import Encoder
 from fgembed.errors import ConfigError
 from fgembed.losses import grad_cam, map_kl, min_max, peak_normalised
 from fgembed.methods.moco import MoCo
-from fgembed.pooling import RationalePooling
+from fgembed.pooling import RationaleGeMPooling, RationalePooling
 
 
 class LCR(MoCo):
@@ -32,7 +32,7 @@ class LCR(MoCo):
     class Config(MoCo.Config):
         """Recommended settings; in brackets what the released code does."""
 
-        weight: float = Field(1.28, ge=0, description="of the term [0.01 x sum over 128]")
+        weight: float = Field(1.28, gt=0, description="of the term [0.01 x sum over 128]")
         map_temperature: float = Field(0.4, gt=0, description="t [1]")
         axis: Literal["map", "row"] = Field("map", description="one softmax a map [row]")
         reduction: Literal["mean", "sum"] = Field("mean", description="over pictures [sum]")
@@ -54,8 +54,8 @@ class LCR(MoCo):
 
     @classmethod
     def pooling_for(cls, backbone: Backbone) -> str:
-        """The pooling that it trains."""
-        return RationalePooling.kind
+        """The rationale in GeM's mean, which retrieves better; of a signed map in the plain one."""
+        return RationalePooling.kind if backbone.signed else RationaleGeMPooling.kind
 
     def forward(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
         """The contrastive and the rationale term of two views."""

@@ -24,6 +24,7 @@ from fgembed.errors import ConfigError
 from fgembed.heads import mlp_head
 from fgembed.methods.mocov3 import MoCoV3
 from fgembed.pooling import PredictorPooling
+from fgembed.untouched import observed
 
 
 class LoDisc(MoCoV3):
@@ -32,7 +33,7 @@ class LoDisc(MoCoV3):
     class Config(MoCoV3.Config):
         """The paper's values; in brackets what the released code does."""
 
-        dimensions: int = Field(768, ge=2, description="length of queries and keys")
+        dimensions: int = Field(768, ge=2, description="of projections; without them the token's")
         dropout: float = Field(0.2, ge=0, lt=1, description="in both heads")
         freeze_patches: bool = Field(False, description="asked for, but not done, by the code")
         keep: float = Field(0.3, gt=0, lt=1, description="share of the patches kept")
@@ -48,11 +49,8 @@ class LoDisc(MoCoV3):
 
     def __init__(self, encoder: Encoder, config: Config) -> None:
         encoder.backbone.require_attention()
-        if isinstance(encoder.pooling, PredictorPooling) and config.use_projector:
-            raise ConfigError(
-                "pooling.kind = 'predictor' reads class tokens, but lodisc's predictor takes "
-                "projections; set method.use_projector=false, or pooling.kind='class-token'"
-            )
+        if isinstance(encoder.pooling, PredictorPooling):
+            _check_predictor(config)
         super().__init__(encoder, config)
 
     def make_projector(self, channels: int) -> nn.Module:
@@ -60,12 +58,19 @@ class LoDisc(MoCoV3):
         return super().make_projector(channels) if self.config.use_projector else nn.Identity()
 
     def make_predictor(self, channels: int) -> nn.Module:
-        """(B, D) -> (B, D), the encoder's own where it is read by its predictor."""
+        """(B, D) -> (B, D); the identity where the encoder's pooling holds the predictor."""
         if isinstance(self.encoder.pooling, PredictorPooling):
-            return self.encoder.pooling.predictor
+            return nn.Identity()
         if self.config.use_projector:
             return super().make_predictor(channels)
         return mlp_head([channels, self.config.hidden, channels], dropout=self.config.dropout)
+
+    def predict(self, projected: Tensor) -> Tensor:
+        """(B, D) -> (B, D), by the pooling's predictor where the encoder is read by it."""
+        pooling = self.encoder.pooling
+        predictor = pooling.predictor if isinstance(pooling, PredictorPooling) else self.predictor
+        predicted: Tensor = predictor(projected)
+        return predicted
 
     def forward(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
         """The global and the local term of two views."""
@@ -92,11 +97,23 @@ class LoDisc(MoCoV3):
 
     def illustrate(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
         """The pivotal patches of the first view, and what is left of it."""
-        was_training = self.training
-        with torch.no_grad():
-            mask = self.mask(self.eval().key_backbone.attend(views[0]))
-        self.train(was_training)
+        with observed(self), torch.no_grad():
+            mask = self.mask(self.key_backbone.attend(views[0]))
         return {"mask": mask, "pivotal": pivotal_pixels(views[0], mask)}
+
+
+def _check_predictor(config: LoDisc.Config) -> None:
+    """Refuses settings that a pooling with a predictor of its own would not follow."""
+    if config.use_projector:
+        raise ConfigError(
+            "pooling.kind = 'predictor' reads class tokens, but lodisc's predictor takes "
+            "projections; set method.use_projector=false, or pooling.kind='class-token'"
+        )
+    if (config.hidden, config.dropout) != (PredictorPooling.hidden, PredictorPooling.dropout):
+        raise ConfigError(
+            f"pooling.kind = 'predictor' is {PredictorPooling.hidden} wide with dropout "
+            f"{PredictorPooling.dropout}; leave out method.hidden and method.dropout"
+        )
 
 
 def pivotal_patches(

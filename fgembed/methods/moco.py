@@ -52,16 +52,20 @@ class MoCo(Method):
         return {"contrast": contrast}
 
     def contrast(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """The InfoNCE loss and the query's feature map (B, C, h, w); enqueues the keys."""
-        features = self.encoder.features(views[0])
+        """The InfoNCE loss and the query's feature map (B, C, h, w); enqueues the keys.
+
+        From the map on all is float32, mixed precision or not: LCR differentiates by it.
+        """
+        features = self.encoder.features(views[0]).float()
         key = self.keys(views[1])
         loss = self.loss(self.query(features), key, self.queue.keys.clone())
         self.queue.enqueue(key)
         return loss, features
 
     def query(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, D) unit queries."""
-        return F.normalize(self.projector(features.mean(dim=(2, 3))).float(), dim=1)
+        """(B, C, h, w) -> (B, D) unit queries, in float32."""
+        with torch.autocast(features.device.type, enabled=False):
+            return F.normalize(self.projector(features.float().mean(dim=(2, 3))), dim=1)
 
     def loss(self, query: Tensor, key: Tensor, negatives: Tensor) -> Tensor:
         """InfoNCE against (K, D) negatives, its logits in float32."""
@@ -78,7 +82,7 @@ class MoCo(Method):
         if self.config.key_groups == 1 or not self.training:
             return self._project_keys(images)
         order = torch.randperm(len(images), device=images.device)
-        groups = images[order].chunk(self.config.key_groups)
+        groups = images[order].tensor_split(self.config.key_groups)
         keys = torch.cat([self._project_keys(group) for group in groups])
         return keys[order.argsort()]
 

@@ -21,7 +21,7 @@ from fgembed.heads import mlp_head
 from fgembed.losses import in_batch_nce
 from fgembed.methods.base import Method
 from fgembed.momentum import key_copy
-from fgembed.pooling import ClassTokenPooling, GeMPooling
+from fgembed.pooling import ClassTokenPooling
 
 
 class MoCoV3(Method):
@@ -53,8 +53,8 @@ class MoCoV3(Method):
 
     @classmethod
     def pooling_for(cls, backbone: Backbone) -> str:
-        """The class token that it trains, or GeM of a convolutional network."""
-        return ClassTokenPooling.kind if backbone.has_tokens else GeMPooling.kind
+        """The class token that it trains; a convolutional network as other methods read it."""
+        return ClassTokenPooling.kind if backbone.has_tokens else super().pooling_for(backbone)
 
     def make_projector(self, channels: int) -> nn.Module:
         """(B, C) -> (B, D)."""
@@ -81,7 +81,11 @@ class MoCoV3(Method):
 
     def query(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, D), what the predictor expects the other view's key to be."""
-        predicted: Tensor = self.predictor(self.projector(self.encoder.backbone.read(images)[1]))
+        return self.predict(self.projector(self.encoder.backbone.read(images)[1]))
+
+    def predict(self, projected: Tensor) -> Tensor:
+        """(B, D) -> (B, D)."""
+        predicted: Tensor = self.predictor(projected)
         return predicted
 
     def key(self, images: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ what pools the features: mode `feature`. CLIP saw 400 million captions: results 
 visual self-supervision.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Literal
 
@@ -25,11 +26,12 @@ from torch import Tensor, nn
 
 from fgembed.config import ViewSettings
 from fgembed.encoder import Encoder
+from fgembed.errors import ConfigError
 from fgembed.images import Preprocessing
 from fgembed.losses import description_kl, grad_cam, map_kl, min_max, peak_normalised
 from fgembed.methods.lcr import LCR
 from fgembed.pooling import RationalePooling
-from fgembed.teachers import load_teacher
+from fgembed.teachers import load_teacher, read_corpus
 from fgembed.views import TwoViews, ViewMaker
 
 STUDENT_SCALE = 100.0
@@ -62,6 +64,11 @@ class PPSSL(LCR):
     config: Config
 
     def __init__(self, encoder: Encoder, config: Config) -> None:
+        if config.iadm in ("released", "off") and not config.ais_weight:
+            raise ConfigError(
+                f"with method.iadm = {config.iadm!r} and method.ais_weight = 0 nothing trains the "
+                "rationale; set one of them otherwise, or choose method moco"
+            )
         super().__init__(encoder, config)
         if config.iadm == "released":
             assert isinstance(encoder.pooling, RationalePooling)
@@ -70,6 +77,12 @@ class PPSSL(LCR):
         self.teacher = None
         if config.ais_weight:
             self.teacher = load_teacher(config.teacher, config.teacher_weights, config.corpus)
+            if config.corpus is None:
+                logging.getLogger(__name__).warning(
+                    "the teacher compares with fgembed's own corpus (%s); if your photographs "
+                    "show none of these, name a corpus of your own in method.corpus",
+                    ", ".join(read_corpus(None)),
+                )
             length = self.teacher.texts.shape[1]
             self.to_teacher = nn.Linear(encoder.backbone.channels, length)
 
@@ -127,10 +140,10 @@ class PPSSL(LCR):
     def ais(self, features: Tensor, rationale: Tensor, likeness: Tensor) -> Tensor:
         """The KL from the teacher's likeness (B, S) to the student's, through A (B, h, w)."""
         weighted = (features * rationale.unsqueeze(1)).mean(dim=(2, 3))  # (B, C)
-        answer = self.to_teacher(F.normalize(weighted.float(), dim=1))
         assert self.teacher is not None
-        with torch.autocast(features.device.type, enabled=False):
-            logits = STUDENT_SCALE * F.normalize(answer.float(), dim=1) @ self.teacher.texts.T
+        with torch.autocast(features.device.type, enabled=False):  # logits need float32
+            answer = self.to_teacher(F.normalize(weighted.float(), dim=1))
+            logits = STUDENT_SCALE * F.normalize(answer, dim=1) @ self.teacher.texts.T
             return description_kl(likeness, logits, self.config.ais_reduction)
 
     def _pooled(self, maps: Tensor, features: Tensor) -> Tensor:

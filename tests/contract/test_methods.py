@@ -1,21 +1,25 @@
 """What every method in the table promises; new methods are tested by being in it."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from fgembed.backbones import make_backbone
-from fgembed.config import ViewSettings, validate
+from fgembed.checkpoint import load_state, save_state
+from fgembed.config import OptimiserSettings, ViewSettings, validate
 from fgembed.data import TrainingImages
+from fgembed.dry_run import count_parameters
 from fgembed.encoder import Encoder
 from fgembed.errors import ConfigError
 from fgembed.images import Preprocessing, find_images
 from fgembed.methods import METHODS, method_named
 from fgembed.methods.base import Method
 from fgembed.momentum import update_keys
-from fgembed.pooling import make_pooling
+from fgembed.optimiser import make_optimisers
+from fgembed.pooling import POOLINGS, make_pooling
 from tests.conftest import TINY, TINY_VIT
 from tests.teachers import tiny_teacher
 
@@ -23,13 +27,13 @@ SMALL = {"queue_size": 8, "dimensions": 16, "hidden": 32}
 SIDE = 32
 
 
-def make(name: str, seed: int = 0) -> Method:
+def make(name: str, seed: int = 0, kind: str | None = None, **settings: object) -> Method:
     torch.manual_seed(seed)
     method_class = method_named(name)
-    given = SMALL | tiny_teacher()
+    given = SMALL | tiny_teacher() | settings
     known = {key: given[key] for key in given if key in method_class.Config.model_fields}
     backbone = make_backbone(TINY_VIT if method_class.needs_attention else TINY, size=SIDE)
-    kind = method_class.pooling_for(backbone)
+    kind = kind or method_class.pooling_for(backbone)
     encoder = Encoder(backbone, make_pooling(kind, backbone.channels))
     method = method_class(encoder, method_class.Config.model_validate(known))
     method.progress = 0.5  # past a warm-up, where every term is on
@@ -101,6 +105,27 @@ def test_keys_follow_the_query_and_not_the_other_way_round(name: str):
             torch.testing.assert_close(new, old + 0.25)
 
 
+def test_every_key_module_follows_some_query(name: str):
+    """A key that is in no pair would stay at its start."""
+    method = make(name)
+    before = {n: p.clone() for n, p in method.named_parameters() if n.startswith("key_")}
+    with torch.no_grad():
+        for parameter_name, parameter in method.named_parameters():
+            if not parameter_name.startswith("key_"):
+                parameter.add_(1.0)
+    update_keys(method.momentum_pairs(), 0.5)
+    after = dict(method.named_parameters())
+    assert all(not torch.equal(after[n], value) for n, value in before.items())
+
+
+def test_every_parameter_is_counted_once_by_a_dry_run(name: str):
+    method = make(name)
+    counted = count_parameters(method)
+    total = sum(parameter.numel() for parameter in method.parameters())
+    parts = (counted.encoder, counted.heads, counted.own_adam, counted.key_copies, counted.fixed)
+    assert sum(parts) == total
+
+
 def test_the_same_seed_gives_the_same_losses(name: str, photos: Any):
     losses = []
     for _ in range(2):
@@ -129,6 +154,23 @@ def test_a_state_round_trip_gives_the_same_next_loss(name: str, photos: Any):
     expected = {key: value.item() for key, value in first(views).items()}
     torch.manual_seed(0)
     assert {key: value.item() for key, value in second(views).items()} == expected
+
+
+def poolings(name: str) -> list[str]:
+    """Those that the method may be read by and that have weights to save, and its own."""
+    method_class = method_named(name)
+    kinds = [kind for kind, p in POOLINGS.items() if issubclass(p, method_class.trained_poolings)]
+    return kinds or [make(name).encoder.pooling.kind]
+
+
+def test_a_state_on_disk_gives_the_method_back_under_every_pooling(name: str, tmp_path: Path):
+    for kind in poolings(name):
+        extra = {"use_projector": False, "hidden": 4096} if kind == "predictor" else {}
+        first, second = (make(name, seed, kind, **extra) for seed in (1, 2))
+        optimisers = [make_optimisers(each, OptimiserSettings()) for each in (first, second)]
+        save_state(tmp_path / kind, first, optimisers[0], {"step": 3})
+        assert load_state(tmp_path / kind, second, optimisers[1]) == {"step": 3}
+        torch.testing.assert_close(dict(second.state_dict()), dict(first.state_dict()))
 
 
 def test_an_unknown_setting_is_refused(name: str):

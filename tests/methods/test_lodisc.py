@@ -9,6 +9,7 @@ from fgembed.backbones import make_backbone
 from fgembed.encoder import Encoder
 from fgembed.errors import ConfigError
 from fgembed.methods.lodisc import LoDisc, pivotal_patches, pivotal_pixels
+from fgembed.momentum import update_keys
 from fgembed.pooling import ClassTokenPooling, Pooling, PredictorPooling
 from tests.conftest import TINY, TINY_VIT
 from tests.methods.test_mocov3 import ctr_in_loops
@@ -91,12 +92,16 @@ def test_trap_1_the_projector_is_on_all_branches_unless_the_released_code_is_ask
 
 def test_trap_2_keys_move_once_a_step_and_four_times_only_where_asked():
     assert lodisc().momentum() == pytest.approx(0.99)
-    assert lodisc(ema_repeats=4).momentum() == pytest.approx(0.99**4)
-    key, query = torch.tensor(1.0), torch.tensor(3.0)
-    moved = key.clone()
-    for _ in range(4):
-        moved = 0.99 * moved + 0.01 * query
-    torch.testing.assert_close(key.lerp(query, 1 - 0.99**4), moved)
+    four_times, one_by_one = lodisc(ema_repeats=4), lodisc()
+    for method, moves in ((four_times, 1), (one_by_one, 4)):
+        with torch.no_grad():
+            for parameter in method.encoder.parameters():
+                parameter.add_(1.0)
+        for _ in range(moves):
+            update_keys(method.momentum_pairs(), method.momentum())
+    torch.testing.assert_close(
+        dict(four_times.key_backbone.state_dict()), dict(one_by_one.key_backbone.state_dict())
+    )
 
 
 def test_trap_3_each_network_sees_each_view_no_more_often_than_the_loss_needs(
@@ -152,8 +157,9 @@ def test_no_gradient_reaches_the_local_branch():
 def test_the_released_reading_exports_the_predictor_that_was_trained():
     torch.manual_seed(0)
     pooling = PredictorPooling(64)
-    method = lodisc(pooling, use_projector=False).eval()
-    assert method.predictor is pooling.predictor
+    method = lodisc(pooling, use_projector=False, hidden=4096, dropout=0.2).eval()
+    names = [name for name in method.state_dict() if "predictor" in name]
+    assert all(name.startswith("encoder.pooling.") for name in names)  # held once
     picture = views()[0]
     expected = torch.nn.functional.normalize(method.query(picture), dim=1)
     torch.testing.assert_close(method.encoder(picture), expected)
@@ -162,6 +168,11 @@ def test_the_released_reading_exports_the_predictor_that_was_trained():
 def test_a_predictor_of_projections_cannot_read_class_tokens():
     with pytest.raises(ConfigError, match=r"set method\.use_projector=false"):
         lodisc(PredictorPooling(64))
+
+
+def test_a_predictor_of_another_width_than_asked_for_is_refused():
+    with pytest.raises(ConfigError, match=r"4096 wide with dropout 0\.2; leave out method\.hidden"):
+        lodisc(PredictorPooling(64), use_projector=False, hidden=32)
 
 
 def test_a_convolutional_backbone_is_refused():

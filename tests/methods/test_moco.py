@@ -1,5 +1,6 @@
 """MoCo against the algorithm written out: two steps, keys, queue and loss by value."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -25,7 +26,8 @@ def views(seed: int) -> list[torch.Tensor]:
 
 def test_two_steps_equal_the_algorithm_written_out():
     method = moco().eval()
-    queue, key_weights = method.queue.keys.clone(), None
+    queue = method.queue.keys.clone()
+    expected_key = {n: p.clone() for n, p in method.key_backbone.named_parameters()}
     for step in range(2):
         first, second = views(step)
         loss = method([first, second])["contrast"]
@@ -45,8 +47,12 @@ def test_two_steps_equal_the_algorithm_written_out():
             for parameter in method.encoder.parameters():
                 parameter.add_(0.01)
         update_keys(method.momentum_pairs(), method.momentum())
-        key_weights = next(method.key_backbone.parameters())
-    assert key_weights is not None
+        moved = dict(method.encoder.backbone.named_parameters())
+        expected_key = {
+            name: 0.999 * weight + 0.001 * moved[name].detach()
+            for name, weight in expected_key.items()
+        }
+        torch.testing.assert_close(dict(method.key_backbone.named_parameters()), expected_key)
 
 
 def test_the_loss_is_taken_before_the_own_keys_are_enqueued():
@@ -69,6 +75,22 @@ def test_keys_in_shuffled_groups_come_back_in_order():
     pictures = views(3)[0]
     together = method._project_keys(pictures)
     torch.testing.assert_close(method.keys(pictures), together)
+
+
+@pytest.mark.parametrize(("batch", "groups"), [(10, 4), (7, 3), (9, 4)])
+def test_no_group_of_keys_is_a_single_one(batch: int, groups: int, monkeypatch: pytest.MonkeyPatch):
+    method = moco(key_groups=groups, queue_size=batch * 2).train()
+    method.check_batch(batch)
+    sizes: list[int] = []
+    project = method._project_keys
+
+    def counted(images: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(images))
+        return project(images)
+
+    monkeypatch.setattr(method, "_project_keys", counted)
+    method.keys(torch.randn(batch, 3, 32, 32))
+    assert (len(sizes), sum(sizes), min(sizes)) == (groups, batch, 2)
 
 
 def test_key_groups_change_the_batch_statistics_of_keys():
