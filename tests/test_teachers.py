@@ -73,6 +73,8 @@ def test_unknown_teachers_and_weights_are_refused(tmp_path: Path):
         load_teacher("ViT-B-32:opeanai", "pretrained", None)
     with pytest.raises(ConfigError, match="names no published weights; expected one of ViT-B-32:"):
         load_teacher("ViT-B-32", "pretrained", None)
+    with pytest.raises(ConfigError, match=r"none are published; set method\.teacher_weights to"):
+        load_teacher(tiny_teacher()["teacher"], "pretrained", None)
     with pytest.raises(NotFoundError, match="no weights at"):
         load_teacher(TINY_TEACHER, str(tmp_path / "none.pt"), None)
     (tmp_path / "bad.safetensors").write_bytes(b"nothing")
@@ -81,6 +83,14 @@ def test_unknown_teachers_and_weights_are_refused(tmp_path: Path):
     torch.save({"logit_scale": torch.zeros(())}, tmp_path / "other.pt")
     with pytest.raises(ConfigError, match=f"does not fit teacher {TINY_TEACHER}"):
         load_teacher(TINY_TEACHER, str(tmp_path / "other.pt"), None)
+
+
+def test_a_teacher_with_a_text_tower_that_cannot_be_built_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("open_clip.hf_model.transformers", None)
+    with pytest.raises(ConfigError, match="teacher roberta-ViT-B-32 cannot be built"):
+        load_teacher("roberta-ViT-B-32", weights(), None)
 
 
 def test_without_a_network_the_error_names_the_file_to_fetch(

@@ -118,17 +118,27 @@ def published_checkpoint(name: str, remedy: str) -> dict[str, Tensor]:
         return from_hub(repository, files, f"open_clip/{name}", remedy)
     if source.get("url"):
         return from_url(source["url"], f"open_clip/{name}", remedy)
-    raise ConfigError(f"open_clip/{name} names no published weights; {_tags(model)}")
+    raise ConfigError(f"open_clip/{name} names no published weights; {_tags(model, remedy)}")
 
 
 def untrained_model(name: str) -> nn.Module:
-    """Both towers of `model` or `model:tag`, at random."""
+    """Both towers of `model` or `model:tag`, at random.
+
+    Raises:
+        ConfigError: no such model or tag, or its text tower cannot be built.
+    """
     settings = model_settings(name)
     logging.disable(logging.WARNING)  # open_clip warns that there are no weights yet
     try:
         model: nn.Module = open_clip.create_model(
             split_tag(name)[0], pretrained=None, force_quick_gelu=settings["quick_gelu"]
         )
+    except Exception as error:  # text towers of transformers, which may be missing or offline
+        reason = " ".join(str(error).split())[:120]
+        raise ConfigError(
+            f"teacher {name} cannot be built ({reason}); choose one with CLIP's own text tower, "
+            "such as ViT-B-32:openai"
+        ) from None
     finally:
         logging.disable(logging.NOTSET)
     return model
@@ -160,8 +170,8 @@ def model_settings(name: str) -> dict[str, Any]:
     return {**settings, "quick_gelu": quick}
 
 
-def _tags(model: str) -> str:
+def _tags(model: str, remedy: str = "name the model without one") -> str:
     tags = open_clip.list_pretrained_tags_by_model(model)
     if not tags:
-        return "none are published; set backbone.weights to a file or to random"
+        return f"none are published; {remedy}"
     return f"expected one of {', '.join(f'{model}:{tag}' for tag in tags)}"

@@ -46,6 +46,7 @@ class Timm(Family):
             )
         if not timm.is_model(name.partition(".")[0]):
             raise ConfigError(f"no backbone timm/{name}{nearest(name, timm.list_models())}")
+        _check_tag(name)
         return timm_trunk(name, size, f"timm/{name}")
 
     def published(self, name: str) -> dict[str, Tensor]:
@@ -111,6 +112,15 @@ def fit_timm(trunk: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]
         except TypeError:  # some take the file alone
             converted = convert(converted)
     return {PREFIX + key: value for key, value in converted.items()}
+
+
+def _check_tag(name: str) -> None:
+    model, _, tag = name.partition(".")
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError:
+        known = timm.list_models(f"{model}.*", pretrained=True)
+        raise ConfigError(f"timm/{model} has no weights {tag!r}{nearest(name, known)}") from None
 
 
 def _model(name: str, size: int, full_name: str, settings: dict[str, Any]) -> nn.Module:

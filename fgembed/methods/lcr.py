@@ -47,8 +47,8 @@ class LCR(MoCo):
     def __init__(self, encoder: Encoder, config: Config) -> None:
         if not isinstance(encoder.pooling, RationalePooling):
             raise ConfigError(
-                f"lcr trains rationale pooling, got pooling.kind = {encoder.pooling.kind!r}; "
-                "set it to 'rationale' or 'auto'"
+                f"{type(self).__name__.lower()} trains rationale pooling, got pooling.kind = "
+                f"{encoder.pooling.kind!r}; set it to 'auto'"
             )
         super().__init__(encoder, config)
 

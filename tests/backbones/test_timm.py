@@ -133,3 +133,8 @@ def test_a_file_of_another_model_is_refused(tmp_path: Path):
     save_file(timm.create_model("test_vit4").state_dict(), tmp_path / "weights.safetensors")
     with pytest.raises(ConfigError, match="does not fit timm/test_vit: "):
         make_backbone("timm/test_vit", str(tmp_path / "weights.safetensors"), size=SIZE)
+
+
+def test_a_tag_that_no_weights_have_is_refused_with_those_that_there_are():
+    with pytest.raises(ConfigError, match=r"'nope'; did you mean 'test_vit\.r160_in1k'"):
+        make_backbone("timm/test_vit.nope", size=SIZE)

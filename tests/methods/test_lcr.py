@@ -11,6 +11,7 @@ from fgembed.config import read_recipe
 from fgembed.encoder import Encoder
 from fgembed.errors import ConfigError
 from fgembed.methods.lcr import LCR
+from fgembed.methods.ppssl import PPSSL
 from fgembed.pooling import GeMPooling, RationalePooling
 from tests.conftest import TINY
 
@@ -154,11 +155,6 @@ def test_the_target_takes_no_gradient_unless_asked():
     assert attached.requires_grad
 
 
-def test_lcr_refuses_a_pooling_that_it_cannot_train():
-    with pytest.raises(ConfigError, match=r"rationale pooling, got pooling\.kind = 'gem'"):
-        LCR(Encoder(make_backbone(TINY), GeMPooling()), LCR.Config())
-
-
 def test_the_paper_recipe_holds_every_setting_of_the_released_code():
     settings: dict[str, Any] = read_recipe("lcr-paper")["method"]
     assert settings == {
@@ -172,3 +168,12 @@ def test_the_paper_recipe_holds_every_setting_of_the_released_code():
         "detach_target": False,
         "scale_over": "batch",
     }
+
+
+@pytest.mark.parametrize(("method", "name"), [(LCR, "lcr"), (PPSSL, "ppssl")])
+def test_a_pooling_that_is_not_trained_is_refused_in_the_method_s_own_name(
+    method: type[LCR], name: str
+):
+    encoder = Encoder(make_backbone(TINY), GeMPooling())
+    with pytest.raises(ConfigError, match=f"^{name} trains rationale.* 'gem'; set it to 'auto'"):
+        method(encoder, method.Config())
