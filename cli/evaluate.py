@@ -62,7 +62,7 @@ def evaluate(
     subject = Subject.find(model, floor, gallery, queries)
     wanted = probes(probe or [], few_labels, probe_views)
     if report:
-        prepare_report(report)
+        prepare_report(report, subject)
     table = measure(subject, max_bad, device.value, wanted)
     file = report_on(subject, table, report) if report else None
     if as_json:

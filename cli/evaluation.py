@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from fgembed.bundle import CONFIG_FILE, WEIGHTS_FILE, Bundle
 from fgembed.config import RunConfig, validate
-from fgembed.errors import ConfigError, IntegrityError, MissingExtraError, NotFoundError
+from fgembed.errors import (
+    ConfigError,
+    FgembedError,
+    IntegrityError,
+    MissingExtraError,
+    NotFoundError,
+)
 from fgembed.files import read_toml, sha256
 from fgembed.workspace import find_run
 
@@ -80,13 +86,20 @@ def measure(
     return floor_table(embedders, subject.gallery, subject.queries, max_bad, measures, notes)
 
 
-def prepare_report(folder: Path) -> None:
+def prepare_report(folder: Path, subject: Subject) -> None:
     """Makes the report's folder, so that what stands in its way is known before the scores are.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        FgembedError: the folder is a file.
+        FgembedError: the folder is a file, or lies among photographs.
     """
+    images = [Path(subject.config.images)] if subject.config.images else []
+    for photographs in (subject.gallery, subject.queries, *images):
+        if folder.resolve().is_relative_to(photographs.resolve()):
+            raise FgembedError(
+                f"{folder} lies in {photographs}, where the report's pictures would be taken for "
+                "photographs; choose a folder outside"
+            )
     if importlib.util.find_spec("matplotlib") is None:
         raise MissingExtraError("--report", "matplotlib", "train")
     from fgembed.report import report_folder

@@ -118,6 +118,15 @@ def test_a_report_s_folder_is_made_with_its_parents_or_refused(command: Command,
     refused(command("evaluate", run, "--report", "a/b/report.md/c"), 1, "report.md")
 
 
+@pytest.mark.parametrize("inside", ["train", "train/report", "test/of/it"])
+def test_a_report_among_the_photographs_is_refused(
+    command: Command, run: Path, photos: Path, inside: str
+):
+    before = sorted(photos.rglob("*"))
+    refused(command("evaluate", run, "--report", photos / inside), 1, "choose a folder outside")
+    assert sorted(photos.rglob("*")) == before
+
+
 def test_maps_are_of_the_start_the_encoder_and_its_rationale(run: Path, photos: Path):
     rows = map_rows(run, samples_of(photos))
     assert [row.label for row in rows] == [

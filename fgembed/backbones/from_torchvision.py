@@ -1,5 +1,6 @@
 """torchvision's classification networks without their pooling and classifier."""
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 
@@ -47,7 +48,9 @@ class Torchvision(Family):
             raise ConfigError(f"no backbone torchvision/{name}{nearest(name, known)}")
         if name.startswith("vit_"):
             return _transformer(name, end, size)
-        model = models.get_model(name, weights=None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # how random weights will be drawn
+            model = models.get_model(name, weights=None)
         children = TRUNKS.get(type(model).__name__)
         if children is None:
             raise ConfigError(
