@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fgembed.encoder import Encoder, PixelEncoder
 from fgembed.images import Preprocessing
@@ -25,7 +26,14 @@ def write_onnx(encoder: Encoder, spec: Preprocessing, file: Path) -> None:
     # Two pictures, because an example batch of one would be taken for a constant.
     example = torch.zeros(2, spec.size, spec.size, 3, dtype=torch.uint8)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings(), _quiet("torch.onnx"), _quiet("onnxscript"):
+    with (
+        warnings.catch_warnings(),
+        _quiet("torch.onnx"),
+        _quiet("onnxscript"),
+        # Fused attention gives its result in another layout than what the graph takes it apart
+        # into, and with a mask (relative positions) the exporter fails on that.
+        sdpa_kernel(SDPBackend.MATH),
+    ):
         warnings.simplefilter("ignore")  # the exporter warns of its own internals
         program = torch.onnx.export(
             model,

@@ -130,14 +130,20 @@ def load_state(
     """Restores what `save_state` wrote and returns its `position`.
 
     Raises:
-        IntegrityError: the file is damaged or of an unknown format.
+        IntegrityError: the file is damaged, of an unknown format, or of another optimiser.
     """
     tensors = load_method(folder, method)
     position = read_note(folder / STATE_FILE)
     position.pop("format")
     for number, optimiser in enumerate(optimisers):
         table = optimiser.state_dict()
-        for name, value in _below(f"optimiser.{number}.", tensors).items():
+        slots = _below(f"optimiser.{number}.", tensors)
+        counts_steps = any(name.endswith(".step") for name in slots)
+        if slots and counts_steps != isinstance(optimiser, torch.optim.Adam):
+            raise IntegrityError(
+                f"{folder / STATE_FILE} is of another optimiser than {folder / 'config.toml'} says"
+            )
+        for name, value in slots.items():
             index, _, slot = name.partition(".")
             table["state"].setdefault(int(index), {})[slot] = value
         optimiser.load_state_dict(table)

@@ -96,6 +96,17 @@ def test_other_pictures_than_the_checkpoint_s_are_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [("sgd", "adamw"), ("adamw", "sgd")])
+def test_a_checkpoint_of_another_optimiser_is_refused(
+    tiny_settings: dict[str, Any], tmp_path: Path, before: str, after: str
+):
+    with pytest.raises(Killed):
+        train(settings(tiny_settings, optimiser={"name": before}), tmp_path / "run", kill_at=5)
+    with pytest.raises(IntegrityError, match="of another optimiser than"):
+        train(settings(tiny_settings, optimiser={"name": after}), tmp_path / "run")
+
+
+@pytest.mark.slow
 def test_a_truncated_checkpoint_is_refused_as_damaged(
     tiny_settings: dict[str, Any], tmp_path: Path
 ):

@@ -145,7 +145,9 @@ def make_backbone(
         source = f"what is published as {name}" if published else weights
         try:
             fitting = family.fit(trunk, state)
-        except (ValueError, KeyError, RuntimeError, AttributeError) as error:
+        except KeyError as error:
+            raise ConfigError(f"{source} does not fit {name}: no {error}") from None
+        except (ValueError, TypeError, IndexError, RuntimeError, AttributeError) as error:
             raise ConfigError(f"{source} does not fit {name}: {error}") from None
         load_weights(trunk, fitting, source, name)
     return Backbone(name, trunk, freeze_statistics, size)

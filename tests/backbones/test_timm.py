@@ -135,6 +135,21 @@ def test_a_file_of_another_model_is_refused(tmp_path: Path):
         make_backbone("timm/test_vit", str(tmp_path / "weights.safetensors"), size=SIZE)
 
 
+@pytest.mark.parametrize(
+    ("name", "keys", "message"),
+    [
+        ("test_vit", ["pos_embed", "patch_embed.proj.weight"], "does not fit timm/test_vit: "),
+        ("test_convnext", ["conv1.weight"], "does not fit timm/test_convnext: no '"),
+    ],
+)
+def test_a_file_that_timm_s_own_conversion_stumbles_over_is_refused(
+    name: str, keys: list[str], message: str, tmp_path: Path
+):
+    save_file({key: torch.zeros(1) for key in keys}, tmp_path / "weights.safetensors")
+    with pytest.raises(ConfigError, match=message):
+        make_backbone(f"timm/{name}", str(tmp_path / "weights.safetensors"), size=SIZE)
+
+
 def test_a_tag_that_no_weights_have_is_refused_with_those_that_there_are():
     with pytest.raises(ConfigError, match=r"'nope'; did you mean 'test_vit\.r160_in1k'"):
         make_backbone("timm/test_vit.nope", size=SIZE)

@@ -7,17 +7,28 @@ import onnx
 import pytest
 import torch
 
+from fgembed.backbones import make_backbone
 from fgembed.bundle import Bundle
 from fgembed.checkpoint import load_encoder
 from fgembed.encoder import Encoder, PixelEncoder
 from fgembed.errors import FgembedError, IntegrityError
 from fgembed.export import write_bundle
 from fgembed.export.parity import compare_neighbours, measure_parity
-from fgembed.export.to_onnx import OPSET
+from fgembed.export.to_onnx import OPSET, write_onnx
 from fgembed.export.write_bundle import export_bundle, parity_pictures
 from fgembed.images import Preprocessing
 from fgembed.index.onnx_embedder import OnnxEmbedder
 from fgembed.pooling import MeanPooling
+
+
+@pytest.mark.slow
+def test_attention_with_relative_positions_is_exported(tmp_path: Path):
+    spec = Preprocessing(size=32)
+    encoder = Encoder(make_backbone("timm/test_vit_relpos", size=32), MeanPooling()).eval()
+    write_onnx(encoder, spec, tmp_path / "model.onnx")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+    embedder = OnnxEmbedder(tmp_path / "model.onnx", spec, "cpu")
+    measure_parity(PixelEncoder(encoder, spec).eval(), embedder, pixels).enforce()
 
 
 def test_the_bundle_takes_any_batch_and_gives_torch_s_vectors(bundle: Path, run: Path):
