@@ -12,6 +12,8 @@ the drawn set: the share of test pictures in which the peak of a map falls on th
 import argparse
 import json
 import platform
+import textwrap
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -89,8 +91,8 @@ def maps_of(encoder: Encoder, batches: list[Tensor]) -> dict[str, Maps]:
 
 
 def draw(file: Path, pixels: Pixels, masks: NDArray[np.bool_], shown: dict[str, Maps]) -> None:
-    """Ten pictures, one a row: the picture, its deciding part, and each map over it."""
-    rows = np.linspace(0, len(pixels) - 1, 10).astype(int)
+    """Six pictures, one a row: the picture, its deciding part, and each map over it."""
+    rows = np.linspace(0, len(pixels) - 1, 6).astype(int)
     figure = Figure(figsize=(1.6 * (2 + len(shown)), 1.7 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), 2 + len(shown))
     for line, row in zip(axes, rows, strict=True):
@@ -105,8 +107,10 @@ def draw(file: Path, pixels: Pixels, masks: NDArray[np.bool_], shown: dict[str, 
         for axis in line:
             axis.set_axis_off()
     for axis, name in zip(axes[0], ["picture", "deciding part", *shown], strict=True):
-        axis.set_title("\n".join(name.replace(", ", "\n").split(": ")), fontsize=7)
-    figure.savefig(file, dpi=80)
+        axis.set_title(textwrap.fill(name, 20), fontsize=7)
+    canvas = BytesIO()
+    figure.savefig(canvas, dpi=80)
+    Image.open(canvas).convert("RGB").quantize(128).save(file, optimize=True)
 
 
 def main() -> None:
