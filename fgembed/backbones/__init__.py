@@ -43,8 +43,7 @@ class Backbone(nn.Module):
         features = _try_out(name, trunk, size)
         self.channels = features.shape[1]
         self.grid = tuple(features.shape[2:])
-        below = features.clamp(max=0).square().sum() / features.square().sum().clamp(min=1e-12)
-        self.signed = bool(below > SIGNED_SHARE)
+        self.signed = not features.is_meta and _is_signed(features)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, h, w)."""
@@ -170,10 +169,15 @@ def family_of(name: str) -> tuple[Family, str]:
     return family, model
 
 
+def _is_signed(features: Tensor) -> bool:
+    below = features.clamp(max=0).square().sum() / features.square().sum().clamp(min=1e-12)
+    return bool(below > SIGNED_SHARE)
+
+
 def _try_out(name: str, trunk: nn.Module, size: int) -> Tensor:
-    """The map (1, C, h, w) of a picture of noise."""
+    """The map (1, C, h, w) of a picture of something like noise, the same at every call."""
     was_training = trunk.training
-    noise = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    noise = torch.sin(12.9898 * torch.arange(3.0 * size * size) ** 1.1).view(1, 3, size, size)
     with torch.no_grad():
         try:
             features = trunk.eval()(noise)
