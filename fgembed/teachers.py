@@ -82,9 +82,10 @@ def load_teacher(name: str, weights: str, corpus: str | None) -> ClipTeacher:
     descriptions = read_corpus(corpus)
     from fgembed.backbones import from_open_clip as library
 
-    model = library.untrained_model(name)
+    library.model_settings(name)  # an unknown name is refused before anything is fetched
     published = weights == "pretrained"
     state = library.published_checkpoint(name, REMEDY) if published else read_weights(Path(weights))
+    model = library.untrained_model(name)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

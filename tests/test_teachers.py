@@ -1,7 +1,6 @@
 """The frozen teacher: its likeness by value, its corpus, and what it says where it cannot load."""
 
 import socket
-import time
 from pathlib import Path
 
 import open_clip
@@ -96,13 +95,15 @@ def test_a_teacher_with_a_text_tower_that_cannot_be_built_is_refused(
 def test_without_a_network_the_error_names_the_file_to_fetch(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
+    asked: list[int] = []
+
     def no_network(*_: object) -> None:
+        asked.append(1)
         raise socket.gaierror("no network in this test")
 
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("socket.getaddrinfo", no_network)
-    started = time.monotonic()
     with pytest.raises(NotFoundError, match=r"fetch https://\S+safetensors .*teacher_weights"):
         load_teacher("ViT-B-32:openai", "pretrained", None)
-    assert time.monotonic() - started < 20  # the hub's client alone goes on trying for a minute
+    assert len(asked) <= 2  # left alone, the hub's client asks again and again for a minute

@@ -69,11 +69,16 @@ class LCR(MoCo):
         )
         return {"contrast": contrast, "rationale": self.config.weight * rationale}
 
-    def rationale_map(self, features: Tensor) -> Tensor:
-        """A, (B, h, w) in [0, 1]; takes gradient."""
+    @property
+    def rationale_pooling(self) -> RationalePooling:
+        """The encoder's pooling, which is what is trained here."""
         pooling = self.encoder.pooling
         assert isinstance(pooling, RationalePooling)
-        return min_max(pooling.response(features), self.config.scale_over)
+        return pooling
+
+    def rationale_map(self, features: Tensor) -> Tensor:
+        """A, (B, h, w) in [0, 1]; takes gradient."""
+        return min_max(self.rationale_pooling.response(features), self.config.scale_over)
 
     def cam(self, contrast: Tensor, features: Tensor) -> Tensor:
         """G: where the contrastive loss looks on the query's feature map, (B, h, w).

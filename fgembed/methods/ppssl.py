@@ -30,7 +30,6 @@ from fgembed.errors import ConfigError
 from fgembed.images import Preprocessing
 from fgembed.losses import description_kl, grad_cam, map_kl, min_max, peak_normalised
 from fgembed.methods.lcr import LCR
-from fgembed.pooling import RationalePooling
 from fgembed.teachers import load_teacher, read_corpus
 from fgembed.views import TwoViews, ViewMaker
 
@@ -71,8 +70,7 @@ class PPSSL(LCR):
             )
         super().__init__(encoder, config)
         if config.iadm == "released":
-            assert isinstance(encoder.pooling, RationalePooling)
-            detectors = encoder.pooling.detectors.out_channels
+            detectors = self.rationale_pooling.detectors.out_channels
             self.pixel_detectors = nn.Conv2d(3, detectors, kernel_size=1, bias=False)
         self.teacher = None
         if config.ais_weight:
@@ -132,9 +130,8 @@ class PPSSL(LCR):
 
     def pixel_map(self, pictures: Tensor) -> Tensor:
         """The released code's A of bare pixels, through the rationale's own batch norm."""
-        pooling = self.encoder.pooling
-        assert isinstance(pooling, RationalePooling)
-        response = F.relu(pooling.norm(self.pixel_detectors(pictures))).amax(dim=1)
+        norm = self.rationale_pooling.norm
+        response = F.relu(norm(self.pixel_detectors(pictures))).amax(dim=1)
         return min_max(response, self.config.scale_over)
 
     def ais(self, features: Tensor, rationale: Tensor, likeness: Tensor) -> Tensor:

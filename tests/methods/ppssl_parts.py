@@ -33,15 +33,9 @@ def released_settings() -> dict[str, Any]:
     return given | {"queue_size": 8} | tiny_teacher()
 
 
-def rationale_of(method: PPSSL) -> RationalePooling:
-    pooling = method.encoder.pooling
-    assert isinstance(pooling, RationalePooling)
-    return pooling
-
-
 def rationale_by_picture(method: PPSSL, features: torch.Tensor) -> torch.Tensor:
     """A, written out: each picture between its own least and largest response."""
-    response = rationale_of(method).response(features).detach()
+    response = method.rationale_pooling.response(features).detach()
     least = torch.stack([each.min() for each in response]).view(-1, 1, 1)
     most = torch.stack([each.max() for each in response]).view(-1, 1, 1)
     return (response - least) / (most - least + 1e-7)

@@ -36,19 +36,22 @@ def parts(method: LCR, pictures: list[torch.Tensor]) -> tuple[torch.Tensor, torc
     return method.cam(contrast, features), pooling.response(features)
 
 
-def test_the_rationale_term_equals_the_formula_written_out():
-    loss = lcr()(views())["rationale"].detach()
-    method = lcr()
+def first_step(method: LCR) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The feature map, the loss's gradient by it, and A', all constant."""
     contrast, features = method.contrast(views())
     (gradient,) = torch.autograd.grad(contrast, features, retain_graph=True)
     features = features.detach()
-    pooling = method.encoder.pooling
-    assert isinstance(pooling, RationalePooling)
+    return features, gradient, method.rationale_pooling.response(features).detach()
+
+
+def test_the_rationale_term_equals_the_formula_written_out():
+    loss = lcr()(views())["rationale"].detach()
+    features, gradient, responses = first_step(lcr())
     expected = 0.0
     for b in range(4):
         cam = F.relu((features[b] * gradient[b]).sum(dim=0)).flatten()
         target = (cam / cam.max() / 0.4).softmax(dim=0)
-        response = pooling.response(features)[b].flatten()
+        response = responses[b].flatten()
         answer = (response - response.min()) / (response.max() - response.min() + 1e-7)
         log_answer = (answer / 0.4).log_softmax(dim=0).detach()
         expected += float((target * (target.log() - log_answer)).sum())
@@ -59,13 +62,7 @@ def test_the_released_settings_give_the_released_loss():
     """Rows of their own, t = 1, raw CAM, min-max over the batch, 0.01 x sum."""
     released = {k: v for k, v in read_recipe("lcr-paper")["method"].items() if k != "name"}
     loss = lcr(**(released | {"queue_size": 8}))(views())["rationale"].detach()
-    method = lcr()
-    contrast, features = method.contrast(views())
-    (gradient,) = torch.autograd.grad(contrast, features, retain_graph=True)
-    features = features.detach()
-    pooling = method.encoder.pooling
-    assert isinstance(pooling, RationalePooling)
-    response = pooling.response(features).detach()
+    features, gradient, response = first_step(lcr())
     answer = (response - response.min()) / (1e-7 + (response - response.min()).max())
     total = 0.0
     for b in range(4):

@@ -18,7 +18,6 @@ from tests.methods.ppssl_parts import (
     picture_cam_in_loops,
     ppssl,
     rationale_by_picture,
-    rationale_of,
     released_settings,
     views,
 )
@@ -67,7 +66,7 @@ def test_the_released_settings_give_the_released_iadm():
     method = ppssl(**settings)
     cells = picture_cam_in_loops(method, views())
     with torch.no_grad():
-        maps = F.relu(rationale_of(method).norm(method.pixel_detectors(views()[0]))).amax(dim=1)
+        maps = F.relu(method.rationale_pooling.norm(method.pixel_detectors(views()[0]))).amax(dim=1)
     maps = (maps - maps.min()) / ((maps - maps.min()).max() + 1e-7)
     answer = F.max_pool2d(maps[:, None], 4)[:, 0]
     expected = 0.0
@@ -90,7 +89,7 @@ def test_the_released_settings_give_the_released_ais():
     truth = teacher.likeness(views()[0], normalised=True)
     with torch.no_grad():
         features = method.encoder.features(views()[0])
-        response = rationale_of(method).response(features)
+        response = method.rationale_pooling.response(features)
         response = response - response.min()
         pooled = (features * (response / (response.max() + 1e-7))[:, None]).mean(dim=(2, 3))
         answer = F.normalize(method.to_teacher(F.normalize(pooled, dim=1)), dim=1)
@@ -126,7 +125,7 @@ def test_off_leaves_moco_and_ais_and_without_ais_there_is_no_teacher():
 def test_ais_trains_encoder_rationale_and_its_own_layer():
     method = ppssl()
     assert all(total > 0 for total in encoder_gradients(method, "ais"))
-    for weight in (rationale_of(method).detectors.weight, method.to_teacher.weight):
+    for weight in (method.rationale_pooling.detectors.weight, method.to_teacher.weight):
         assert weight.grad is not None
         assert float(weight.grad.abs().sum()) > 0
 

@@ -8,7 +8,7 @@ from fgembed.config import ViewSettings
 from fgembed.images import Preprocessing
 from fgembed.losses import description_kl
 from fgembed.methods.ppssl import ViewsForTeacher
-from tests.methods.ppssl_parts import encoder_gradients, kl, ppssl, rationale_of, views
+from tests.methods.ppssl_parts import encoder_gradients, kl, ppssl, views
 
 
 def test_trap_1_the_released_iadm_gives_the_encoder_no_gradient_and_ours_does():
@@ -27,7 +27,7 @@ def test_trap_1_the_released_iadm_moves_the_rationale_s_running_statistics():
     for mode in ("released", "off"):
         method = ppssl(iadm=mode).train()
         method(views())
-        means[mode] = rationale_of(method).norm.running_mean
+        means[mode] = method.rationale_pooling.norm.running_mean
     assert not torch.allclose(means["released"], means["off"], atol=1e-3)  # type: ignore[arg-type]
 
 
