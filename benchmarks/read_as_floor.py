@@ -13,7 +13,7 @@ import torch
 
 from fgembed.checkpoint import load_encoder
 from fgembed.embedding import TorchEmbedder
-from fgembed.encoder import best_untouched
+from fgembed.encoder import Encoder, best_pooling
 from fgembed.evaluate import Embed, floor_table, whitened_floor
 from fgembed.images import find_images
 from fgembed.training_run import FLOOR_WHITENING
@@ -31,9 +31,9 @@ def main() -> None:
     for run in arguments.runs:
         for name, folder in ((None, run / "start"), (f"run {run.name}", run)):
             encoder, spec = load_encoder(folder)
-            reading = best_untouched(encoder.backbone)
+            reading = Encoder(encoder.backbone, best_pooling(encoder.backbone))
             embedder = TorchEmbedder(reading, spec, torch.device("cpu"))
-            embedder.fit_whitening(paths, FLOOR_WHITENING, shrinkage=1.0)
+            embedder.calibrate(paths, FLOOR_WHITENING, shrinkage=1.0)
             embedders[name or whitened_floor(reading.pooling.kind)] = embedder
     print(floor_table(embedders, arguments.gallery, arguments.queries).markdown())
 

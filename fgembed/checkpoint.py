@@ -15,14 +15,15 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from fgembed.backbones import make_backbone
+from fgembed.calibration import Whitening
 from fgembed.encoder import Encoder
 from fgembed.errors import ConfigError, IntegrityError, NotFoundError
 from fgembed.files import atomic_write, read_json, sha256, write_json
 from fgembed.images import Preprocessing
-from fgembed.pooling import Whitening, make_pooling
+from fgembed.pooling import make_pooling
 from fgembed.records import record
 
-ENCODER_FORMAT = 1
+ENCODER_FORMAT = 2
 STATE_FORMAT = 2
 STATE_FILE = Path("state") / "checkpoint.safetensors"
 
@@ -34,7 +35,10 @@ class EncoderFile:
     Attributes:
         format: of the two files.
         backbone: `<library>/<name>`.
-        pooling: kind of pooling.
+        pooling: kind of pooling of the last map.
+        depths: of inner levels.
+        level_weight: of each inner level.
+        mirror: whether it averages with the mirror image.
         whitening: its input and output dimensions, if there is one.
         preprocessing: what happens to a picture first.
         sha256: of `encoder.safetensors`.
@@ -43,6 +47,9 @@ class EncoderFile:
     format: int
     backbone: str
     pooling: str
+    depths: list[float]
+    level_weight: float
+    mirror: bool
     whitening: list[int] | None
     preprocessing: dict[str, Any]
     sha256: str
@@ -57,6 +64,9 @@ def save_encoder(folder: Path, encoder: Encoder, spec: Preprocessing) -> None:
         ENCODER_FORMAT,
         encoder.backbone.name,
         encoder.pooling.kind,
+        list(encoder.depths),
+        encoder.level_weight,
+        encoder.mirror,
         None if whitening is None else list(whitening.projection.shape),
         spec.to_json(),
         sha256(file),
@@ -64,12 +74,12 @@ def save_encoder(folder: Path, encoder: Encoder, spec: Preprocessing) -> None:
     write_json(folder / "encoder.json", asdict(description))
 
 
-def load_encoder(folder: Path) -> tuple[Encoder, Preprocessing]:
-    """The encoder that `save_encoder` wrote, in evaluation mode, and its preprocessing.
+def read_encoder_file(folder: Path) -> EncoderFile:
+    """What a folder's `encoder.json` says.
 
     Raises:
         NotFoundError: the run has no encoder yet.
-        IntegrityError: the files are damaged or of an unknown format.
+        IntegrityError: the file is damaged or of another format.
     """
     if not (folder / "encoder.json").is_file():
         raise NotFoundError(
@@ -79,18 +89,38 @@ def load_encoder(folder: Path) -> tuple[Encoder, Preprocessing]:
     if content.get("format") != ENCODER_FORMAT:
         raise IntegrityError(
             f"{folder} holds an encoder of format {content.get('format')!r}, "
-            f"this fgembed reads {ENCODER_FORMAT}"
+            f"this fgembed reads {ENCODER_FORMAT}; train it again"
         )
+    try:
+        return record(EncoderFile, content)
+    except ValueError as error:
+        raise IntegrityError(f"{folder / 'encoder.json'} is damaged: {error}") from None
+
+
+def load_encoder(folder: Path) -> tuple[Encoder, Preprocessing]:
+    """The encoder that `save_encoder` wrote, in evaluation mode, and its preprocessing.
+
+    Raises:
+        NotFoundError: the run has no encoder yet.
+        IntegrityError: the files are damaged or of an unknown format.
+    """
+    description = read_encoder_file(folder)
     file = folder / "encoder.safetensors"
     try:
-        description = record(EncoderFile, content)
         if not file.is_file() or sha256(file) != description.sha256:
             raise IntegrityError(f"{file} is missing or differs from its checksum")
         spec = Preprocessing.from_json(description.preprocessing, folder)
         backbone = make_backbone(description.backbone, size=spec.size)
         pooling = make_pooling(description.pooling, backbone.channels)
         whitening = Whitening(*description.whitening) if description.whitening else None
-        encoder = Encoder(backbone, pooling, whitening)
+        encoder = Encoder(
+            backbone,
+            pooling,
+            whitening,
+            tuple(description.depths),
+            description.level_weight,
+            description.mirror,
+        )
         encoder.load_state_dict(read_tensors(file))
     except (ValueError, TypeError, RuntimeError, KeyError, ConfigError) as error:
         raise IntegrityError(f"{folder / 'encoder.json'} is damaged: {error}") from None

@@ -46,8 +46,23 @@ class PoolingSettings(Settings):
     """How the exported encoder reads the feature map."""
 
     kind: str = Field("auto", description="of fgembed.pooling; `auto`: the method's own")
+    levels: tuple[float, ...] = Field(
+        (0.72, 0.89),
+        description="depths of inner levels read beside the last map, in shares of the blocks",
+    )
+    level_weight: float = Field(0.5, gt=0, description="of each inner level; the last one has 1")
+    mirror: bool = Field(True, description="average with the mirror image, in twice the time")
     whitening: int = Field(512, ge=0, description="output dimensions at most; 0 for none")
     shrinkage: float = Field(1.0, ge=0, description="added to each eigenvalue, x their mean")
+
+    def of_the_floor(self) -> "PoolingSettings":
+        """How the untouched start is read beside a run: as the run, but never worse than we can.
+
+        The settings' own where they read inner levels, else the defaults; always whitened.
+        """
+        if not self.levels:
+            return PoolingSettings()
+        return self if self.whitening else self.model_copy(update={"whitening": 512})
 
 
 class OptimiserSettings(Settings):

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from fgembed.cores import core_count
 from fgembed.encoder import Encoder, PixelEncoder
-from fgembed.image_batches import Embedded, ImageBatches, embed_paths
+from fgembed.image_batches import Embedded, embed_paths
 from fgembed.images import Pixels, Preprocessing
 from fgembed.metrics import Vectors
-from fgembed.pooling import CovarianceSum
 
 
 class TorchEmbedder:
@@ -29,16 +28,9 @@ class TorchEmbedder:
         """The vectors of the pictures that could be read, in the order of `paths`."""
         return embed_paths(self.vectors, paths, self.spec, self.batch_size)
 
-    @torch.inference_mode()
-    def fit_whitening(self, paths: Sequence[Path], dimensions: int, shrinkage: float) -> None:
-        """Fits the encoder's whitening on unlabelled pictures, in one pass of bounded memory."""
-        encoder = self.model.encoder
-        statistics = CovarianceSum(encoder.backbone.channels)
-        batches = ImageBatches(paths, self.spec, self.batch_size, core_count())
-        for _, pixels in batches:
-            normalised = self.model.normalised(torch.from_numpy(pixels).to(self.device))
-            statistics.add(encoder.pooled(*encoder.backbone.read(normalised)))
-        encoder.whitening = statistics.whitening(dimensions, shrinkage).to(self.device)
+    def normalised(self, pixels: Pixels) -> Tensor:
+        """(B, size, size, 3) uint8 -> (B, 3, size, size) on the device."""
+        return self.model.normalised(torch.from_numpy(pixels).to(self.device))
 
     @torch.inference_mode()
     def vectors(self, pixels: Pixels) -> Vectors:
@@ -49,6 +41,6 @@ class TorchEmbedder:
     @torch.inference_mode()
     def summaries(self, pixels: Pixels) -> Vectors:
         """(B, size, size, 3) uint8 -> what the backbone itself would classify by, (B, C)."""
-        normalised = self.model.normalised(torch.from_numpy(pixels).to(self.device))
-        summaries: Vectors = self.model.encoder.backbone.read(normalised)[1].cpu().numpy()
+        read = self.model.encoder.backbone.read(self.normalised(pixels))
+        summaries: Vectors = read[1].cpu().numpy()
         return summaries

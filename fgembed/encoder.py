@@ -5,40 +5,74 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fgembed.backbones import Backbone
+from fgembed.backbones.levels import Reading
+from fgembed.calibration import MultiLevelPooling, Whitening
 from fgembed.images import Preprocessing
-from fgembed.pooling import ClassTokenPooling, GeMPooling, MeanPooling, Pooling, Whitening
+from fgembed.pooling import ClassTokenPooling, GeMPooling, MeanPooling, Pooling
 
 
 class Encoder(nn.Module):
-    """Backbone, pooling and optional whitening: a picture's unit vector and its rationale."""
+    """Backbone, pooling, and what may follow: a picture's unit vector and its rationale.
+
+    Attributes:
+        backbone: gives the maps.
+        pooling: of the last map; where the encoder looks is its rationale.
+        depths: where inner levels are read, in shares of the way to the last map.
+        levels: joins inner levels to the last one; None where it alone is read.
+        whitening: the last layer, once it is fitted.
+        mirror: whether pooled vectors are averaged over the picture and its mirror image, which
+            takes twice the time.
+    """
 
     def __init__(
-        self, backbone: Backbone, pooling: Pooling, whitening: Whitening | None = None
+        self,
+        backbone: Backbone,
+        pooling: Pooling,
+        whitening: Whitening | None = None,
+        depths: tuple[float, ...] = (),
+        level_weight: float = 0.5,
+        mirror: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.pooling = pooling
+        self.depths = depths
+        self.level_weight = level_weight
+        inner = backbone.inner_channels(depths)
+        self.levels = MultiLevelPooling(inner, backbone.channels, level_weight) if inner else None
         self.whitening = whitening
+        self.mirror = mirror
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalised -> (B, C, h, w)."""
         features: Tensor = self.backbone(images)
         return features
 
-    def pooled(self, features: Tensor, summary: Tensor) -> Tensor:
-        """(B, C, h, w) and (B, C) -> (B, C), unit length, before whitening."""
-        return F.normalize(self.pooling(features, summary), dim=1)
+    def pooled(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) normalised -> (B, P), and the last map (B, C, h, w) of the pictures."""
+        if not self.mirror:
+            reading = self.backbone.read_levels(images, self.depths)
+            return self.pool(reading), reading.features
+        reading = self.backbone.read_levels(with_mirrored(images), self.depths)
+        vectors = torch.unflatten(self.pool(reading), 0, (2, images.shape[0])).mean(dim=0)
+        return vectors, reading.features[: images.shape[0]]
 
-    def embed(self, features: Tensor, summary: Tensor) -> Tensor:
-        """(B, C, h, w) and (B, C) -> (B, D), unit length."""
-        vectors = self.pooled(features, summary)
+    def pool(self, reading: Reading) -> Tensor:
+        """A pass of the backbone, its inner maps those of `depths` -> (B, P)."""
+        vectors: Tensor = self.pooling(reading.features, reading.summary)
+        return vectors if self.levels is None else self.levels.pool(reading.inner, vectors)
+
+    def finish(self, pooled: Tensor) -> Tensor:
+        """(B, P) pooled -> (B, D), unit length: joined, then whitened."""
+        vectors = pooled if self.levels is None else self.levels(pooled)
+        vectors = F.normalize(vectors, dim=1)
         if self.whitening is not None:
             vectors = F.normalize(self.whitening(vectors), dim=1)
         return vectors
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalised -> (B, D), unit length."""
-        return self.embed(*self.backbone.read(images))
+        return self.finish(self.pooled(images)[0])
 
     def rationale(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalised -> (B, h, w) in [0, 1]: where the encoder looks."""
@@ -47,9 +81,9 @@ class Encoder(nn.Module):
     @property
     def dimensions(self) -> int:
         """D, the length of an embedding."""
-        return (
-            self.backbone.channels if self.whitening is None else self.whitening.projection.shape[1]
-        )
+        if self.whitening is not None:
+            return self.whitening.projection.shape[1]
+        return self.backbone.channels if self.levels is None else sum(self.levels.sizes)
 
 
 class PixelEncoder(nn.Module):
@@ -70,8 +104,13 @@ class PixelEncoder(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H, W, 3) uint8 -> embedding (B, D) and rationale (B, h, w)."""
-        features, summary = self.encoder.backbone.read(self.normalised(image))
-        return self.encoder.embed(features, summary), self.encoder.pooling.rationale(features)
+        pooled, features = self.encoder.pooled(self.normalised(image))
+        return self.encoder.finish(pooled), self.encoder.pooling.rationale(features)
+
+
+def with_mirrored(images: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (2 B, 3, H, W): all pictures, then all mirror images."""
+    return torch.cat([images, images.flip(3)])
 
 
 def mean_pooled(encoder: Encoder) -> Encoder:
@@ -79,12 +118,12 @@ def mean_pooled(encoder: Encoder) -> Encoder:
     return Encoder(encoder.backbone, MeanPooling())
 
 
-def best_untouched(backbone: Backbone) -> Encoder:
-    """A backbone read as its kind is read best, whitening still to be fitted: the second floor.
+def best_pooling(backbone: Backbone) -> Pooling:
+    """What reads a backbone's last map best where nothing is trained.
 
-    A transformer by its class token; a convolutional network by GeM, or by the mean where its map
-    is signed, for GeM takes what is below zero as zero.
+    A transformer's class token; of a convolutional network GeM, or the mean where its map is
+    signed, for GeM takes what is below zero as zero.
     """
     if backbone.has_tokens:
-        return Encoder(backbone, ClassTokenPooling())
-    return Encoder(backbone, MeanPooling() if backbone.signed else GeMPooling())
+        return ClassTokenPooling()
+    return MeanPooling() if backbone.signed else GeMPooling()

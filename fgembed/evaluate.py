@@ -17,15 +17,8 @@ from fgembed.images import Pixels, Preprocessing, Skipped, class_names, find_ima
 from fgembed.metrics import Labels, QueryScores, Vectors, score_queries
 from fgembed.scores import FloorTable, Row, Score
 
-POOLING_NAMES = {"gem": "GeM", "mean": "mean", "class-token": "class token"}
-FLOOR_MEAN = "untouched start, mean pooling"
 TABLE_KS = (1, 5, 10)
 CURVE_END = 50
-
-
-def whitened_floor(kind: str) -> str:
-    """The name of the second floor's row, by its kind of pooling."""
-    return f"untouched start, {POOLING_NAMES.get(kind, kind)} + whitening"
 
 
 class Embed(Protocol):

@@ -16,10 +16,10 @@ from fgembed.config import RunConfig, validate
 from fgembed.cores import core_count
 from fgembed.data import TrainingImages, require_full_batch
 from fgembed.devices import choose_device
-from fgembed.embedding import TorchEmbedder
-from fgembed.encoder import Encoder, best_untouched
+from fgembed.encoder import Encoder
 from fgembed.errors import ConfigError
 from fgembed.evaluate import Split
+from fgembed.floors import calibrated_start
 from fgembed.image_batches import check_bad, survey
 from fgembed.images import IMAGENET_MEAN, IMAGENET_STD, Skipped, find_images
 from fgembed.methods.base import Method
@@ -36,7 +36,7 @@ class Prepared:
         device: what computes.
         found: the training pictures by name, not yet opened.
         unreadable: what could not be looked at.
-        start: the untouched start, read as the second floor.
+        start: the untouched start, read as the highest floor, still to be calibrated.
         method: the method on the same start, on `device`.
     """
 
@@ -44,7 +44,7 @@ class Prepared:
     device: torch.device
     found: list[Path]
     unreadable: list[Skipped]
-    start: TorchEmbedder
+    start: Encoder
     method: Method
 
     def training_images(self, paths: Sequence[Path]) -> TrainingImages:
@@ -67,7 +67,7 @@ def prepare(config: RunConfig, method_class: type[Method]) -> Prepared:
     if config.eval.gallery and config.eval.queries:  # what would fail later fails now
         Split.find(Path(config.eval.gallery), Path(config.eval.queries))
     torch.manual_seed(config.seed)
-    start = TorchEmbedder(best_untouched(_backbone(config)), config.preprocessing, device)
+    start = calibrated_start(_backbone(config), config.pooling).to(device)
     method = make_method(config, method_class)
     method.to(device).to(memory_format=torch.channels_last)
     config = resolved(config, method)
@@ -124,7 +124,13 @@ def make_method(config: RunConfig, method_class: type[Method]) -> Method:
         )
     settings = config.method.model_extra or {}
     where = f"settings of method {config.method.name!r}"
-    encoder = Encoder(backbone, make_pooling(kind, backbone.channels))
+    encoder = Encoder(
+        backbone,
+        make_pooling(kind, backbone.channels),
+        depths=config.pooling.levels,
+        level_weight=config.pooling.level_weight,
+        mirror=config.pooling.mirror,
+    )
     return method_class(encoder, validate(method_class.Config, settings, where))
 
 

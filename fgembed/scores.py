@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from fgembed.metrics import Vectors, bootstrap_interval
 
+POOLING_NAMES = {"gem": "GeM", "mean": "mean", "class-token": "class token"}
+
 # What a table says of a run's trained encoder, by its `select`.
 SELECTION_NOTES: dict[str, list[str]] = {
     "last": [],

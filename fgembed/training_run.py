@@ -1,35 +1,34 @@
 """One run from settings to a finished run folder: survey, train, whiten, measure.
 
-`runs/<name>/` then holds `config.toml`, `encoder.*`, `start/encoder.*` (the untouched start
-with GeM and whitening: the floor), `metrics.jsonl`, TensorBoard events, `report.json`,
-`skipped.jsonl` and `state/`.
+`runs/<name>/` then holds `config.toml`, `encoder.*`, `start/` (the untouched start, calibrated,
+and the whitenings of its other readings: the floors),
+`metrics.jsonl`, TensorBoard events, `report.json`, `skipped.jsonl` and `state/`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fgembed.checkpoint import load_encoder, save_encoder
+from fgembed.checkpoint import load_encoder, read_encoder_file, save_encoder
 from fgembed.config import RunConfig, write_config
 from fgembed.data import TrainingImages
 from fgembed.embedding import TorchEmbedder
-from fgembed.encoder import mean_pooled
-from fgembed.evaluate import FLOOR_MEAN, Embed, floor_table, whitened_floor
+from fgembed.evaluate import Embed, floor_table
 from fgembed.files import write_json
+from fgembed.floors import START, calibrate_floors, load_floors, save_floors
 from fgembed.image_batches import write_skipped
 from fgembed.images import Skipped
 from fgembed.label_free import Figures, label_free_figures
 from fgembed.methods.base import Method
-from fgembed.preparation import Prepared, prepare, readable_images, require_batch
+from fgembed.preparation import Prepared, prepare, readable_images, require_batch, trains
 from fgembed.scores import SELECTION_NOTES, FloorTable, Selected
 from fgembed.selection import Selection, parted
+from fgembed.shared_pass import SharedPass
 from fgembed.train import Report, train
 from fgembed.workspace import set_latest
-
-FLOOR_WHITENING = 512  # dimensions of the floor where the run itself whitens nothing
 
 
 @dataclass(frozen=True)
@@ -112,10 +111,11 @@ def run_training(
 def load_embedders(run: Path, device: torch.device) -> dict[str, Embed]:
     """The floor table's encoders, floors first, by the name of their row."""
     encoder, spec = load_encoder(run)
-    start, _ = load_encoder(run / "start")
-    floors = {FLOOR_MEAN: mean_pooled(start), whitened_floor(start.pooling.kind): start}
-    embedders = floors | {f"run {run.name}": encoder}
-    return {name: TorchEmbedder(model, spec, device) for name, model in embedders.items()}
+    floors = load_floors(run)
+    shared = SharedPass(floors, spec, device).embedders
+    same = read_encoder_file(run).sha256 == read_encoder_file(run / START).sha256
+    own = shared[list(shared)[-1]] if same else TorchEmbedder(encoder, spec, device)
+    return {**shared, f"run {run.name}": own}
 
 
 def measure_run(folder: Path, config: RunConfig, device: torch.device) -> FloorTable | None:
@@ -129,25 +129,26 @@ def measure_run(folder: Path, config: RunConfig, device: torch.device) -> FloorT
 
 
 def _figures(prepared: Prepared, images: TrainingImages, folder: Path) -> tuple[Figures, Figures]:
-    """Whitens and saves the start and the trained encoder; what can be said of each."""
-    config, start = prepared.config, prepared.start
-    trained = _whiten(start, prepared.method, images.paths, config)
-    save_encoder(folder / "start", start.model.encoder, config.preprocessing)
-    save_encoder(folder, trained.model.encoder, config.preprocessing)
-    figures = label_free_figures(start, images)
-    return figures, figures if trained is start else label_free_figures(trained, images)
+    """Calibrates and saves the start and the trained encoder; what can be said of each."""
+    config, spec, device = prepared.config, prepared.config.preprocessing, prepared.device
+    floors = calibrate_floors(prepared.start, images.paths, spec, device, config.pooling)
+    save_floors(folder, floors, spec)
+    start = TorchEmbedder(prepared.start, spec, device)
+    if _is_start(prepared):
+        save_encoder(folder, prepared.start, spec)
+        figures = label_free_figures(start, images)
+        return figures, figures
+    trained = SharedPass({"trained": prepared.method.encoder}, spec, device)
+    if config.pooling.whitening or config.pooling.levels:
+        trained.calibrate(images.paths, config.pooling.whitening, config.pooling.shrinkage)
+    save_encoder(folder, prepared.method.encoder, spec)
+    embedder = trained.embedders["trained"]
+    return label_free_figures(start, images), label_free_figures(embedder, images)
 
 
-def _whiten(
-    start: TorchEmbedder, method: Method, paths: Sequence[Path], config: RunConfig
-) -> TorchEmbedder:
-    """Fits the start's whitening, and that of the trained encoder, which is returned."""
-    pooling = config.pooling
-    start.fit_whitening(paths, pooling.whitening or FLOOR_WHITENING, pooling.shrinkage)
-    same_reading = method.encoder.pooling.kind == start.model.encoder.pooling.kind
-    if not method.parameter_groups() and same_reading and pooling.whitening:
-        return start
-    trained = TorchEmbedder(method.encoder, config.preprocessing, start.device)
-    if pooling.whitening:
-        trained.fit_whitening(paths, pooling.whitening, pooling.shrinkage)
-    return trained
+def _is_start(prepared: Prepared) -> bool:
+    """Whether the run's encoder is its own floor: nothing trained, and read alike."""
+    settings, method = prepared.config.pooling, prepared.method
+    same_reading = settings.of_the_floor() == settings
+    same_pooling = method.encoder.pooling.kind == prepared.start.pooling.kind
+    return not trains(prepared.config, method) and same_reading and same_pooling

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from fgembed.pooling import (
-    CovarianceSum,
     GeMPooling,
     MeanPooling,
     RationaleGeMPooling,
@@ -96,39 +95,6 @@ def test_rationales_lie_in_zero_to_one_and_reach_their_peak(pooling: MeanPooling
     assert maps.shape == (4, 3, 5)
     assert float(maps.min()) >= 0
     torch.testing.assert_close(maps.amax(dim=(1, 2)), torch.ones(4), atol=1e-4, rtol=0)
-
-
-def whitened(vectors: torch.Tensor, dimensions: int, shrinkage: float) -> torch.Tensor:
-    statistics = CovarianceSum(vectors.shape[1])
-    for batch in vectors.split(17):
-        statistics.add(batch)
-    result: torch.Tensor = statistics.whitening(dimensions, shrinkage)(vectors)
-    return result
-
-
-def correlated(count: int = 500) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(3)
-    mixing = torch.randn(8, 8, generator=generator)
-    return torch.randn(count, 8, generator=generator) @ mixing + 5
-
-
-def test_whitening_without_shrinkage_gives_unit_covariance():
-    vectors = whitened(correlated(), 8, shrinkage=0.0)
-    torch.testing.assert_close(vectors.mean(dim=0), torch.zeros(8), atol=1e-4, rtol=0)
-    torch.testing.assert_close(vectors.T @ vectors / 500, torch.eye(8), atol=2e-3, rtol=0)
-
-
-def test_shrinkage_adds_its_share_of_the_mean_eigenvalue():
-    vectors = correlated()
-    centred = (vectors - vectors.mean(dim=0)).double()
-    eigenvalues = torch.linalg.eigvalsh(centred.T @ centred / 500).flip(0)
-    expected = eigenvalues[:3] / (eigenvalues[:3] + 0.5 * eigenvalues.mean())
-    result = whitened(vectors, 3, shrinkage=0.5).double()
-    torch.testing.assert_close(result.var(dim=0, correction=0), expected, rtol=1e-3, atol=1e-4)
-
-
-def test_whitening_of_few_vectors_keeps_fewer_dimensions():
-    assert whitened(correlated(5), 8, shrinkage=1.0).shape == (5, 4)
 
 
 def test_the_pooling_is_weighted_by_the_map_that_is_shown():

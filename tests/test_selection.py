@@ -147,7 +147,8 @@ def test_the_run_ends_with_the_best_epoch_s_encoder(tiny_settings: dict[str, Any
     best = read_tensors(tmp_path / "run" / BEST_FILE)
     encoder, _ = load_encoder(tmp_path / "run")
     saved = encoder.state_dict()
-    assert all(torch.equal(saved[name], best[name]) for name in best)
+    trained = [name for name in best if not name.startswith("levels.")]  # calibrated afterwards
+    assert all(torch.equal(saved[name], best[name]) for name in trained)
 
 
 @pytest.mark.slow

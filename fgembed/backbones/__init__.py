@@ -1,5 +1,6 @@
 """Backbones by name, `<library>/<name>`: pictures in, one feature map out."""
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -7,6 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from fgembed.backbones.family import Family, unfit
+from fgembed.backbones.levels import (
+    Level,
+    Reading,
+    alike,
+    at_depths,
+    blocks_of,
+    watched_outputs,
+)
 from fgembed.backbones.tokens import Attended, TokenTrunk
 from fgembed.backbones.weights import load_weights, read_weights
 from fgembed.errors import ConfigError
@@ -40,7 +49,7 @@ class Backbone(nn.Module):
         self.name = name
         self.trunk = trunk
         self.freeze_statistics = freeze_statistics
-        features = _try_out(name, trunk, size)
+        features, self._levels = _try_out(name, trunk, size)
         self.channels = features.shape[1]
         self.grid = tuple(features.shape[2:])
         self.signed = not features.is_meta and _is_signed(features)
@@ -60,6 +69,21 @@ class Backbone(nn.Module):
             return self.trunk.read(images)
         features = self(images)
         return features, features.mean(dim=(2, 3))
+
+    def read_levels(self, images: Tensor, depths: Sequence[float]) -> Reading:
+        """The same, and the maps of the inner levels at the given depths (`inner_channels`)."""
+        levels = at_depths(self._levels, depths)
+        with watched_outputs([level.block for level in levels]) as outputs:
+            features, summary = self.read(images)
+        inner = tuple(_as_map(self.trunk, output) for _, output in outputs)
+        return Reading(features, summary, inner)
+
+    def inner_channels(self, depths: Sequence[float]) -> list[int]:
+        """C_l of the inner levels at the given depths, shares in 0..1 of the way to the last map.
+
+        Fewer than depths where a backbone has few blocks, none where they give no maps.
+        """
+        return [level.channels for level in at_depths(self._levels, depths)]
 
     def attend(self, images: Tensor) -> Attended:
         """Features, summary and attention of a vision transformer, in one pass.
@@ -174,11 +198,14 @@ def _is_signed(features: Tensor) -> bool:
     return bool(below > SIGNED_SHARE)
 
 
-def _try_out(name: str, trunk: nn.Module, size: int) -> Tensor:
-    """The map (1, C, h, w) of a picture of something like noise, the same at every call."""
+def _try_out(name: str, trunk: nn.Module, size: int) -> tuple[Tensor, list[Level]]:
+    """The map (1, C, h, w) of a picture of something like noise, the same at every call.
+
+    And the levels that lead to it.
+    """
     was_training = trunk.training
     noise = torch.sin(12.9898 * torch.arange(3.0 * size * size) ** 1.1).view(1, 3, size, size)
-    with torch.no_grad():
+    with torch.no_grad(), watched_outputs(blocks_of(trunk)) as outputs:
         try:
             features = trunk.eval()(noise)
         except (AssertionError, RuntimeError, ValueError, IndexError) as error:
@@ -186,4 +213,21 @@ def _try_out(name: str, trunk: nn.Module, size: int) -> Tensor:
     trunk.train(was_training)
     if not isinstance(features, Tensor) or features.ndim != 4:
         raise ConfigError(f"{name} gives no feature map that fgembed can read")
-    return features
+    return features, _levels(trunk, outputs)
+
+
+def _levels(trunk: nn.Module, outputs: Sequence[tuple[nn.Module, Tensor]]) -> list[Level]:
+    if isinstance(trunk, TokenTrunk):
+        height, width = trunk.grid
+        count = trunk.prefix + height * width
+        maps = alike([(b, out) for b, out in outputs if out.ndim == 3 and out.shape[1] == count])
+    else:
+        maps = [(block, output) for block, output in outputs if output.ndim == 4]
+    return [Level(block, _as_map(trunk, output).shape[1]) for block, output in maps]
+
+
+def _as_map(trunk: nn.Module, output: Tensor) -> Tensor:
+    """A block's output as (B, C, h, w)."""
+    if isinstance(trunk, TokenTrunk):
+        return trunk.patches(output)
+    return output.permute(0, 3, 1, 2) if getattr(trunk, "channels_last", False) else output

@@ -18,7 +18,8 @@ class TimmMap(nn.Module):
         super().__init__()
         self.model = model
         for name in set(HEADS).difference(type(model).forward_features.__code__.co_names):  # type: ignore[attr-defined]
-            if any(True for _ in getattr(model, name, nn.Identity()).parameters()):
+            head = getattr(model, name, None)  # in HRNet a word
+            if isinstance(head, nn.Module) and any(True for _ in head.parameters()):
                 setattr(model, name, _Removed())
         self.channels_last = str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC")
 

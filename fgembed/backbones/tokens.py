@@ -71,9 +71,12 @@ class TokenTrunk(nn.Module):
         """(B, 3, H, W) -> (B, C, h, w)."""
         return self.read(images)[0]
 
+    def patches(self, tokens: Tensor) -> Tensor:
+        """(B, prefix + h w, C) -> those of the patches as a map (B, C, h, w)."""
+        return torch.unflatten(tokens[:, self.prefix :].transpose(1, 2), 2, self.grid)
+
     def _split(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        patches = tokens[:, self.prefix :].transpose(1, 2)  # (B, C, h w)
-        return torch.unflatten(patches, 2, self.grid), self.summary(tokens)
+        return self.patches(tokens), self.summary(tokens)
 
 
 def check_patches(name: str, size: int, patch: int) -> None:

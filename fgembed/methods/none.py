@@ -1,4 +1,4 @@
-"""No training: the start itself, read by GeM and whitening. The floor as a method."""
+"""No training: the start itself, read at several levels and whitened. The floor as a method."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from fgembed.backbones import Backbone
-from fgembed.encoder import best_untouched
+from fgembed.encoder import best_pooling
 from fgembed.methods.base import Method
 
 
@@ -16,7 +16,7 @@ class Untrained(Method):
     @classmethod
     def pooling_for(cls, backbone: Backbone) -> str:
         """That of the second floor, so that the run is the floor itself."""
-        return best_untouched(backbone).pooling.kind
+        return best_pooling(backbone).kind
 
     def forward(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
         """No terms."""

@@ -206,8 +206,9 @@ def test_another_tools_folder_is_exit_5(
 
 @pytest.mark.parametrize(
     "damage",
-    [truncated, garbage, edited(format=2), edited(sha256=None), edited(backbone="nobody/none"),
-     edited(pooling="max"), edited(whitening=[3, 3]), edited(whitening=[1]), edited(backbone=5)],
+    [truncated, garbage, edited(format=1), edited(sha256=None), edited(backbone="nobody/none"),
+     edited(pooling="max"), edited(depths=[0.1, 0.2, 0.3]), edited(mirror=None),
+     edited(whitening=[3, 3]), edited(whitening=[1]), edited(backbone=5)],
 )  # fmt: skip
 def test_a_damaged_encoder_description_is_exit_5(
     command: Command, run: Path, tmp_path: Path, damage: Damage

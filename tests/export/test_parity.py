@@ -1,5 +1,6 @@
 """Parity must fail on graphs that are not the encoder."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,9 @@ def test_the_graph_says_what_it_takes_and_gives(bundle: Path):
     assert [output.name for output in graph.graph.output] == ["embedding", "rationale"]
 
 
-@pytest.mark.parametrize("fault", ["pooling", "mean", "swapped channels", "no whitening"])
+@pytest.mark.parametrize(
+    "fault", ["pooling", "levels", "mirror", "mean", "swapped channels", "no whitening"]
+)
 def test_a_graph_that_is_not_torch_s_is_refused(fault: str, bundle: Path, run: Path, photos: Path):
     """The exported file against an encoder that differs in one way."""
     encoder, spec = load_encoder(run)
@@ -64,7 +67,12 @@ def test_a_graph_that_is_not_torch_s_is_refused(fault: str, bundle: Path, run: P
     embedder = OnnxEmbedder(Bundle.open(bundle).model, spec, "cpu")
     model = PixelEncoder(encoder, spec)
     if fault == "pooling":
-        model = PixelEncoder(Encoder(encoder.backbone, MeanPooling(), encoder.whitening), spec)
+        model = PixelEncoder(read_by_the_mean(encoder), spec)
+    elif fault == "levels":
+        assert encoder.levels is not None
+        encoder.levels.centre.zero_()
+    elif fault == "mirror":
+        encoder.mirror = False
     elif fault == "mean":
         model = PixelEncoder(encoder, Preprocessing(size=64, mean=(0.5, 0.5, 0.5)))
     elif fault == "swapped channels":
@@ -74,12 +82,19 @@ def test_a_graph_that_is_not_torch_s_is_refused(fault: str, bundle: Path, run: P
             broken.enforce()
         return
     else:
-        model = PixelEncoder(Encoder(encoder.backbone, encoder.pooling), spec)
+        encoder.whitening = None
         with pytest.raises(ValueError, match="shapes"):
             measure_parity(model.eval(), embedder, pixels)
         return
     with pytest.raises(IntegrityError, match="does not agree with torch"):
         measure_parity(model.eval(), embedder, pixels).enforce()
+
+
+def read_by_the_mean(encoder: Encoder) -> Encoder:
+    """The same with another pooling of the last map."""
+    other = copy.deepcopy(encoder)
+    other.pooling = MeanPooling()
+    return other
 
 
 class _Reads(OnnxEmbedder):
@@ -111,7 +126,7 @@ def test_no_bundle_appears_when_parity_fails(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def other(encoder: Encoder, spec: Preprocessing) -> PixelEncoder:
-        return PixelEncoder(Encoder(encoder.backbone, MeanPooling(), encoder.whitening), spec)
+        return PixelEncoder(read_by_the_mean(encoder), spec)
 
     monkeypatch.setattr(write_bundle, "PixelEncoder", other)
     with pytest.raises(IntegrityError, match="no bundle was written"):
@@ -130,4 +145,5 @@ def test_the_model_card_shows_the_floor_beside_the_score(bundle: Path):
     table = [line for line in card.splitlines() if line.startswith("| untouched") or "run " in line]
     assert table[0].startswith("| untouched start, mean pooling | 64 |")
     assert table[1].startswith("| untouched start, GeM + whitening | 16 |")
-    assert table[2].startswith("| run tiny | 16 |")
+    assert table[3].startswith("| untouched start, 2 levels + whitening + mirror | 16 |")
+    assert table[4].startswith("| run tiny | 16 |")

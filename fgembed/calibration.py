@@ -1,0 +1,140 @@
+"""What is fitted on unlabelled pictures: levels joined to one vector, and whitened.
+
+Both are picture by picture at inference; what they know of the set is fixed once, in one pass.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+CENTRE_SAMPLE = 4096  # vectors held while the centre is not known: exact for sets up to that
+
+
+class MultiLevelPooling(nn.Module):
+    """Inner levels beside the last: mean and standard deviation of each map, one vector.
+
+    Each part is centred by the set's mean and made unit length, so that no level drowns another;
+    inner ones are weighted by `weight`, and all are concatenated. Read so and whitened, an
+    untouched network finds more than by its last map alone (docs/adaptation.md).
+    """
+
+    centre: Tensor
+
+    def __init__(self, inner: Sequence[int], last: int, weight: float) -> None:
+        """Of `inner` levels' channels and of `last` dimensions pooled from the last map."""
+        super().__init__()
+        self.sizes = [*(2 * channels for channels in inner), last]
+        self.weights = [*(weight for _ in inner), 1.0]
+        self.register_buffer("centre", torch.zeros(sum(self.sizes)))
+
+    def pool(self, inner: Sequence[Tensor], last: Tensor) -> Tensor:
+        """Maps (B, C_l, h_l, w_l) and the last map's vector (B, C) -> (B, P), not yet joined."""
+        return torch.cat([*(mean_and_deviation(level) for level in inner), last], dim=1)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(B, P) -> (B, P): parts centred, unit length, weighted."""
+        parts = torch.split(pooled - self.centre, self.sizes, dim=1)
+        weighted = [
+            weight * F.normalize(part, dim=1)
+            for part, weight in zip(parts, self.weights, strict=True)
+        ]
+        return torch.cat(weighted, dim=1)
+
+
+def mean_and_deviation(features: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, 2 C), over positions; the deviation of N, not of N - 1."""
+    mean = features.mean(dim=(2, 3))
+    variance = (features - mean[..., None, None]).square().mean(dim=(2, 3))
+    # Not differentiable where a channel is constant, but for this floor.
+    return torch.cat([mean, variance.clamp(min=1e-12).sqrt()], dim=1)
+
+
+class Whitening(nn.Module):
+    """PCA whitening with shrinkage: y = (x - mean) U / sqrt(eigenvalue + s x mean eigenvalue)."""
+
+    mean: Tensor
+    projection: Tensor
+
+    def __init__(self, channels: int, dimensions: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("projection", torch.eye(channels, dimensions))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """(B, C) -> (B, D)."""
+        return (vectors - self.mean) @ self.projection
+
+
+class CovarianceSum:
+    """Mean and covariance of vectors seen a batch at a time, in float64, memory C x C."""
+
+    def __init__(self, channels: int) -> None:
+        self.count = 0
+        self.total = torch.zeros(channels, dtype=torch.float64)
+        self.products = torch.zeros(channels, channels, dtype=torch.float64)
+
+    def add(self, vectors: Tensor) -> None:
+        """Takes in (B, C) vectors."""
+        exact = vectors.detach().to("cpu", torch.float64)
+        self.count += len(exact)
+        self.total += exact.sum(dim=0)
+        self.products += exact.T @ exact
+
+    def whitening(self, dimensions: int, shrinkage: float) -> Whitening:
+        """The whitening of what was seen, to at most `dimensions` and at most count - 1."""
+        mean = self.total / self.count
+        covariance = self.products / self.count - torch.outer(mean, mean)
+        eigenvalues, directions = torch.linalg.eigh(covariance)
+        kept = max(1, min(dimensions, len(mean), self.count - 1))
+        eigenvalues = eigenvalues.clamp(min=0).flip(0)
+        floor = shrinkage * eigenvalues.mean() + 1e-12
+        scale = (eigenvalues[:kept] + floor).rsqrt()
+        whitening = Whitening(len(mean), kept)
+        whitening.mean.copy_(mean)
+        whitening.projection.copy_(directions.flip(1)[:, :kept] * scale)
+        return whitening
+
+
+class Calibration:
+    """Fits levels and whitening on pooled vectors seen a batch at a time, in memory P x P.
+
+    The covariance is of joined vectors, and joining needs the centre, which is the mean of the
+    first `CENTRE_SAMPLE` vectors: give them in random order.
+    """
+
+    def __init__(self, levels: MultiLevelPooling | None) -> None:
+        self.levels = levels
+        self._waiting: list[Tensor] = []
+        self._waiting_count = 0
+        self._sum: CovarianceSum | None = None
+
+    def add(self, pooled: Tensor) -> None:
+        """Takes in (B, P) pooled vectors."""
+        if self._sum is not None:
+            self._sum.add(self._joined(pooled))
+            return
+        self._waiting.append(pooled)
+        self._waiting_count += len(pooled)
+        if self._waiting_count >= CENTRE_SAMPLE:
+            self._centre()
+
+    def finish(self, dimensions: int, shrinkage: float) -> Whitening | None:
+        """Centres the levels if that is still to do; the whitening, None for 0 dimensions."""
+        if self._sum is None:
+            self._centre()
+        assert self._sum is not None
+        return self._sum.whitening(dimensions, shrinkage) if dimensions else None
+
+    def _centre(self) -> None:
+        if self.levels is not None:
+            total = torch.stack([pooled.double().sum(dim=0) for pooled in self._waiting]).sum(dim=0)
+            self.levels.centre.copy_(total / self._waiting_count)
+        self._sum = CovarianceSum(self._waiting[0].shape[1])
+        for pooled in self._waiting:
+            self._sum.add(self._joined(pooled))
+        self._waiting = []
+
+    def _joined(self, pooled: Tensor) -> Tensor:
+        return F.normalize(pooled, dim=1) if self.levels is None else self.levels(pooled)

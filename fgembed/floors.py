@@ -1,0 +1,102 @@
+"""The untouched start, read in several ways: the floors that no score is shown without."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from fgembed.backbones import Backbone
+from fgembed.calibration import Whitening
+from fgembed.checkpoint import load_encoder, read_tensors, save_encoder, write_tensors
+from fgembed.config import PoolingSettings
+from fgembed.encoder import Encoder, best_pooling, mean_pooled
+from fgembed.errors import IntegrityError
+from fgembed.images import Preprocessing
+from fgembed.scores import POOLING_NAMES
+from fgembed.shared_pass import SharedPass
+
+FLOOR_MEAN = "untouched start, mean pooling"
+START = Path("start")
+WHITENINGS = START / "whitenings.safetensors"
+
+
+def calibrated_start(backbone: Backbone, settings: PoolingSettings) -> Encoder:
+    """The start read as well as we can without training, still to be calibrated.
+
+    As a run's settings say where they read inner levels, else by the defaults.
+    """
+    settings = settings.of_the_floor()
+    return Encoder(
+        backbone,
+        best_pooling(backbone),
+        depths=settings.levels,
+        level_weight=settings.level_weight,
+        mirror=settings.mirror,
+    )
+
+
+def floor_encoders(start: Encoder) -> dict[str, Encoder]:
+    """The readings by the name of their row, lowest first; the last one is `start` itself."""
+    backbone, pooling = start.backbone, start.pooling
+    plain = Encoder(backbone, pooling)
+    rows = {FLOOR_MEAN: mean_pooled(start), _name(plain): plain}
+    if start.mirror:
+        mirrored = Encoder(backbone, pooling, mirror=True)
+        rows[_name(mirrored)] = mirrored
+    return rows | {_name(start): start}
+
+
+def calibrate_floors(
+    start: Encoder,
+    paths: Sequence[Path],
+    spec: Preprocessing,
+    device: torch.device,
+    settings: PoolingSettings,
+) -> dict[str, Encoder]:
+    """Fits every floor on unlabelled pictures in one pass; `floor_encoders`, whitened."""
+    floors = floor_encoders(start)
+    whitened = {name: encoder for name, encoder in floors.items() if name != FLOOR_MEAN}
+    settings = settings.of_the_floor()
+    SharedPass(whitened, spec, device).calibrate(paths, settings.whitening, settings.shrinkage)
+    return floors
+
+
+def save_floors(run: Path, floors: dict[str, Encoder], spec: Preprocessing) -> None:
+    """Writes the calibrated start as an encoder, and the whitenings of the other readings."""
+    *others, start = floors.values()
+    tensors = {
+        f"{number}.{name}": value
+        for number, encoder in enumerate(others)
+        if encoder.whitening is not None
+        for name, value in encoder.whitening.state_dict().items()
+    }
+    write_tensors(run / WHITENINGS, tensors)
+    save_encoder(run / START, start, spec)
+
+
+def load_floors(run: Path) -> dict[str, Encoder]:
+    """What `save_floors` wrote.
+
+    Raises:
+        NotFoundError: the run is not finished.
+        IntegrityError: a file is damaged.
+    """
+    start, _ = load_encoder(run / START)
+    floors = floor_encoders(start)
+    tensors = read_tensors(run / WHITENINGS)
+    *others, _ = floors.values()
+    try:
+        for number, encoder in enumerate(others[1:], start=1):
+            mean, projection = tensors[f"{number}.mean"], tensors[f"{number}.projection"]
+            encoder.whitening = Whitening(*projection.shape)
+            encoder.whitening.load_state_dict({"mean": mean, "projection": projection})
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise IntegrityError(f"{run / WHITENINGS} is of another start: {error}") from None
+    return floors
+
+
+def _name(encoder: Encoder) -> str:
+    kind = encoder.pooling.kind
+    levels = 1 if encoder.levels is None else len(encoder.levels.sizes)
+    read = f"{levels} levels" if levels > 1 else POOLING_NAMES.get(kind, kind)
+    return f"untouched start, {read} + whitening{' + mirror' if encoder.mirror else ''}"

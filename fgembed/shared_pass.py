@@ -1,0 +1,115 @@
+"""Several encoders on one backbone: each picture passes through it once for all of them.
+
+The rows of a floor table are readings of the same network; embedding them one after the other
+would take twice the time.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fgembed.calibration import Calibration
+from fgembed.cores import core_count
+from fgembed.embedding import TorchEmbedder
+from fgembed.encoder import Encoder, with_mirrored
+from fgembed.image_batches import Embedded, ImageBatches, embed_paths
+from fgembed.images import Pixels, Preprocessing
+from fgembed.metrics import Vectors
+
+
+class SharedPass:
+    """Encoders by name that read one backbone, all inner levels at the same depths or none."""
+
+    def __init__(
+        self,
+        encoders: Mapping[str, Encoder],
+        spec: Preprocessing,
+        device: torch.device,
+        batch_size: int = 64,
+    ) -> None:
+        self.embedders = {
+            name: _Sharing(encoder, spec, device, batch_size, self, name)
+            for name, encoder in encoders.items()
+        }
+        self.encoders = {name: each.model.encoder for name, each in self.embedders.items()}
+        self.spec = spec
+        self.batch_size = batch_size
+        self._normalised = next(iter(self.embedders.values())).normalised
+        self._seen: dict[tuple[Path, ...], dict[str, Embedded]] = {}
+
+    def embed(self, paths: Sequence[Path], name: str) -> Embedded:
+        """One encoder's vectors of the pictures; those of the others are kept for their turn."""
+        key = tuple(paths)
+        if key not in self._seen:
+            self._seen[key] = self._embed_all(paths)
+        return self._seen[key][name]
+
+    @torch.inference_mode()
+    def calibrate(self, paths: Sequence[Path], dimensions: int, shrinkage: float) -> None:
+        """Fits every encoder as `TorchEmbedder.calibrate` does one."""
+        fits = {name: Calibration(encoder.levels) for name, encoder in self.encoders.items()}
+        order = np.random.default_rng(0).permutation(len(paths))
+        shuffled = [paths[place] for place in order]
+        for _, pixels in ImageBatches(shuffled, self.spec, self.batch_size, core_count()):
+            for name, pooled in self._pooled(pixels).items():
+                fits[name].add(pooled)
+        for name, encoder in self.encoders.items():
+            whitening = fits[name].finish(dimensions, shrinkage)
+            encoder.whitening = whitening
+
+    @torch.inference_mode()
+    def _pooled(self, pixels: Pixels) -> dict[str, Tensor]:
+        images = self._normalised(pixels)
+        count = len(images)
+        first, *_ = self.encoders.values()
+        mirrored = any(encoder.mirror for encoder in self.encoders.values())
+        depths = next((e.depths for e in self.encoders.values() if e.levels is not None), ())
+        reading = first.backbone.read_levels(with_mirrored(images) if mirrored else images, depths)
+        pooled = {}
+        for name, encoder in self.encoders.items():
+            vectors = encoder.pool(reading)
+            if encoder.mirror:
+                pooled[name] = torch.unflatten(vectors, 0, (2, count)).mean(dim=0)
+            else:
+                pooled[name] = vectors[:count]
+        return pooled
+
+    def _embed_all(self, paths: Sequence[Path]) -> dict[str, Embedded]:
+        sizes = np.cumsum([encoder.dimensions for encoder in self.encoders.values()])[:-1]
+        joined = embed_paths(self._all_vectors, paths, self.spec, self.batch_size)
+        parts = np.split(joined.vectors, sizes, axis=1)
+        return {
+            name: Embedded(joined.paths, np.ascontiguousarray(part), joined.skipped)
+            for name, part in zip(self.encoders, parts, strict=True)
+        }
+
+    @torch.inference_mode()
+    def _all_vectors(self, pixels: Pixels) -> Vectors:
+        pooled = self._pooled(pixels)
+        vectors = [encoder.finish(pooled[name]) for name, encoder in self.encoders.items()]
+        joined: Vectors = torch.cat(vectors, dim=1).cpu().numpy()
+        return joined
+
+
+class _Sharing(TorchEmbedder):
+    """One of the encoders; what it embeds by path comes out of the common pass."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        spec: Preprocessing,
+        device: torch.device,
+        batch_size: int,
+        shared: SharedPass,
+        name: str,
+    ) -> None:
+        super().__init__(encoder, spec, device, batch_size)
+        self._shared = shared
+        self._name = name
+
+    def __call__(self, paths: Sequence[Path]) -> Embedded:
+        """The vectors of the pictures that could be read, in the order of `paths`."""
+        return self._shared.embed(paths, self._name)
