@@ -1,6 +1,7 @@
 """`fgembed search`."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +13,17 @@ from fgembed.workspace import INDEX
 if TYPE_CHECKING:
     from fgembed.index import Hit, Searcher
     from fgembed.index.cards import Row
+    from fgembed.index.ranking import Reranking
 
 app = typer.Typer(add_completion=False)
+
+
+class Rerank(StrEnum):
+    """Ways to order hits anew."""
+
+    expansion = "expansion"
+    reciprocal = "reciprocal"
+    augmentation = "augmentation"
 
 
 @app.command()
@@ -23,6 +33,9 @@ def search(
     index: Annotated[Path, typer.Option(help="The index folder.")] = INDEX,
     bundle: Annotated[
         Path | None, typer.Option(help="The exported model, where it was moved since.")
+    ] = None,
+    rerank: Annotated[
+        Rerank | None, typer.Option(help="Order the hits anew by what they say of one another.")
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Also write a gallery page.")] = None,
     png: Annotated[Path | None, typer.Option(help="Also write a contact sheet.")] = None,
@@ -36,23 +49,49 @@ def search(
 
     The score is the cosine of the two embeddings, higher is nearer.
 
+    --rerank changes the order, never the score. expansion: search again with the query moved
+    towards its first hits (alpha query expansion). reciprocal: order the first hits by the
+    neighbours they share with the query (k-reciprocal re-ranking). augmentation: compare the first
+    hits once each is moved towards its own neighbours (database-side augmentation).
+
     Example: fgembed search query.jpg -k 5 --html hits.html
     """
     from fgembed.index import Searcher
 
     searcher = Searcher.open(index, bundle, device.value)
-    hits = searcher.search(query, k)
+    hits = searcher.search(query, k, _way(rerank))
     explained = None
     if html or png or explain:
         from fgembed.index import gallery
 
         explained = gallery.explain(searcher, query, hits)
-        _write_pictures(searcher, explained.row, html, png, explain)
-    _print_hits(hits, explained.peaks() if explain and explained else None, as_json)
+        order = {"order": f"re-ranked by {rerank}, scores are cosines"} if rerank else {}
+        _write_pictures(searcher, explained.row, html, png, explain, order)
+    peaks = explained.peaks() if explain and explained else None
+    if as_json:
+        print(json.dumps([_as_json(hit, peaks, rerank) for hit in hits]))
+        return
+    _print_hits(hits, peaks)
+    if rerank:
+        print(f"order: re-ranked by {rerank}; score: the cosine with the query, as without it")
+
+
+def _way(rerank: Rerank | None) -> "Reranking | None":
+    """With default parameters, loaded only where it is wanted."""
+    if rerank is None:
+        return None
+    from fgembed.index.ranking import RERANKINGS
+
+    return RERANKINGS[rerank]
 
 
 def _write_pictures(
-    searcher: "Searcher", row: "Row", html: Path | None, png: Path | None, explain: bool
+    searcher: "Searcher",
+    row: "Row",
+    html: Path | None,
+    png: Path | None,
+    explain: bool,
+    order: dict[str, str],
 ) -> None:
     if html:
         from fgembed.index.gallery_page import write_html
@@ -64,19 +103,14 @@ def _write_pictures(
             "model": f"{model.backbone}, {model.method}",
             "heat map": "learned rationale" if learned else "activation strength, not learned",
         }
-        write_html(html, [row], f"Nearest to {row.query.title}", facts)
+        write_html(html, [row], f"Nearest to {row.query.title}", facts | order)
     if png:
         from fgembed.index.contact_sheet import write_png
 
         write_png(png, [row], heat=explain)
 
 
-def _print_hits(
-    hits: "list[Hit]", peaks: dict[int, tuple[float, float]] | None, as_json: bool
-) -> None:
-    if as_json:
-        print(json.dumps([_as_json(hit, peaks) for hit in hits]))
-        return
+def _print_hits(hits: "list[Hit]", peaks: dict[int, tuple[float, float]] | None) -> None:
     from fgembed.cli.tables import print_table
 
     columns = ["rank", "score", "picture"]
@@ -88,13 +122,17 @@ def _print_hits(
     print_table(columns, rows, right={"rank", "score"})
 
 
-def _as_json(hit: "Hit", peaks: dict[int, tuple[float, float]] | None) -> dict[str, object]:
+def _as_json(
+    hit: "Hit", peaks: dict[int, tuple[float, float]] | None, rerank: Rerank | None
+) -> dict[str, object]:
     plain: dict[str, object] = {
         "rank": hit.rank,
         "score": hit.score,
         "path": str(hit.path),
         "id": hit.id,
     }
+    if rerank:
+        plain["reranked"] = rerank.value
     return plain if peaks is None else plain | {"peak": peaks.get(hit.id)}
 
 

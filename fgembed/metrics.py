@@ -76,14 +76,14 @@ def score_queries(
             )
             for k in neighbours
         ]
-        parts.append((*_ranked(relevant), relevant[:, : max(ks)], *votes))
+        parts.append((*precision_of_ranking(relevant), relevant[:, : max(ks)], *votes))
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     precision, at_r, first, *votes = columns
     recall: dict[int, Vectors] = {k: np.any(first[:, :k], axis=1) * 1.0 for k in ks}
     return QueryScores(recall, precision, at_r, dict(zip(neighbours, votes, strict=True)))
 
 
-def _ranked(relevant: NDArray[np.bool_]) -> tuple[Vectors, Vectors]:
+def precision_of_ranking(relevant: NDArray[np.bool_]) -> tuple[Vectors, Vectors]:
     """Average precision and MAP@R of each row of a ranking, (q, N) -> (q,), (q,)."""
     ranks = np.arange(1, relevant.shape[1] + 1)
     precision = np.cumsum(relevant, axis=1) / ranks * relevant

@@ -83,6 +83,15 @@ def search(index: Any, queries: Vectors, k: int, parameters: dict[str, int]) -> 
     return scores, ids
 
 
+def reconstruct(index: Any, ids: Ids) -> Vectors:
+    """The vectors (N, D) of the ids (N,), which must be in the index."""
+    maps: Any = faiss.DirectMap  # type: ignore[attr-defined]
+    if isinstance(index, faiss.IndexIVF) and index.direct_map.type == maps.NoMap:
+        index.set_direct_map_type(maps.Hashtable)  # in memory; the file stays as it is
+    vectors: Vectors = index.reconstruct_batch(ids)
+    return vectors
+
+
 def _recall(found: Ids, exact: Ids) -> float:
     pairs = zip(found, exact, strict=True)
     return float(np.mean([len(np.intersect1d(some, all_)) / len(all_) for some, all_ in pairs]))

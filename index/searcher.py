@@ -16,12 +16,16 @@ from fgembed.index.onnx_embedder import OnnxEmbedder
 from fgembed.metrics import Ids, Vectors
 
 if TYPE_CHECKING:
+    from fgembed.index.ranking import Reranking
     from fgembed.index.vectors import IndexedVectors
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A neighbour: its rank from 1, its cosine, its picture and its stable id."""
+    """A neighbour: its rank from 1, its cosine with the query, its picture and its stable id.
+
+    Scores fall with the rank, except where the hits were re-ranked.
+    """
 
     rank: int
     score: float
@@ -89,29 +93,46 @@ class Searcher:
             vectors = IndexedVectors(folder, manifest)
         return cls(manifest, opened, vectors, embedder.result())
 
-    def search(self, query: Path | str, k: int = 10) -> list[Hit]:
+    def search(
+        self, query: Path | str, k: int = 10, rerank: "Reranking | None" = None
+    ) -> list[Hit]:
         """The k nearest pictures, nearest first; fewer where the index holds fewer.
+
+        Args:
+            query: the picture to look up.
+            k: how many.
+            rerank: how to order them anew, one of `fgembed.index.ranking`.
 
         Raises:
             ImageError: the query cannot be read.
         """
         pixels = read_image(Path(query), self.embedder.spec)
         vectors, _ = self.embedder.run(pixels[None])
-        return self.search_vectors(vectors, k)[0]
+        return self.search_vectors(vectors, k, rerank)[0]
 
-    def search_vectors(self, queries: Vectors, k: int = 10) -> list[list[Hit]]:
-        """The k nearest pictures of each unit vector (Q, D)."""
+    def search_vectors(
+        self, queries: Vectors, k: int = 10, rerank: "Reranking | None" = None
+    ) -> list[list[Hit]]:
+        """The k nearest pictures of each unit vector (Q, D), or those that `rerank` puts first."""
         if k < 1:
             raise FgembedError(f"k is {k}; expected at least 1")
         count = min(k, self.manifest.count)
-        scores, ids = self.vectors.search(queries, count)
-        found = {number for number in ids.ravel().tolist() if number >= 0}
+        if rerank is None:
+            rows = list(zip(*self.vectors.search(queries, count), strict=True))
+        else:
+            rows = [self._reranked(query, count, rerank) for query in queries]
+        found = {number for _, ids in rows for number in ids.tolist() if number >= 0}
         paths = self.vectors.paths(sorted(found))
-        return [_hits(row, names, paths) for row, names in zip(scores, ids, strict=True)]
+        return [_hits(scores, ids, paths) for scores, ids in rows]
 
     def rationales(self, pictures: Sequence[Pixels]) -> Vectors:
         """Where the encoder looks, (B, h, w) in [0, 1], of uint8 pictures fitted to its size."""
         return self.embedder.run(np.stack(pictures))[1]
+
+    def _reranked(self, query: Vectors, k: int, rerank: "Reranking") -> tuple[Vectors, Ids]:
+        """Cosines and ids of a unit vector's hits, (k,) each, in the order of `rerank`."""
+        ids = rerank(query, self.vectors, k)
+        return self.vectors.reconstruct(ids) @ query, ids
 
 
 def _checked_embedder(bundle: Bundle, device: str) -> OnnxEmbedder:

@@ -38,6 +38,14 @@ class IndexedVectors:
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
 
+    def reconstruct(self, ids: Ids) -> Vectors:
+        """The vectors (N, D) of ids (N,) that a search has given."""
+        found = np.empty((len(ids), self.manifest.dimensions), np.float32)
+        for _, index, base in self._segments:
+            here = np.isin(ids, list(read_items(base, ids.tolist())))
+            found[here] = kinds.reconstruct(index, ids[here])
+        return found
+
     def paths(self, ids: Sequence[int]) -> dict[int, Path]:
         """The picture of each id."""
         found: dict[int, Path] = {}

@@ -12,6 +12,9 @@ import torch
 from PIL import Image
 
 from fgembed.backbones import make_backbone
+from fgembed.cli.search import Rerank
+from fgembed.index import Searcher
+from fgembed.index.ranking import RERANKINGS
 from tests.conftest import SIZE, TINY, Command
 
 
@@ -44,6 +47,31 @@ def test_search_prints_a_table_and_writes_pictures(
     assert picture.name in page
     with Image.open(tmp_path / "hits.png") as sheet:
         assert sheet.width > 400
+
+
+def test_every_way_of_reranking_says_so_and_keeps_the_cosine(
+    command: Command, index: Path, photos: Path, tmp_path: Path
+):
+    assert [way.value for way in Rerank] == list(RERANKINGS)
+    picture = sorted((photos / "test").rglob("*.jpg"))[0]
+    asked = ("search", picture, "--index", index, "-k", 24)
+    plain = {hit["id"]: hit["score"] for hit in json.loads(command(*asked, "--json").out)}
+    for way in Rerank:
+        hits = json.loads(command(*asked, "--rerank", way, "--json").out)
+        assert {hit["id"]: hit["score"] for hit in hits} == pytest.approx(plain, abs=1e-5)
+        assert {hit["reranked"] for hit in hits} == {way.value}
+        expected = [hit.id for hit in Searcher.open(index).search(picture, 24, RERANKINGS[way])]
+        assert [hit["id"] for hit in hits] == expected
+    done = command(*asked, "--rerank", "reciprocal", "--html", tmp_path / "hits.html")
+    said = "order: re-ranked by reciprocal; score: the cosine with the query, as without it"
+    assert done.out.splitlines()[-1] == said
+    assert "re-ranked by reciprocal, scores are cosines" in (tmp_path / "hits.html").read_text()
+
+
+def test_an_unknown_way_of_reranking_is_a_usage_error(command: Command, index: Path):
+    done = command("search", "query.jpg", "--index", index, "--rerank", "magic")
+    assert done.code == 2
+    assert "'expansion', 'reciprocal', 'augmentation'" in done.err
 
 
 def test_evaluate_shows_every_floor_above_the_run(command: Command, run: Path, photos: Path):
