@@ -26,7 +26,7 @@ from PIL import Image
 from torch.utils.data import default_collate
 
 from fgembed.backbones import make_backbone
-from fgembed.config import RunConfig, merge, parse_assignment, resolve
+from fgembed.config import RunConfig
 from fgembed.cores import core_count
 from fgembed.devices import choose_device
 from fgembed.errors import ConfigError, FgembedError
@@ -34,6 +34,7 @@ from fgembed.methods import METHODS, method_named
 from fgembed.methods.base import Method
 from fgembed.optimiser import make_optimisers, set_rates
 from fgembed.preparation import make_method, trains
+from fgembed.resolve import merge, parse_assignment, resolve
 from fgembed.train import take_step, to_device
 
 BASE = "moco"

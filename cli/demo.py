@@ -26,7 +26,7 @@ def demo(
     from fgembed.cli.progress import TrainingProgress
     from fgembed.cli.tables import print_floor_table
     from fgembed.cli.training import require_torch
-    from fgembed.config import merge, parse_assignment
+    from fgembed.resolve import merge, parse_assignment
 
     require_torch()
     from fgembed.demo import run_demo

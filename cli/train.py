@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from fgembed.cli.options import Device, JsonOption
-from fgembed.config import recipe_names
 from fgembed.methods import METHODS
+from fgembed.resolve import recipe_names
 
 app = typer.Typer(add_completion=False)
 
@@ -61,7 +61,7 @@ def train(
     """
     from fgembed.cli.dry_run import start_dry_run
     from fgembed.cli.training import require_torch, start_run
-    from fgembed.config import merge, parse_assignment
+    from fgembed.resolve import merge, parse_assignment
 
     require_torch()
     flags: dict[str, Any] = {

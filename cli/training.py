@@ -52,8 +52,9 @@ def settings_and_folder(
     Raises:
         FgembedError: a setting is wrong, or the run is not there, or in the way.
     """
-    from fgembed.config import RunConfig, resolve, validate
+    from fgembed.config import RunConfig, validate
     from fgembed.files import read_toml
+    from fgembed.resolve import resolve
 
     if resume:
         if overrides or config:

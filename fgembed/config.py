@@ -1,13 +1,11 @@
 """One training run's settings: typed, frozen, defaults in the class, files are diffs.
 
-A value is looked up in this order: `--set` and flags, `fgembed.toml` (or `--config`), the
-recipe, the class. Unknown keys are refused with the nearest known name.
+Unknown keys are refused with the nearest known name. How recipe, file and flags become one
+configuration is in `fgembed.resolve`.
 """
 
 import difflib
-import tomllib
-from collections.abc import Iterable, Mapping
-from importlib.resources import files
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -15,7 +13,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fgembed.errors import ConfigError
-from fgembed.files import read_toml, write_text
+from fgembed.files import write_text
 from fgembed.images import Preprocessing
 
 MAX_NAMES = 12  # listed in a message
@@ -31,7 +29,7 @@ class MethodChoice(Settings):
     """Which method trains; all other keys are the method's own settings."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    name: str = "lcr"
+    name: str = "neighbours"
 
 
 class BackboneSettings(Settings):
@@ -40,6 +38,7 @@ class BackboneSettings(Settings):
     name: str = Field("torchvision/resnet50", description="<library>/<name>")
     weights: str = Field("imagenet", description="`pretrained`, `imagenet`, `random`, or a file")
     freeze_statistics: bool = Field(False, description="keep batch-norm statistics as they are")
+    frozen: float = Field(0, ge=0, lt=1, description="share of blocks, from the first, not trained")
 
 
 class PoolingSettings(Settings):
@@ -90,6 +89,12 @@ class ViewSettings(Settings):
     grey_probability: float = Field(0.2, ge=0, le=1)
     blur_probability: float = Field(0.5, ge=0, le=1)
     flip_probability: float = Field(0.5, ge=0, le=1)
+    side: float = Field(
+        1,
+        gt=0,
+        le=1,
+        description="of a view, in shares of preprocessing.size; a transformer's is always 1",
+    )
     asymmetric: bool = Field(
         False,
         description="the two views of BYOL and MoCo v3: blur always in the first, in a tenth of "
@@ -163,71 +168,6 @@ def write_config(file: Path, config: RunConfig) -> None:
     write_text(file, config_text(config))
 
 
-def recipe_names() -> list[str]:
-    """The recipes that come with fgembed."""
-    return sorted(Path(p.name).stem for p in _recipes().iterdir() if p.name.endswith(".toml"))
-
-
-def read_recipe(name: str) -> dict[str, Any]:
-    """A recipe by name, or a TOML file of your own.
-
-    Raises:
-        ConfigError: there is no such recipe.
-    """
-    if name.endswith(".toml") and Path(name).is_file():
-        return read_toml(Path(name))
-    if name not in recipe_names():
-        raise ConfigError(f"no recipe {name!r}{nearest(name, recipe_names())}")
-    return tomllib.loads(_recipes().joinpath(f"{name}.toml").read_text(encoding="utf-8"))
-
-
-def resolve(file: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> RunConfig:
-    """Recipe, file and overrides merged into one configuration.
-
-    Without a recipe, a method brings the recipe of its own name.
-
-    Raises:
-        ConfigError: a key is unknown or a value out of range; `where` names the file.
-    """
-    given = merge(file, overrides)
-    recipe = given.get("recipe")
-    if recipe is None:
-        method = given.get("method", {})
-        name = method.get("name") if isinstance(method, Mapping) else None
-        name = name or MethodChoice().name
-        recipe = name if name in recipe_names() else None
-    base = read_recipe(recipe) if isinstance(recipe, str) else {}
-    return validate(RunConfig, merge(base, given) | {"recipe": recipe}, where)
-
-
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over` in their place, table by table."""
-    merged = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = merge(merged[key], value) if both else value
-    return merged
-
-
-def parse_assignment(text: str) -> dict[str, Any]:
-    """`a.b=value` as nested tables; the value is TOML, or else plain text.
-
-    Raises:
-        ConfigError: there is no `=` or an empty name.
-    """
-    key, sign, value = text.partition("=")
-    names = key.strip().split(".")
-    if not sign or not all(names):
-        raise ConfigError(f"--set {text!r} is not of the form table.key=value")
-    try:
-        parsed: Any = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value
-    for name in reversed(names):
-        parsed = {name: parsed}
-    return dict(parsed)
-
-
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint that ends a message: the nearest known name, or else what is known."""
     names = sorted(known)
@@ -238,10 +178,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
         return "; there are none"
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return f"; known are {', '.join(names[:MAX_NAMES])}{more}"
-
-
-def _recipes() -> Any:
-    return files("fgembed.recipes")
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:

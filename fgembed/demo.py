@@ -10,7 +10,6 @@ from PIL import Image
 
 from fgembed.bundle import Bundle
 from fgembed.checkpoint import load_encoder
-from fgembed.config import resolve
 from fgembed.cores import core_count
 from fgembed.drawn import Filed, draw_set
 from fgembed.embedding import TorchEmbedder
@@ -24,6 +23,7 @@ from fgembed.index.gallery import explain
 from fgembed.index.gallery_page import write_html
 from fgembed.methods import method_named
 from fgembed.metrics import pointing_game
+from fgembed.resolve import resolve
 from fgembed.scores import percent
 from fgembed.train import Report
 from fgembed.training_run import RunReport, run_training

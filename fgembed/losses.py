@@ -23,6 +23,29 @@ def info_nce(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> T
     return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device))
 
 
+def multi_positive_nce(
+    query: Tensor, key: Tensor, queue: Tensor, positives: Tensor, temperature: float
+) -> Tensor:
+    """InfoNCE with several positives, each with the same weight.
+
+    -mean_b 1/|P(b)| sum_{p in P(b)} log( e^(q_b.p/t) / sum_{a in {k_b} and Q} e^(q_b.a/t) ), where
+    P(b) is k_b and the queue's positives of b (supervised contrastive learning, arXiv:2004.11362,
+    eq. 2). Without positives in the queue it is `info_nce`.
+
+    Args:
+        query: (B, D) unit vectors.
+        key: (B, D) unit vectors, a positive each.
+        queue: (K, D) unit vectors.
+        positives: (B, K), which of the queue are positives too.
+        temperature: t.
+    """
+    own = (query * key).sum(dim=1, keepdim=True)  # (B, 1)
+    logits = torch.cat([own, query @ queue.T], dim=1) / temperature  # (B, 1 + K)
+    weights = torch.cat([torch.ones_like(own), positives.to(own.dtype)], dim=1)
+    likelihood = (F.log_softmax(logits, dim=1) * weights).sum(dim=1) / weights.sum(dim=1)
+    return -likelihood.mean()
+
+
 def in_batch_nce(query: Tensor, key: Tensor, temperature: float) -> Tensor:
     """ctr(q, k) = 2t x mean_b -log( e^(q_b.k_b/t) / sum_j e^(q_b.k_j/t) ), q and k normalised.
 

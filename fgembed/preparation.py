@@ -151,11 +151,16 @@ def require_batch(config: RunConfig, method: Method, pictures: int) -> None:
 
 
 def resolved(config: RunConfig, method: Method) -> RunConfig:
-    """The configuration with the method's defaults written out; no epochs, none to select."""
+    """The configuration with the method's defaults written out; no epochs, none to select.
+
+    A transformer's grid of patches is that of one size, so that its views are not smaller.
+    """
     values = {"name": config.method.name} | method.config.model_dump()
     select = config.select if trains(config, method) else "last"
     choice = type(config.method).model_validate(values)
-    return config.model_copy(update={"method": choice, "select": select})
+    side = 1 if method.encoder.backbone.has_tokens else config.views.side
+    views = config.views.model_copy(update={"side": side})
+    return config.model_copy(update={"method": choice, "select": select, "views": views})
 
 
 def _with_normalisation(config: RunConfig) -> RunConfig:
@@ -176,4 +181,6 @@ def _with_normalisation(config: RunConfig) -> RunConfig:
 def _backbone(config: RunConfig) -> Backbone:
     settings = config.backbone
     size = config.preprocessing.size
-    return make_backbone(settings.name, settings.weights, settings.freeze_statistics, size)
+    return make_backbone(
+        settings.name, settings.weights, settings.freeze_statistics, size, settings.frozen
+    )

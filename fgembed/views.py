@@ -10,6 +10,8 @@ from torchvision.transforms import v2
 from fgembed.config import ViewSettings
 from fgembed.images import Preprocessing
 
+SIDE_STEP = 16  # pixels: what most networks divide a view by before their last stage
+
 ViewMaker = Callable[[Image.Image], list[Tensor]]
 
 
@@ -41,6 +43,13 @@ class TwoViews:
         return [self.first(image), self.second(image)]
 
 
+def view_side(settings: ViewSettings, spec: Preprocessing) -> int:
+    """Pixels: the share of the size that is asked for, in whole steps."""
+    if settings.side == 1:
+        return spec.size
+    return min(spec.size, max(SIDE_STEP, SIDE_STEP * round(settings.side * spec.size / SIDE_STEP)))
+
+
 def _transform(
     settings: ViewSettings, spec: Preprocessing, blur: float, solarise: float
 ) -> v2.Compose:
@@ -49,7 +58,7 @@ def _transform(
     jitter = v2.ColorJitter(strength, strength, saturation, settings.hue)
     return v2.Compose(
         [
-            v2.RandomResizedCrop(spec.size, scale=(settings.crop_scale, 1.0)),
+            v2.RandomResizedCrop(view_side(settings, spec), scale=(settings.crop_scale, 1.0)),
             v2.RandomApply([jitter], settings.jitter_probability),
             v2.RandomGrayscale(settings.grey_probability),
             v2.RandomApply([GaussianBlur()], blur),

@@ -27,7 +27,7 @@ class Template:
 
 images = {_quoted(self.images)}    # photographs to learn from and to search; no labels needed
 
-# recipe = "lcr"                   # or moco, synpair, ...; none: no training, a fair start
+# recipe = "default"               # or moco, lcr, synpair, ...; none: no training, a fair start
 
 [backbone]
 # name = "torchvision/resnet50"    # on a CPU: "torchvision/mobilenet_v2"

@@ -52,8 +52,8 @@ def tiny_settings(photos: Path) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def run(tiny_settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of one LCR epoch."""
-    from fgembed.config import resolve
     from fgembed.methods import method_named
+    from fgembed.resolve import resolve
     from fgembed.training_run import run_training
 
     learning = {"epochs": 1, "batch_size": 8, "learning_rate": 0.01}

@@ -10,6 +10,7 @@ from torchvision import models
 from fgembed.backbones import make_backbone
 from fgembed.backbones.from_torchvision import TRUNKS
 from fgembed.errors import ConfigError, IntegrityError, NotFoundError
+from tests.conftest import TINY, TINY_VIT
 
 SMALL = [
     "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "squeezenet1_1", "mnasnet0_5",
@@ -104,3 +105,48 @@ def test_without_a_network_the_download_says_what_to_fetch(
 
 def _no_network(*_: object) -> None:
     raise OSError("no network in this test")
+
+
+def test_frozen_blocks_and_all_before_them_take_no_gradient_and_the_others_learn():
+    """resnet18 to layer 1 as blocks: conv, norm, ReLU, max pooling, two residual blocks."""
+    backbone = make_backbone(TINY, frozen=0.8)
+    learned = {name for name, p in backbone.named_parameters() if p.requires_grad}
+    assert learned == {name for name, _ in backbone.named_parameters() if "layer1.1" in name}
+    vit = make_backbone(TINY_VIT, size=32, frozen=0.5)
+    learned = {name for name, p in vit.named_parameters() if p.requires_grad}
+    assert {name.split(".")[3] for name in learned if ".blocks." in name} == {"3", "4", "5"}
+    assert not any("pos_embed" in name or "patch_embed" in name for name in learned)
+    assert any(".norm." in name for name in learned)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "channels"),
+    [
+        ("torchvision/mobilenet_v2", 64, [96, 160]),
+        ("torchvision/resnet50", 64, [1024, 2048]),
+        ("torchvision/vit_b_16", 64, [768, 768]),
+        ("timm/resnet18", 64, [256, 512]),
+        ("timm/swin_tiny_patch4_window7_224", 224, [384, 768]),
+        ("timm/cait_xxs24_224", 224, []),
+        ("open_clip/RN50", 224, [1024, 1024]),
+    ],
+)
+def test_inner_levels_are_maps_of_every_family(name: str, size: int, channels: list[int]):
+    backbone = make_backbone(name, size=size).eval()
+    assert backbone.inner_channels((0.72, 0.89)) == channels
+    with torch.no_grad():
+        pictures = torch.randn(2, 3, size, size)
+        reading = backbone.read_levels(pictures, (0.72, 0.89))
+        torch.testing.assert_close(reading.features, backbone(pictures))
+    assert [level.shape[:2] for level in reading.inner] == [(2, count) for count in channels]
+    assert all(level.ndim == 4 for level in reading.inner)
+
+
+@torch.no_grad()
+def test_mobilenet_s_levels_are_its_features_13_and_16():
+    backbone = make_backbone("torchvision/mobilenet_v2").eval()
+    pictures = torch.randn(1, 3, 64, 64)
+    reading = backbone.read_levels(pictures, (0.72, 0.89))
+    features = backbone.trunk.features
+    for level, end in zip(reading.inner, (13, 16), strict=True):
+        torch.testing.assert_close(level, features[: end + 1](pictures))  # type: ignore[index, operator]

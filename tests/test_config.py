@@ -4,17 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from fgembed.config import (
-    RunConfig,
-    parse_assignment,
-    recipe_names,
-    resolve,
-    validate,
-    write_config,
-)
+from fgembed.config import RunConfig, validate, write_config
 from fgembed.errors import ConfigError
 from fgembed.files import read_toml
 from fgembed.methods import method_named
+from fgembed.resolve import parse_assignment, recipe_names, resolve
 
 
 def test_overrides_beat_the_file_and_the_file_beats_the_recipe(tmp_path: Path):
@@ -29,7 +23,14 @@ def test_overrides_beat_the_file_and_the_file_beats_the_recipe(tmp_path: Path):
 
 def test_a_method_brings_the_recipe_of_its_name():
     assert resolve({}, {"method": {"name": "moco"}}, "x").recipe == "moco"
-    assert resolve({}, {}, "x").recipe == "lcr"
+    assert resolve({}, {"method": {"name": "neighbours"}}, "x").recipe == "default"
+
+
+def test_without_a_choice_the_default_recipe_is_taken():
+    config = resolve({}, {}, "x")
+    assert (config.recipe, config.method.name) == ("default", "neighbours")
+    assert config.optimiser.encoder_scale == 0.1
+    assert config.backbone.freeze_statistics
 
 
 @pytest.mark.parametrize("name", recipe_names())

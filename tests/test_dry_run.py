@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fgembed.config import RunConfig, ViewSettings, resolve, validate
+from fgembed.config import RunConfig, ViewSettings, validate
 from fgembed.dry_run import Parameters, count_parameters, dry_run
 from fgembed.errors import BadImagesError
 from fgembed.files import read_toml
@@ -17,6 +17,7 @@ from fgembed.images import Preprocessing
 from fgembed.methods import method_named
 from fgembed.methods.lcr import LCR
 from fgembed.preparation import make_method
+from fgembed.resolve import resolve
 from fgembed.views import ViewMaker
 
 BACKBONE = 3 * 64 * 49 + 128 + 2 * (2 * 64 * 64 * 9 + 2 * 128)  # stem, two blocks of two

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 import fgembed.backbones.from_timm as library
-from fgembed.config import RunConfig, resolve
+from fgembed.config import RunConfig
 from fgembed.images import IMAGENET_MEAN
 from fgembed.methods import method_named
 from fgembed.preparation import prepare
+from fgembed.resolve import resolve
 from tests.conftest import TINY_VIT
 
 HALF = (0.5, 0.5, 0.5)

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from fgembed.config import resolve, validate
+from fgembed.config import validate
 from fgembed.methods import method_named
+from fgembed.resolve import resolve
 
 MOCO = {
     "optimiser.name": "sgd",

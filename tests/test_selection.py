@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from fgembed.checkpoint import load_encoder, read_note, read_tensors
-from fgembed.config import RunConfig, resolve
+from fgembed.config import RunConfig
 from fgembed.errors import ConfigError, IntegrityError
 from fgembed.evaluate import Split
 from fgembed.images import find_images
 from fgembed.methods import method_named
 from fgembed.preparation import make_method
+from fgembed.resolve import resolve
 from fgembed.scores import Selected
 from fgembed.selection import BEST_FILE, Selection, held_out, parted
 from fgembed.train import Progress

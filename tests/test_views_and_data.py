@@ -120,3 +120,12 @@ def test_a_picture_that_went_bad_since_the_survey_is_replaced(tmp_path: Path):
     paths[1].unlink()
     with pytest.raises(ConfigError, match="no training picture can be read"):
         images[0, 0]
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "pixels"), [(1, 100, 100), (0.7, 160, 112), (0.01, 64, 16)]
+)
+def test_a_view_s_side_is_a_share_of_the_size_in_steps_of_16(side: float, size: int, pixels: int):
+    views = TwoViews(ViewSettings(side=side), Preprocessing(size=size))
+    picture = Image.new("RGB", (80, 60))
+    assert [tuple(view.shape) for view in views(picture)] == [(3, pixels, pixels)] * 2

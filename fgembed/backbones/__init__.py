@@ -11,9 +11,11 @@ from fgembed.backbones.family import Family, unfit
 from fgembed.backbones.levels import (
     Level,
     Reading,
-    alike,
+    as_map,
     at_depths,
     blocks_of,
+    freeze,
+    levels_of,
     watched_outputs,
 )
 from fgembed.backbones.tokens import Attended, TokenTrunk
@@ -43,13 +45,19 @@ class Backbone(nn.Module):
     """
 
     def __init__(
-        self, name: str, trunk: nn.Module, freeze_statistics: bool = False, size: int = 224
+        self,
+        name: str,
+        trunk: nn.Module,
+        freeze_statistics: bool = False,
+        size: int = 224,
+        frozen: float = 0,
     ) -> None:
         super().__init__()
         self.name = name
         self.trunk = trunk
         self.freeze_statistics = freeze_statistics
         features, self._levels = _try_out(name, trunk, size)
+        freeze(trunk, self._levels[: round(frozen * len(self._levels))])
         self.channels = features.shape[1]
         self.grid = tuple(features.shape[2:])
         self.signed = not features.is_meta and _is_signed(features)
@@ -75,7 +83,7 @@ class Backbone(nn.Module):
         levels = at_depths(self._levels, depths)
         with watched_outputs([level.block for level in levels]) as outputs:
             features, summary = self.read(images)
-        inner = tuple(_as_map(self.trunk, output) for _, output in outputs)
+        inner = tuple(as_map(self.trunk, output) for _, output in outputs)
         return Reading(features, summary, inner)
 
     def inner_channels(self, depths: Sequence[float]) -> list[int]:
@@ -139,7 +147,11 @@ class Backbone(nn.Module):
 
 
 def make_backbone(
-    name: str, weights: str = "random", freeze_statistics: bool = False, size: int = 224
+    name: str,
+    weights: str = "random",
+    freeze_statistics: bool = False,
+    size: int = 224,
+    frozen: float = 0,
 ) -> Backbone:
     """A backbone by name.
 
@@ -149,6 +161,7 @@ def make_backbone(
             also know as `imagenet`; or a `.safetensors` or `.pt` file with the library's names.
         freeze_statistics: see `Backbone`.
         size: side of the pictures, in pixels, for a transformer's grid of patches.
+        frozen: share of its blocks, from the first, that take no gradient.
 
     Raises:
         ConfigError: the name is unknown, or the weights or the size do not fit.
@@ -173,7 +186,7 @@ def make_backbone(
         except (ValueError, TypeError, IndexError, RuntimeError, AttributeError) as error:
             raise ConfigError(f"{source} does not fit {name}: {error}") from None
         load_weights(trunk, fitting, source, name)
-    return Backbone(name, trunk, freeze_statistics, size)
+    return Backbone(name, trunk, freeze_statistics, size, frozen)
 
 
 def family_of(name: str) -> tuple[Family, str]:
@@ -213,21 +226,4 @@ def _try_out(name: str, trunk: nn.Module, size: int) -> tuple[Tensor, list[Level
     trunk.train(was_training)
     if not isinstance(features, Tensor) or features.ndim != 4:
         raise ConfigError(f"{name} gives no feature map that fgembed can read")
-    return features, _levels(trunk, outputs)
-
-
-def _levels(trunk: nn.Module, outputs: Sequence[tuple[nn.Module, Tensor]]) -> list[Level]:
-    if isinstance(trunk, TokenTrunk):
-        height, width = trunk.grid
-        count = trunk.prefix + height * width
-        maps = alike([(b, out) for b, out in outputs if out.ndim == 3 and out.shape[1] == count])
-    else:
-        maps = [(block, output) for block, output in outputs if output.ndim == 4]
-    return [Level(block, _as_map(trunk, output).shape[1]) for block, output in maps]
-
-
-def _as_map(trunk: nn.Module, output: Tensor) -> Tensor:
-    """A block's output as (B, C, h, w)."""
-    if isinstance(trunk, TokenTrunk):
-        return trunk.patches(output)
-    return output.permute(0, 3, 1, 2) if getattr(trunk, "channels_last", False) else output
+    return features, levels_of(trunk, outputs)

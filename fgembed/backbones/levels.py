@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from fgembed.backbones.tokens import TokenTrunk
+
 # What a stage of a library's network calls the chain of blocks inside it.
 CHAINS = ("blocks", "layers", "stages", "resblocks", "trunk_output")
 
@@ -64,11 +66,15 @@ def watched_outputs(blocks: Sequence[nn.Module]) -> Iterator[list[tuple[nn.Modul
             hook.remove()
 
 
-def alike(outputs: Sequence[tuple[nn.Module, Tensor]]) -> list[tuple[nn.Module, Tensor]]:
-    """Those of the most frequent class: a transformer's layers without its norms and dropouts."""
-    counts = Counter(type(block) for block, _ in outputs)
-    most = max(counts.values(), default=0)
-    return [pair for pair in outputs if counts[type(pair[0])] == most]
+def levels_of(trunk: nn.Module, outputs: Sequence[tuple[nn.Module, Tensor]]) -> list[Level]:
+    """The blocks that ran and gave maps, as `watched_outputs` saw them."""
+    if isinstance(trunk, TokenTrunk):
+        height, width = trunk.grid
+        count = trunk.prefix + height * width
+        maps = _alike([(b, out) for b, out in outputs if out.ndim == 3 and out.shape[1] == count])
+    else:
+        maps = [(block, output) for block, output in outputs if output.ndim == 4]
+    return [Level(block, as_map(trunk, output).shape[1]) for block, output in maps]
 
 
 def at_depths(levels: Sequence[Level], depths: Sequence[float]) -> list[Level]:
@@ -83,7 +89,30 @@ def at_depths(levels: Sequence[Level], depths: Sequence[float]) -> list[Level]:
     return [levels[place] for place in sorted(places) if place >= 0]
 
 
+def freeze(trunk: nn.Module, levels: Sequence[Level]) -> None:
+    """The levels' parameters and all that come before them: stem, patches, positions."""
+    inside = {id(p) for level in levels for p in level.block.parameters()}
+    every = list(trunk.parameters())
+    last = max((place for place, p in enumerate(every) if id(p) in inside), default=-1)
+    for parameter in every[: last + 1]:
+        parameter.requires_grad_(False)
+
+
+def as_map(trunk: nn.Module, output: Tensor) -> Tensor:
+    """A block's output as (B, C, h, w)."""
+    if isinstance(trunk, TokenTrunk):
+        return trunk.patches(output)
+    return output.permute(0, 3, 1, 2) if getattr(trunk, "channels_last", False) else output
+
+
 def _is_chain(module: nn.Module) -> bool:
     return type(module) in (nn.Sequential, nn.ModuleList) or any(
         isinstance(getattr(module, name, None), nn.Sequential | nn.ModuleList) for name in CHAINS
     )
+
+
+def _alike(outputs: Sequence[tuple[nn.Module, Tensor]]) -> list[tuple[nn.Module, Tensor]]:
+    """Those of the most frequent class: a transformer's layers without its norms and dropouts."""
+    counts = Counter(type(block) for block, _ in outputs)
+    most = max(counts.values(), default=0)
+    return [pair for pair in outputs if counts[type(pair[0])] == most]

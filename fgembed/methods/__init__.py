@@ -15,6 +15,7 @@ METHODS = {
     "lodisc": "LoDisc",
     "moco": "MoCo",
     "mocov3": "MoCoV3",
+    "neighbours": "Neighbours",
     "none": "Untrained",
     "ppssl": "PPSSL",
     "synpair": "SynPair",

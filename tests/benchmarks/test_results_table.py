@@ -9,8 +9,8 @@ import tomli_w
 
 from benchmarks.finished_run import Run
 from benchmarks.results_table import markdown
-from fgembed.config import resolve
 from fgembed.errors import FgembedError
+from fgembed.resolve import resolve
 
 METRICS = ("recall@1", "recall@5", "mAP", "mAP@R", "kNN")
 

@@ -38,7 +38,7 @@ def test_the_five_commands_and_five_lines_work_as_written(
         assert (done.code, line, done.err.count("error")) == (0, line, 0)
         outputs.append(done.out)
     trained, exported, built, found = outputs
-    assert trained.startswith("runs/lcr-1: lcr on 24 pictures\n")
+    assert trained.startswith("runs/neighbours-1: neighbours on 24 pictures\n")
     assert "same nearest neighbour 100.0%" in exported
     assert built.startswith("gallery.index: 24 pictures, 23 dimensions, flat, recall@10 1.000")
     paths = [line.split()[2] for line in found.splitlines()[1:]]

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from fgembed.backbones import make_backbone
-from fgembed.config import read_recipe
 from fgembed.encoder import Encoder
 from fgembed.errors import ConfigError
 from fgembed.methods.lcr import LCR
 from fgembed.methods.ppssl import PPSSL
 from fgembed.pooling import GeMPooling, RationalePooling
+from fgembed.resolve import read_recipe
 from tests.conftest import TINY
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from fgembed.checkpoint import read_tensors
-from fgembed.config import RunConfig, resolve
+from fgembed.config import RunConfig
 from fgembed.methods import method_named
+from fgembed.resolve import resolve
 from fgembed.train import Progress
 from fgembed.training_run import run_training
 

@@ -1,0 +1,102 @@
+"""Neighbours against the algorithm written out, and what may count as a neighbour."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fgembed.backbones import make_backbone
+from fgembed.encoder import Encoder
+from fgembed.errors import ConfigError
+from fgembed.losses import info_nce, multi_positive_nce
+from fgembed.methods.neighbours import Neighbours
+from fgembed.pooling import GeMPooling
+from tests.conftest import TINY
+
+
+def neighbours(**settings: object) -> Neighbours:
+    torch.manual_seed(0)
+    values = {"queue_size": 8, "dimensions": 16, "neighbours": 2} | settings
+    config = Neighbours.Config.model_validate(values)
+    return Neighbours(Encoder(make_backbone(TINY), GeMPooling()), config).eval()
+
+
+def views(seed: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(4, 3, 32, 32, generator=generator) for _ in range(2)]
+
+
+def unit(count: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(count, 16, generator=generator), dim=1)
+
+
+def test_the_loss_equals_the_formula_in_loops():
+    query, key, queue = unit(3, 0), unit(3, 1), unit(5, 2)
+    positives = torch.tensor([[1, 0, 0, 1, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]]).bool()
+    total = torch.zeros(())
+    for b in range(3):
+        answers = [query[b] @ key[b]] + [query[b] @ other for other in queue]
+        every = sum(torch.exp(answer / 0.2) for answer in answers)
+        chosen = [0] + [1 + k for k in range(5) if positives[b, k]]
+        total -= sum(torch.log(torch.exp(answers[c] / 0.2) / every) for c in chosen) / len(chosen)
+    found = multi_positive_nce(query, key, queue, positives, temperature=0.2)
+    torch.testing.assert_close(found, total / 3)
+
+
+def test_without_neighbours_the_loss_is_moco_s():
+    none = torch.zeros(3, 5, dtype=torch.bool)
+    arguments = unit(3, 0), unit(3, 1), unit(5, 2)
+    found = multi_positive_nce(*arguments, none, temperature=0.2)
+    torch.testing.assert_close(found, info_nce(*arguments, temperature=0.2))
+
+
+def test_neighbours_are_the_nearest_after_centring_once_the_queue_is_full():
+    method = neighbours(queue_size=4, neighbours=2)
+    channels = method.encoder.backbone.channels
+    stored = torch.zeros(4, channels)
+    stored[:, 0] = 100.0  # what all have in common says nothing
+    stored[:, 1] = torch.tensor([1.0, -1.0, 0.8, -0.8])
+    asked = torch.zeros(2, channels)
+    asked[:, 0] = 100.0
+    asked[:, 1] = torch.tensor([0.1, -0.1])
+    method.looks.keys.copy_(stored)
+    method.seen.fill_(3)
+    assert not method.neighbours(asked).any()
+    method.seen.fill_(4)
+    expected = torch.tensor([[True, False, True, False], [False, True, False, True]])
+    assert torch.equal(method.neighbours(asked), expected)
+
+
+def test_a_step_pulls_to_the_own_key_and_to_the_queue_s_nearest():
+    method = neighbours()
+    for seed in range(2):  # fills the queue of eight
+        method(views(seed))
+    first, second = views(2)
+    queue, looks = method.queue.keys.clone(), method.looks.keys.clone()
+    with torch.no_grad():
+        pooled = method.key_backbone(second).mean(dim=(2, 3))
+        key = F.normalize(method.key_projector(pooled), dim=1)
+        features = method.encoder.backbone(first).mean(dim=(2, 3))
+        query = F.normalize(method.projector(features), dim=1)
+        centre = looks.mean(dim=0)
+        likeness = F.cosine_similarity((pooled - centre)[:, None], (looks - centre)[None], dim=2)
+        nearest = likeness.argsort(dim=1, descending=True)[:, :2]
+        logits = torch.cat([(query * key).sum(dim=1, keepdim=True), query @ queue.T], dim=1) / 0.2
+        chosen = [[0, *(1 + nearest[b]).tolist()] for b in range(4)]
+        terms = [(logits[b].logsumexp(0) - logits[b, chosen[b]]).mean() for b in range(4)]
+    found = method([first, second])["contrast"].detach()
+    torch.testing.assert_close(found, torch.stack(terms).mean(), rtol=1e-4, atol=1e-5)
+    assert int(method.seen) == 12
+    torch.testing.assert_close(method.looks.keys[:4], pooled)
+    torch.testing.assert_close(method.queue.keys[:4], key)
+
+
+def test_a_queue_of_fewer_keys_than_neighbours_gives_all_of_them():
+    method = neighbours(queue_size=4, neighbours=9)
+    method.seen.fill_(4)
+    assert method.neighbours(torch.randn(2, method.encoder.backbone.channels)).all()
+
+
+def test_shuffled_groups_of_keys_are_refused():
+    with pytest.raises(ConfigError, match=r"method\.key_groups"):
+        neighbours(key_groups=2)
