@@ -33,7 +33,7 @@ from fgembed.errors import ConfigError, FgembedError
 from fgembed.methods import METHODS, method_named
 from fgembed.methods.base import Method
 from fgembed.optimiser import make_optimisers, set_rates
-from fgembed.preparation import make_method, trains
+from fgembed.preparation import make_method, resolved, trains
 from fgembed.resolve import merge, parse_assignment, resolve
 from fgembed.train import take_step, to_device
 
@@ -74,6 +74,7 @@ def settings(name: str, arguments: argparse.Namespace, own: dict[str, Any]) -> R
 def contender(config: RunConfig, device: torch.device) -> Contender:
     """Builds the method, its optimisers and one batch of its views."""
     method = make_method(config, method_named(config.method.name))
+    config = resolved(config, method)
     method.check_batch(config.optimiser.batch_size)
     method.to(device).to(memory_format=torch.channels_last)
     method.train()

@@ -29,7 +29,7 @@ def settings(tmp_path: Path, tiny_settings: dict[str, Any]) -> Path:
         ("optimiser.epoch=3", ["unknown key 'optimiser.epoch'", "did you mean 'epochs'?"]),
         ("optimizer.epochs=3", ["unknown key 'optimizer'", "did you mean 'optimiser'?"]),
         ("preprocessing.sizes=64", ["unknown key 'preprocessing.sizes'", "did you mean 'size'?"]),
-        ("method.temprature=0.1", ["method 'neighbours'", "'temprature'", "did you mean 'temperature'?"]),
+        ("method.temprature=0.1", ["'neighbours'", "'temprature'", "did you mean 'temperature'?"]),
         ("method.temperature=warm", ["temperature", "valid number", "got 'warm'"]),
         ("method.name=lrc", ["no method 'lrc'", "did you mean 'lcr'?"]),
         ("method=moco", ["method", "got 'moco'"]),
