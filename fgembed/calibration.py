@@ -52,7 +52,10 @@ def mean_and_deviation(features: Tensor) -> Tensor:
 
 
 class Whitening(nn.Module):
-    """PCA whitening with shrinkage: y = (x - mean) U / sqrt(eigenvalue + s x mean eigenvalue)."""
+    """PCA whitening with shrinkage: y = (x - mean) U / sqrt(eigenvalue + s x mean eigenvalue).
+
+    The mean is that of the eigenvalues that are kept.
+    """
 
     mean: Tensor
     projection: Tensor
@@ -89,7 +92,7 @@ class CovarianceSum:
         eigenvalues, directions = torch.linalg.eigh(covariance)
         kept = max(1, min(dimensions, len(mean), self.count - 1))
         eigenvalues = eigenvalues.clamp(min=0).flip(0)
-        floor = shrinkage * eigenvalues.mean() + 1e-12
+        floor = shrinkage * eigenvalues[:kept].mean() + 1e-12
         scale = (eigenvalues[:kept] + floor).rsqrt()
         whitening = Whitening(len(mean), kept)
         whitening.mean.copy_(mean)

@@ -52,7 +52,9 @@ class PoolingSettings(Settings):
     level_weight: float = Field(0.5, gt=0, description="of each inner level; the last one has 1")
     mirror: bool = Field(True, description="average with the mirror image, in twice the time")
     whitening: int = Field(512, ge=0, description="output dimensions at most; 0 for none")
-    shrinkage: float = Field(1.0, ge=0, description="added to each eigenvalue, x their mean")
+    shrinkage: float = Field(
+        1.0, ge=0, description="added to each eigenvalue, x the mean of those kept"
+    )
 
     def of_the_floor(self) -> "PoolingSettings":
         """How the untouched start is read beside a run: as the run, but never worse than we can.

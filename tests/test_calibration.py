@@ -30,11 +30,11 @@ def test_whitening_without_shrinkage_gives_unit_covariance():
     torch.testing.assert_close(vectors.T @ vectors / 500, torch.eye(8), atol=2e-3, rtol=0)
 
 
-def test_shrinkage_adds_its_share_of_the_mean_eigenvalue():
+def test_shrinkage_adds_its_share_of_the_mean_of_the_eigenvalues_that_are_kept():
     vectors = correlated()
     centred = (vectors - vectors.mean(dim=0)).double()
     eigenvalues = torch.linalg.eigvalsh(centred.T @ centred / 500).flip(0)
-    expected = eigenvalues[:3] / (eigenvalues[:3] + 0.5 * eigenvalues.mean())
+    expected = eigenvalues[:3] / (eigenvalues[:3] + 0.5 * eigenvalues[:3].mean())
     result = whitened(vectors, 3, shrinkage=0.5).double()
     torch.testing.assert_close(result.var(dim=0, correction=0), expected, rtol=1e-3, atol=1e-4)
 
