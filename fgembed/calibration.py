@@ -43,6 +43,11 @@ class MultiLevelPooling(nn.Module):
         return torch.cat(weighted, dim=1)
 
 
+def joined(pooled: Tensor, levels: MultiLevelPooling | None) -> Tensor:
+    """(B, P) pooled -> (B, P), unit length: what is whitened."""
+    return F.normalize(pooled if levels is None else levels(pooled), dim=1)
+
+
 def mean_and_deviation(features: Tensor) -> Tensor:
     """(B, C, h, w) -> (B, 2 C), over positions; the deviation of N, not of N - 1."""
     mean = features.mean(dim=(2, 3))
@@ -116,7 +121,7 @@ class Calibration:
     def add(self, pooled: Tensor) -> None:
         """Takes in (B, P) pooled vectors."""
         if self._sum is not None:
-            self._sum.add(self._joined(pooled))
+            self._sum.add(joined(pooled, self.levels))
             return
         self._waiting.append(pooled)
         self._waiting_count += len(pooled)
@@ -136,8 +141,5 @@ class Calibration:
             self.levels.centre.copy_(total / self._waiting_count)
         self._sum = CovarianceSum(self._waiting[0].shape[1])
         for pooled in self._waiting:
-            self._sum.add(self._joined(pooled))
+            self._sum.add(joined(pooled, self.levels))
         self._waiting = []
-
-    def _joined(self, pooled: Tensor) -> Tensor:
-        return F.normalize(pooled, dim=1) if self.levels is None else self.levels(pooled)

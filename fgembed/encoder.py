@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from fgembed.backbones import Backbone
 from fgembed.backbones.levels import Reading
-from fgembed.calibration import MultiLevelPooling, Whitening
+from fgembed.calibration import MultiLevelPooling, Whitening, joined
 from fgembed.images import Preprocessing
 from fgembed.pooling import ClassTokenPooling, GeMPooling, MeanPooling, Pooling
 
@@ -64,8 +64,7 @@ class Encoder(nn.Module):
 
     def finish(self, pooled: Tensor) -> Tensor:
         """(B, P) pooled -> (B, D), unit length: joined, then whitened."""
-        vectors = pooled if self.levels is None else self.levels(pooled)
-        vectors = F.normalize(vectors, dim=1)
+        vectors = joined(pooled, self.levels)
         if self.whitening is not None:
             vectors = F.normalize(self.whitening(vectors), dim=1)
         return vectors

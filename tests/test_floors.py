@@ -1,0 +1,115 @@
+"""The floors: readings of one start, fitted and embedded in one common pass, kept on disk."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fgembed.backbones import make_backbone
+from fgembed.checkpoint import write_tensors
+from fgembed.config import PoolingSettings
+from fgembed.embedding import TorchEmbedder
+from fgembed.encoder import Encoder
+from fgembed.errors import IntegrityError
+from fgembed.floors import (
+    WHITENINGS,
+    calibrate_floors,
+    calibrated_start,
+    floor_encoders,
+    load_floors,
+    save_floors,
+)
+from fgembed.image_batches import ImageBatches
+from fgembed.images import Preprocessing, find_images
+from fgembed.shared_pass import SharedPass
+from tests.conftest import TINY, TINY_VIT
+
+CPU = torch.device("cpu")
+SPEC = Preprocessing(size=32)
+SETTINGS = PoolingSettings(whitening=8)
+
+
+@pytest.fixture
+def floors(photos: Path) -> dict[str, Encoder]:
+    torch.manual_seed(0)
+    start = calibrated_start(make_backbone(TINY), SETTINGS).eval()
+    return calibrate_floors(start, find_images(photos / "train")[0], SPEC, CPU, SETTINGS)
+
+
+def test_the_readings_are_named_lowest_first_and_end_with_the_start_itself():
+    start = calibrated_start(make_backbone(TINY), PoolingSettings())
+    rows = floor_encoders(start)
+    assert list(rows) == [
+        "untouched start, mean pooling",
+        "untouched start, GeM + whitening",
+        "untouched start, GeM + whitening + mirror",
+        "untouched start, 2 levels + whitening + mirror",
+    ]
+    assert list(rows.values())[-1] is start
+
+
+def test_without_mirror_no_floor_is_mirrored_and_a_transformer_reads_its_class_token():
+    start = calibrated_start(make_backbone(TINY_VIT, size=32), PoolingSettings(mirror=False))
+    assert list(floor_encoders(start))[1:] == [
+        "untouched start, class token + whitening",
+        "untouched start, 2 levels + whitening",
+    ]
+
+
+def test_a_run_that_reads_no_levels_is_measured_against_the_default_reading():
+    published = PoolingSettings(kind="mean", levels=(), mirror=False, whitening=0)
+    assert published.of_the_floor() == PoolingSettings()
+    own = PoolingSettings(levels=(0.5,), mirror=False, whitening=0)
+    assert own.of_the_floor() == PoolingSettings(levels=(0.5,), mirror=False, whitening=512)
+
+
+def test_a_common_pass_gives_what_each_encoder_gives_alone(
+    floors: dict[str, Encoder], photos: Path
+):
+    paths, _ = find_images(photos / "test")
+    for name, embed in SharedPass(floors, SPEC, CPU).embedders.items():
+        alone = TorchEmbedder(floors[name], SPEC, CPU)(paths)
+        together = embed(paths)
+        assert together.paths == alone.paths
+        np.testing.assert_allclose(together.vectors, alone.vectors, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_a_whitening_is_fitted_on_the_joined_vectors_of_all_pictures(
+    floors: dict[str, Encoder], photos: Path
+):
+    *_, start = floors.values()
+    assert start.levels is not None
+    assert start.whitening is not None
+    model = TorchEmbedder(start, SPEC, CPU)
+    pixels = np.concatenate(
+        [batch for _, batch in ImageBatches(find_images(photos / "train")[0], SPEC)]
+    )
+    pooled = start.pooled(model.normalised(pixels))[0]
+    torch.testing.assert_close(start.levels.centre, pooled.mean(dim=0), rtol=1e-4, atol=1e-5)
+    joined = start.levels(pooled)
+    joined = joined / joined.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(start.whitening.mean, joined.mean(dim=0), rtol=1e-3, atol=1e-5)
+    assert floors["untouched start, mean pooling"].whitening is None
+
+
+def test_floors_come_back_from_disk_as_they_were(
+    floors: dict[str, Encoder], photos: Path, tmp_path: Path
+):
+    save_floors(tmp_path, floors, SPEC)
+    loaded = load_floors(tmp_path)
+    assert list(loaded) == list(floors)
+    paths, _ = find_images(photos / "test")
+    for name, encoder in floors.items():
+        kept = TorchEmbedder(loaded[name].eval(), SPEC, CPU)(paths)
+        np.testing.assert_allclose(
+            kept.vectors, TorchEmbedder(encoder, SPEC, CPU)(paths).vectors, atol=1e-6
+        )
+
+
+def test_whitenings_of_another_start_are_refused(floors: dict[str, Encoder], tmp_path: Path):
+    save_floors(tmp_path, floors, SPEC)
+    write_tensors(tmp_path / WHITENINGS, {"1.mean": torch.zeros(3)})
+    with pytest.raises(IntegrityError, match="of another start"):
+        load_floors(tmp_path)
