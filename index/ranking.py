@@ -41,8 +41,8 @@ class Expansion:
     arXiv:1711.02512). A negative score counts as zero: its power would have either sign.
 
     Attributes:
-        neighbours: hits that move the query; as published.
-        alpha: how fast the weight falls with the score, as published; 0 is the plain average.
+        neighbours: hits that move the query; 50 as we recall it published, not checked.
+        alpha: how fast the weight falls with the score, likewise; 0 is the plain average.
     """
 
     neighbours: int = 50
