@@ -19,6 +19,7 @@ from fgembed.embedding import TorchEmbedder
 from fgembed.evaluate import Embed, floor_table
 from fgembed.files import write_json
 from fgembed.floors import START, calibrate_floors, load_floors, save_floors
+from fgembed.guard import Verdict, judged
 from fgembed.image_batches import write_skipped
 from fgembed.images import Skipped
 from fgembed.label_free import Figures, label_free_figures
@@ -44,6 +45,7 @@ class RunReport:
         start: of the untouched start, whitened.
         trained: of the run's encoder.
         table: the scores, where there are labelled pictures.
+        guard: whether the run is worth more than its start.
     """
 
     method: str
@@ -54,6 +56,7 @@ class RunReport:
     start: Figures
     trained: Figures
     table: FloorTable | None
+    guard: Verdict
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON object."""
@@ -103,7 +106,7 @@ def run_training(
     table = measure_run(folder, config, device)
     held_out = len(readable) - len(paths)
     counts = (config.method.name, len(paths), held_out, selected, skipped)
-    result = RunReport(*counts, start, trained, table)
+    result = RunReport(*counts, start, trained, table, judged(table, untrained=_is_start(prepared)))
     write_json(folder / "report.json", result.to_json())
     return result
 
