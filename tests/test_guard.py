@@ -7,12 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from fgembed.checkpoint import load_encoder
+from fgembed.embedding import TorchEmbedder
 from fgembed.errors import FgembedError, IntegrityError
 from fgembed.evaluate import floor_table
-from fgembed.guard import START_ITSELF, UNKNOWN, judged, refuse_below_floor, verdict_in
+from fgembed.guard import (
+    START_ITSELF,
+    judged_by_labels,
+    judged_by_views,
+    refuse_below_floor,
+    verdict_in,
+)
 from fgembed.image_batches import Embedded
 from fgembed.images import Pixels, Preprocessing
+from fgembed.label_free import views_found
 from fgembed.metrics import Vectors, bootstrap_interval
 from fgembed.scores import FloorTable
 
@@ -67,9 +77,7 @@ def test_the_gain_is_paired_over_queries_and_of_the_last_two_rows(folders: tuple
 
 
 def test_a_run_that_finds_less_than_the_calibrated_start_is_below(folders: tuple[Path, Path]):
-    verdict = judged(
-        table_of(folders, {"mean": [], "start": range(15), "run": range(3)}), untrained=False
-    )
+    verdict = judged_by_labels(table_of(folders, {"mean": [], "start": range(15), "run": range(3)}))
     assert (verdict.outcome, verdict.by) == ("below", "labels")
     assert (verdict.trained, verdict.floor) == pytest.approx((0.15, 0.75))
     expected = "recall@1 15.0 against 75.0 of the calibrated start, -60.0 ["
@@ -79,7 +87,7 @@ def test_a_run_that_finds_less_than_the_calibrated_start_is_below(folders: tuple
 
 def test_a_run_that_finds_more_passes(folders: tuple[Path, Path]):
     table = table_of(folders, {"mean": range(20), "start": range(5), "run": range(16)})
-    verdict = judged(table, untrained=False)
+    verdict = judged_by_labels(table)
     assert (verdict.outcome, verdict.trained, verdict.floor) == ("passed", 0.8, 0.25)
     assert "80.0 against 25.0 of the calibrated start, +55.0 [" in verdict.headline()
     assert verdict.headline().startswith("passed: ")
@@ -87,23 +95,50 @@ def test_a_run_that_finds_more_passes(folders: tuple[Path, Path]):
 
 def test_one_query_less_is_below_and_said_to_be_noise(folders: tuple[Path, Path]):
     table = table_of(folders, {"start": range(11), "run": range(1, 11)})
-    verdict = judged(table, untrained=False)
+    verdict = judged_by_labels(table)
     assert verdict.outcome == "below"
     assert verdict.sentence.endswith("over 20 queries, within noise")
 
 
 def test_a_run_that_finds_as_much_passes(folders: tuple[Path, Path]):
-    verdict = judged(table_of(folders, {"start": range(10), "run": range(10, 20)}), untrained=False)
+    verdict = judged_by_labels(table_of(folders, {"start": range(10), "run": range(10, 20)}))
     assert verdict.outcome == "passed"
     assert verdict.trained == verdict.floor == 0.5
 
 
-def test_the_start_itself_passes_and_without_labels_nothing_is_known(folders: tuple[Path, Path]):
-    table = table_of(folders, {"start": range(10), "run": range(10)})
-    assert judged(table, untrained=True) == START_ITSELF
-    assert START_ITSELF.outcome == "passed"
-    assert judged(None, untrained=False) == UNKNOWN
-    assert "eval.gallery=DIR" in UNKNOWN.headline()
+def found(share: float) -> Vectors:
+    return (np.arange(500) < 500 * share) * 1.0
+
+
+def test_without_labels_a_clear_loss_of_views_is_below():
+    verdict = judged_by_views(found(0.6), found(0.7))
+    assert (verdict.outcome, verdict.by) == ("below", "views")
+    assert (verdict.trained, verdict.floor) == (0.6, 0.7)
+    said = "60.0 % of training pictures found by a gentle view of them against 70.0 by the"
+    assert said in verdict.sentence
+    assert "-10.0 [" in verdict.sentence
+
+
+@pytest.mark.parametrize("share", [0.685, 0.7, 0.9])
+def test_without_labels_no_more_is_known_than_that(share: float):
+    verdict = judged_by_views(found(share), found(0.7))
+    assert (verdict.outcome, verdict.by) == ("unknown", "views")
+    assert "fgembed evaluate --gallery DIR --queries DIR" in verdict.headline()
+
+
+def test_views_are_found_by_the_encoder_that_looks_and_not_by_one_that_does_not(
+    run: Path, photos: Path
+):
+    encoder, spec = load_encoder(run / "start")
+    paths = sorted((photos / "train").rglob("*.jpg"))
+    sees = views_found(TorchEmbedder(encoder, spec, torch.device("cpu")), paths)
+    again = views_found(TorchEmbedder(encoder, spec, torch.device("cpu")), paths)
+    np.testing.assert_array_equal(sees, again)
+    assert encoder.whitening is not None
+    encoder.whitening.projection.zero_()
+    blind = views_found(TorchEmbedder(encoder, spec, torch.device("cpu")), paths)
+    assert sees.mean() > 0.5
+    assert blind.sum() == 1  # all are as near, so the first is taken for each
 
 
 def test_floors_alone_say_nothing_of_the_run(folders: tuple[Path, Path]):
@@ -116,8 +151,8 @@ def test_floors_alone_say_nothing_of_the_run(folders: tuple[Path, Path]):
 
 
 def test_only_a_run_below_its_floor_is_refused(folders: tuple[Path, Path]):
-    below = judged(table_of(folders, {"start": range(20), "run": range(5)}), untrained=False)
-    for admitted in (START_ITSELF, UNKNOWN):
+    below = judged_by_labels(table_of(folders, {"start": range(20), "run": range(5)}))
+    for admitted in (START_ITSELF, judged_by_views(found(0.7), found(0.7))):
         refuse_below_floor(admitted, Path("runs/moco-1"))
     with pytest.raises(FgembedError) as refusal:
         refuse_below_floor(below, Path("runs/moco 1"))
@@ -127,7 +162,8 @@ def test_only_a_run_below_its_floor_is_refused(folders: tuple[Path, Path]):
 
 
 def test_a_report_gives_its_verdict_back_or_is_refused(tmp_path: Path):
-    assert verdict_in(json.loads(json.dumps({"guard": asdict(UNKNOWN)})), tmp_path) == UNKNOWN
-    for damaged in ({}, {"guard": None}, {"guard": asdict(UNKNOWN) | {"outcome": "fine"}}):
+    known = asdict(START_ITSELF)
+    assert verdict_in(json.loads(json.dumps({"guard": known})), tmp_path) == START_ITSELF
+    for damaged in ({}, {"guard": None}, {"guard": known | {"outcome": "fine"}}):
         with pytest.raises(IntegrityError, match=r"no sound verdict.*fgembed train --resume"):
             verdict_in(damaged, tmp_path)

@@ -1,6 +1,7 @@
 """The guard at the command line: a run below its floor, the start in its place, no labels."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def test_a_run_below_its_floor_is_refused_with_the_ways_on(command: Command, bel
     assert not Path("bundle").exists()
 
 
+@pytest.mark.slow
 def test_a_forced_bundle_says_that_it_is_below_its_floor(command: Command, below: Path):
     done = command("export", "moco-1", "--force", "--json")
     assert (done.code, json.loads(done.out)["guard"]) == (0, BELOW)
@@ -54,6 +56,7 @@ def test_a_forced_bundle_says_that_it_is_below_its_floor(command: Command, below
     assert "| run tiny | 16 |" in card
 
 
+@pytest.mark.slow
 def test_the_start_in_place_of_a_run_is_a_bundle_like_any_other(
     command: Command, below: Path, photos: Path
 ):
@@ -116,6 +119,7 @@ def test_the_verdict_with_labels_is_that_of_the_table(run: Path):
     assert report["table"]["gain"]["value"] == pytest.approx(trained - floor)
 
 
+@pytest.mark.slow
 def test_untrained_runs_pass_and_resuming_a_run_gives_its_verdict_again(
     command: Command, photos: Path
 ):
@@ -124,3 +128,18 @@ def test_untrained_runs_pass_and_resuming_a_run_gives_its_verdict_again(
     assert shown.endswith('next: "fgembed export --onnx"\n')
     again = json.loads(command("train", "--resume", "--json").out)
     assert (again["guard"]["outcome"], again["guard"]["by"]) == ("passed", "weights")
+
+
+@pytest.mark.slow
+def test_without_labels_a_gentle_run_is_exported_as_unknown(command: Command, photos: Path):
+    gentle = ("--method", "moco", "--set", "optimiser.learning_rate=1e-6")
+    shown = train(command, photos, *gentle, "--set", "method.queue_size=16")
+    unknown = re.search(r"guard: not known to be above its floor: (\d+\.\d) % of .*", shown)
+    assert unknown
+    assert f"of them against {unknown[1]} by the calibrated start, +0.0 [" in unknown[0]
+    done = command("export")
+    assert done.code == 0
+    assert unknown[0] in done.out
+    card = Path("bundle/README.md").read_text()
+    assert "Guard: not known to be above its floor: " in card
+    assert "Without its floor no score is shown" in card
