@@ -4,9 +4,11 @@ The floor is the calibrated start, the last of a table's floors. A run that is o
 chance loses nothing by being refused, for the start that is offered instead is as good: hence
 the plain rule, below is below, and the interval says whether it is within noise.
 
-Without labels only clear harm is seen, by how often an encoder finds a picture by a gentle view
-of it. On 50 encoders of known recall that refused no good one and saw every collapse, but it
-is too kind to runs trained on views (docs/adaptation.md): finding views never passes a run.
+Without labels only collapse is seen, by how often an encoder finds a picture by a gentle view of
+it. Among 51 encoders of known recall on grocery81 the rule below refuses the 18 that lost ten
+points of recall@1 or more and none of the 27 that gained; it does not see the 6 that lost less.
+Nearer to zero it is wrong both ways (one lost nine points of views and gained five of recall), so
+finding views never passes a run. The margin was chosen on the same encoders.
 """
 
 import shlex
@@ -19,7 +21,7 @@ from fgembed.metrics import Vectors
 from fgembed.records import record
 from fgembed.scores import FloorTable, Score, signed
 
-VIEWS_MARGIN = 0.01
+VIEWS_MARGIN = 0.1
 REMEDY = 'a small labelled slice tells: "fgembed evaluate --gallery DIR --queries DIR"'
 
 
@@ -75,7 +77,7 @@ def judged_by_labels(table: FloorTable) -> Verdict:
 
 
 def judged_by_views(trained: Vectors, floor: Vectors) -> Verdict:
-    """The verdict without labels: `below` where views are clearly lost, else `unknown`.
+    """The verdict without labels: `below` where far fewer views are found, else `unknown`.
 
     Args:
         trained: whether the run's encoder found each view (`label_free.views_found`), (Q,).
@@ -89,7 +91,7 @@ def judged_by_views(trained: Vectors, floor: Vectors) -> Verdict:
     )
     if loss.high < -VIEWS_MARGIN:
         return Verdict("below", "views", *shares, seen)
-    return Verdict("unknown", "views", *shares, f"{seen}, which shows clear harm only; {REMEDY}")
+    return Verdict("unknown", "views", *shares, f"{seen}, which shows a collapse only; {REMEDY}")
 
 
 def verdict_in(report: dict[str, Any], run: Path) -> Verdict:
