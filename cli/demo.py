@@ -38,6 +38,7 @@ def demo(
         result = run_demo(out, overrides, progress.say, progress.report)
     assert result.run.table is not None
     print_floor_table(result.run.table)
+    print(f"guard: {result.run.guard.headline()}")
     game = result.pointing
     print(
         f"pointing game, {game.pictures} test pictures, peak on the deciding part: learned "

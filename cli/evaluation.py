@@ -138,8 +138,9 @@ def _floor_run(bundle: Bundle, floor: Path | None) -> Path:
             f"{bundle.folder} was exported from {run}, which is not there, and no score is shown "
             "without its floor; give the run's folder by --floor"
         )
-    weights = run / "encoder.safetensors"
-    if not weights.is_file() or sha256(weights) != bundle.config.files[WEIGHTS_FILE]:
+    of_run, of_start = run / "encoder.safetensors", run / "start" / "encoder.safetensors"
+    sums = [sha256(weights) for weights in (of_run, of_start) if weights.is_file()]
+    if bundle.config.files[WEIGHTS_FILE] not in sums:
         raise IntegrityError(
             f"{bundle.folder} was not exported from {run} as it is now, so its start is not the "
             "bundle's floor; export the run again, or give the right one by --floor"

@@ -55,7 +55,8 @@ def train(
     """Train an encoder on photographs without labels, and measure it against its start.
 
     A run's settings come from flags and --set, then fgembed.toml, then the recipe. The run
-    folder runs/NAME can be resumed after a kill; runs/latest points to it.
+    folder runs/NAME can be resumed after a kill; runs/latest points to it. A run that finds less
+    than its start, calibrated, ends with that verdict, and fgembed export refuses it.
 
     Example: fgembed train --backbone torchvision/mobilenet_v2 --set optimiser.epochs=5
     """

@@ -98,7 +98,11 @@ def print_report(report: "RunReport", folder: Path, as_json: bool) -> None:
         print_floor_table(report.table)
     else:
         print("no scores: set eval.gallery and eval.queries to labelled folders to measure them")
-    print('next: "fgembed export --onnx"')
+    print(f"guard: {showable(report.guard.headline())}")
+    if report.guard.outcome == "below":
+        print('next: "fgembed export --start", or train more gently; --force exports this run')
+    else:
+        print('next: "fgembed export --onnx"')
 
 
 def _workspace_settings(config: Path | None) -> dict[str, Any]:

@@ -4,11 +4,16 @@ from typing import Any
 
 from fgembed.bundle import BundleConfig
 from fgembed.export.parity import Parity
+from fgembed.guard import Verdict
 from fgembed.scores import FloorTable, Selected
 
 
 def model_card(
-    config: BundleConfig, run: dict[str, Any], report: dict[str, Any], parity: Parity
+    config: BundleConfig,
+    run: dict[str, Any],
+    report: dict[str, Any],
+    parity: Parity,
+    verdict: Verdict,
 ) -> str:
     """The card as Markdown with the hub's YAML header.
 
@@ -17,14 +22,9 @@ def model_card(
         run: the run's resolved settings.
         report: the run's `report.json`.
         parity: ONNX Runtime against torch.
+        verdict: the guard's, on what is exported.
     """
-    table = report.get("table")
-    scores = (
-        FloorTable.from_json(table).markdown()
-        if table is not None
-        else "Not measured: the run had no labelled pictures. Without its floor no score is shown;"
-        " `fgembed evaluate` measures both.\n"
-    )
+    untrained = verdict.by == "weights"
     return f"""---
 library_name: fgembed
 pipeline_tag: image-feature-extraction
@@ -42,14 +42,16 @@ An image encoder for look-alike photographs, made with fgembed: a picture in, a 
 | method | {config.method} |
 | pooling | {config.pooling}; the heat map is {_rationale(config.rationale)} |
 | training pictures | {report["images"]}, without labels |
-| epoch | {_epoch(report.get("selected"))} |
+| epoch | {"none" if untrained else _epoch(report.get("selected"))} |
 | input | `image`, uint8 (batch, {_size(config)}, {_size(config)}, 3), RGB; normalised inside |
 | fit | {config.preprocessing["fit"]}, {config.preprocessing["resample"]} |
 | outputs | `embedding` float32 (batch, {config.dimensions}), `rationale` float32 (batch, h, w) |
 
 ## Scores, with the untouched start as the floor
 
-{scores}
+{_guard(verdict)}
+
+{_scores(report.get("table"), untrained)}
 ## Parity
 
 ONNX Runtime against torch on {parity.images} pictures at batch {_list(parity.batches)}: cosine at
@@ -64,6 +66,21 @@ def _method(name: str) -> str:
 
 def _epoch(selected: dict[str, Any] | None) -> str:
     return "the last" if selected is None else Selected(**selected).sentence()
+
+
+def _guard(verdict: Verdict) -> str:
+    forced = "Exported by `--force` although it is " if verdict.outcome == "below" else "Guard: "
+    return f"{forced}{verdict.headline()}."
+
+
+def _scores(table: dict[str, Any] | None, untrained: bool) -> str:
+    if table is None:
+        return (
+            "Not measured: the run had no labelled pictures. Without its floor no score is shown;"
+            " `fgembed evaluate` measures both.\n"
+        )
+    scores = FloorTable.from_json(table)
+    return (scores.floors() if untrained else scores).markdown()
 
 
 def _rationale(kind: str) -> str:

@@ -23,6 +23,8 @@ from fgembed.files import (
     write_json,
     write_text,
 )
+from fgembed.floors import START
+from fgembed.guard import START_ITSELF, Verdict, refuse_below_floor, verdict_in
 from fgembed.image_batches import ImageBatches
 from fgembed.images import Pixels, Preprocessing, find_images
 from fgembed.index.onnx_embedder import OnnxEmbedder
@@ -33,44 +35,59 @@ PARITY_IMAGES = 200
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle on disk and how closely it agrees with torch."""
+    """A bundle on disk, how closely it agrees with torch, and whether it beats its floor."""
 
     folder: Path
     config: BundleConfig
     parity: Parity
+    verdict: Verdict
 
 
-def export_bundle(run: Path, target: Path, images: Path | None = None) -> Exported:
+def export_bundle(
+    run: Path,
+    target: Path,
+    images: Path | None = None,
+    *,
+    start: bool = False,
+    force: bool = False,
+) -> Exported:
     """Exports a finished run into the folder `target`, replacing a bundle that is there.
 
     Args:
         run: the run folder.
         target: the bundle folder; nothing appears there unless parity holds.
         images: real pictures to compare on; the run's own training pictures if None.
+        start: export the run's calibrated start in its place.
+        force: export a run that is below its floor.
 
     Raises:
         NotFoundError: the run is not finished, or the pictures are gone.
         IntegrityError: ONNX Runtime does not agree with torch.
-        FgembedError: `target` holds something that is no bundle.
+        FgembedError: `target` holds something that is no bundle, or the run is below its floor.
     """
     refuse_other_than_bundle(target)
-    encoder, spec = load_encoder(run)
+    source = run / START if start else run
+    encoder, spec = load_encoder(source)
     run_config = read_toml(run / "config.toml")
-    pixels = parity_pictures(images or Path(run_config["images"]), spec)
     report = read_json(run / "report.json", "run report")
+    verdict = START_ITSELF if start else verdict_in(report, run)
+    if not force:
+        refuse_below_floor(verdict, run)
+    pixels = parity_pictures(images or Path(run_config["images"]), spec)
     with staged_folder(target) as staged:
         write_onnx(encoder, spec, staged / MODEL_FILE)
         embedder = OnnxEmbedder(staged / MODEL_FILE, spec, device="cpu")
         parity = measure_parity(PixelEncoder(encoder, spec).eval(), embedder, pixels)
         parity.enforce()
-        shutil.copyfile(run / "encoder.safetensors", staged / WEIGHTS_FILE)
+        shutil.copyfile(source / "encoder.safetensors", staged / WEIGHTS_FILE)
         write_json(staged / "parity.json", parity.to_json())
         write_json(staged / "preprocessor_config.json", preprocessor_config(spec))
-        method = run_config["method"]["name"]
+        method = "none" if start else run_config["method"]["name"]
         config = _describe(encoder, spec, run, method, _checksums(staged))
-        write_text(staged / "README.md", model_card(config, run_config, report, parity))
+        card = model_card(config, run_config, report, parity, verdict)
+        write_text(staged / "README.md", card)
         write_json(staged / "config.json", config.to_json())
-    return Exported(target, config, parity)
+    return Exported(target, config, parity, verdict)
 
 
 def parity_pictures(images: Path, spec: Preprocessing) -> Pixels:

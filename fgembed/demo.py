@@ -84,7 +84,7 @@ def run_demo(
     say(f"training {config.method.name} for {config.optimiser.epochs} epochs from a random start")
     run_report = run_training(config, method_named(config.method.name), run, report, say)
     say("exporting, with the proof that ONNX Runtime gives what torch gives")
-    export_bundle(run, folder / "bundle")
+    export_bundle(run, folder / "bundle", force=True)  # the guard's verdict is shown at the end
     say("indexing and searching")
     bundle = Bundle.open(folder / "bundle")
     build_index(photos / "train", bundle, folder / "gallery.index")

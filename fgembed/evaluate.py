@@ -172,9 +172,12 @@ def floor_table(
         for embed in embedders.values():
             measure.check(embed, split.leave_one_out)
     rows = []
+    right: list[Vectors] = []
     for name, embed in embedders.items():
         last = Vectorised.by(embed, split, max_bad)
-        rows.append(_row(name, last, measures))
+        row, first_is_right = _row(name, last, measures)
+        rows.append(row)
+        right.append(first_is_right)
     said = [*notes, *(measure.note for measure in measures)]
     if last.without_match():
         said.append(f"queries without a picture of their class to find: {last.without_match()}")
@@ -186,6 +189,7 @@ def floor_table(
         len(set(last.query_labels)),
         len(last.gallery.skipped) + (0 if split.leave_one_out else len(last.queries.skipped)),
         said,
+        Score.of(right[-1] - right[-2]) if len(right) > 1 else None,
     )
 
 
@@ -207,7 +211,8 @@ def _embedded(embed: Embed, images: LabelledImages, max_bad: float) -> Embedded:
     return Embedded(result.paths, result.vectors, skipped)
 
 
-def _row(name: str, vectorised: Vectorised, measures: Sequence[Measure]) -> Row:
+def _row(name: str, vectorised: Vectorised, measures: Sequence[Measure]) -> tuple[Row, Vectors]:
+    """The row, and whether each query's nearest picture is of its class, (Q,)."""
     curve = range(1, min(CURVE_END, len(vectorised.gallery.paths)) + 1)
     result = vectorised.scores(sorted({*TABLE_KS, *curve}))
     values = {f"recall@{k}": result.recall[k] for k in TABLE_KS}
@@ -215,9 +220,10 @@ def _row(name: str, vectorised: Vectorised, measures: Sequence[Measure]) -> Row:
     values |= {f"kNN@{k}": correct for k, correct in result.knn.items()}
     for measure in measures:
         values |= measure(vectorised)
-    return Row(
+    row = Row(
         name,
         vectorised.gallery.vectors.shape[1],
         {metric: Score.of(each) for metric, each in values.items()},
         [float(result.recall[k].mean()) for k in curve],
     )
+    return row, result.recall[1]

@@ -1,6 +1,6 @@
 """What was measured, and how it is shown: scores, and tables of them beside their floors."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from fgembed.metrics import Vectors, bootstrap_interval
@@ -58,6 +58,7 @@ class FloorTable:
         classes: of the queries.
         skipped: pictures that could not be read.
         notes: what a reader must know besides, one sentence each without its stop.
+        gain: recall@1 of the last row beyond the one above it, paired over queries, in -1..1.
     """
 
     rows: list[Row]
@@ -67,6 +68,7 @@ class FloorTable:
     classes: int
     skipped: int
     notes: list[str] = field(default_factory=list)
+    gain: Score | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The table as a JSON object."""
@@ -74,12 +76,19 @@ class FloorTable:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "FloorTable":
-        """The table that `to_json` gave, now or before there were notes and curves."""
+        """The table that `to_json` gave, now or before there were notes, curves and gains."""
         rows = [
             Row(**(r | {"scores": {k: Score(**v) for k, v in r["scores"].items()}}))
             for r in value["rows"]
         ]
-        return cls(**(value | {"rows": rows}))
+        gain = value.get("gain")
+        return cls(**(value | {"rows": rows, "gain": None if gain is None else Score(**gain)}))
+
+    def floors(self) -> "FloorTable":
+        """The table without its last row and what is said of that."""
+        of_the_last = [note for notes in SELECTION_NOTES.values() for note in notes]
+        notes = [note for note in self.notes if note not in of_the_last]
+        return replace(self, rows=self.rows[:-1], notes=notes, gain=None)
 
     def markdown(self) -> str:
         """The table in Markdown, in percent with intervals."""
@@ -103,7 +112,10 @@ class FloorTable:
             f"{self.classes} classes{bad}; percent, in brackets the bootstrap 95 % interval "
             "over queries"
         )
-        return "\n".join(f"{sentence}." for sentence in [measured, *self.notes])
+        gained = (
+            [] if self.gain is None else [f"recall@1 beyond the row above: {signed(self.gain)}"]
+        )
+        return "\n".join(f"{sentence}." for sentence in [measured, *gained, *self.notes])
 
 
 @dataclass(frozen=True)
@@ -135,3 +147,9 @@ class Selected:
 def percent(score: Score) -> str:
     """`57.5 [55.6, 59.4]`."""
     return f"{100 * score.value:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
+
+
+def signed(difference: Score) -> str:
+    """`+5.3 [+3.6, +7.0]`."""
+    low, high = 100 * difference.low, 100 * difference.high
+    return f"{100 * difference.value:+.1f} [{low:+.1f}, {high:+.1f}]"

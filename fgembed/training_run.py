@@ -5,7 +5,7 @@ and the whitenings of its other readings: the floors),
 `metrics.jsonl`, TensorBoard events, `report.json`, `skipped.jsonl` and `state/`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from fgembed.embedding import TorchEmbedder
 from fgembed.evaluate import Embed, floor_table
 from fgembed.files import write_json
 from fgembed.floors import START, calibrate_floors, load_floors, save_floors
+from fgembed.guard import START_ITSELF, Verdict, judged_by_labels, judged_by_views
 from fgembed.image_batches import write_skipped
 from fgembed.images import Skipped
-from fgembed.label_free import Figures, label_free_figures
+from fgembed.label_free import Figures, label_free_figures, views_found
 from fgembed.methods.base import Method
 from fgembed.preparation import Prepared, prepare, readable_images, require_batch, trains
 from fgembed.scores import SELECTION_NOTES, FloorTable, Selected
@@ -44,6 +45,7 @@ class RunReport:
         start: of the untouched start, whitened.
         trained: of the run's encoder.
         table: the scores, where there are labelled pictures.
+        guard: whether the run is worth more than its start.
     """
 
     method: str
@@ -54,6 +56,7 @@ class RunReport:
     start: Figures
     trained: Figures
     table: FloorTable | None
+    guard: Verdict
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON object."""
@@ -103,7 +106,8 @@ def run_training(
     table = measure_run(folder, config, device)
     held_out = len(readable) - len(paths)
     counts = (config.method.name, len(paths), held_out, selected, skipped)
-    result = RunReport(*counts, start, trained, table)
+    verdict = START_ITSELF if _is_start(prepared) else _judged(folder, table, paths, device, say)
+    result = RunReport(*counts, start, trained, table, verdict)
     write_json(folder / "report.json", result.to_json())
     return result
 
@@ -126,6 +130,22 @@ def measure_run(folder: Path, config: RunConfig, device: torch.device) -> FloorT
     gallery, queries = Path(config.eval.gallery), Path(config.eval.queries)
     notes = SELECTION_NOTES[config.select]
     return floor_table(embedders, gallery, queries, config.max_bad, notes=notes)
+
+
+def _judged(
+    folder: Path,
+    table: FloorTable | None,
+    paths: Sequence[Path],
+    device: torch.device,
+    say: Callable[[str], None],
+) -> Verdict:
+    """The guard's verdict on a trained run, by labels where there are some."""
+    if table is not None:
+        return judged_by_labels(table)
+    say("comparing with the start, without labels")
+    encoders = [load_encoder(place) for place in (folder, folder / START)]
+    found = [views_found(TorchEmbedder(*each, device), paths) for each in encoders]
+    return judged_by_views(*found)
 
 
 def _figures(prepared: Prepared, images: TrainingImages, folder: Path) -> tuple[Figures, Figures]:

@@ -174,6 +174,13 @@ MUTATIONS = [
         "found.recall >= self.best.recall",
         "tests/test_selection.py",
     ),
+    Mutation(
+        "the guard turned round",
+        "fgembed/guard.py",
+        '"below" if trained < floor else "passed"',
+        '"below" if floor < trained else "passed"',
+        "tests/test_guard.py",
+    ),
 ]
 
 

@@ -1,0 +1,145 @@
+"""The guard at the command line: a run below its floor, the start in its place, no labels."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fgembed.bundle import Bundle
+from fgembed.cli.training import print_report
+from fgembed.files import read_json, sha256, write_json
+from fgembed.guard import Verdict
+from fgembed.label_free import Figures
+from fgembed.records import record
+from fgembed.training_run import RunReport
+from tests.conftest import SIZE, TINY, Command
+from tests.end_to_end.refusals import refused
+
+BELOW = {
+    "outcome": "below",
+    "by": "labels",
+    "trained": 0.416,
+    "floor": 0.573,
+    "sentence": "recall@1 41.6 against 57.3 of the calibrated start",
+}
+
+
+@pytest.fixture
+def below(run: Path, tmp_path: Path) -> Path:
+    """The run, had it lost to its start."""
+    folder = tmp_path / "runs" / "moco-1"
+    shutil.copytree(run, folder)
+    report = read_json(folder / "report.json", "report")
+    write_json(folder / "report.json", report | {"guard": BELOW})
+    return folder
+
+
+def test_a_run_below_its_floor_is_refused_with_the_ways_on(command: Command, below: Path):
+    done = command("export", "moco-1")
+    refused(
+        done, 1, "runs/moco-1 is below its floor: recall@1 41.6 against 57.3 of the calibrated",
+        'export the start with "fgembed export runs/moco-1 --start"', "with --force",
+    )  # fmt: skip
+    assert not Path("bundle").exists()
+
+
+@pytest.mark.slow
+def test_a_forced_bundle_says_that_it_is_below_its_floor(command: Command, below: Path):
+    done = command("export", "moco-1", "--force", "--json")
+    assert (done.code, json.loads(done.out)["guard"]) == (0, BELOW)
+    card = Path("bundle/README.md").read_text()
+    stated = "Exported by `--force` although it is below its floor: recall@1 41.6 against 57.3"
+    assert stated in card
+    assert "| run tiny | 16 |" in card
+
+
+@pytest.mark.slow
+def test_the_start_in_place_of_a_run_is_a_bundle_like_any_other(
+    command: Command, below: Path, photos: Path
+):
+    assert command("export", "moco-1", "--start").code == 0
+    bundle = Bundle.open(Path("bundle"), every_file=True)
+    assert bundle.config.method == "none"
+    assert bundle.config.files["model.safetensors"] == sha256(below / "start/encoder.safetensors")
+    card = Path("bundle/README.md").read_text()
+    assert "torchvision/resnet18:layer1, untouched start" in card
+    assert "Guard: passed: nothing was trained" in card
+    assert "| run " not in card
+    assert card.count("| untouched start") == 4
+    table = json.loads(command("evaluate", "bundle", "--json").out)
+    *_, floor, itself = table["rows"]
+    assert itself["encoder"] == "bundle bundle"
+    assert itself["scores"] == floor["scores"]
+    assert table["gain"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert command("index", "build", photos / "train").code == 0
+
+
+def test_start_and_force_together_are_a_usage_error(command: Command, below: Path):
+    refused(command("export", "moco-1", "--start", "--force"), 2, "--start", "give one of them")
+
+
+def test_a_report_without_a_verdict_is_refused_with_the_remedy(command: Command, below: Path):
+    report = read_json(below / "report.json", "report")
+    write_json(below / "report.json", {key: report[key] for key in report if key != "guard"})
+    refused(command("export", "moco-1"), 5, "no sound verdict", "train --resume --run runs/moco-1")
+
+
+def test_a_training_that_ends_below_its_floor_leads_to_the_start(
+    capsys: pytest.CaptureFixture[str],
+):
+    figures, verdict = Figures(1.0, 0.0, 0.0), record(Verdict, BELOW)
+    report = RunReport("moco", 24, 0, None, [], figures, figures, None, verdict)
+    print_report(report, Path("runs/moco-1"), as_json=False)
+    *_, guard, following = capsys.readouterr().out.splitlines()
+    assert guard == f"guard: below its floor: {BELOW['sentence']}"
+    assert following.startswith('next: "fgembed export --start"')
+    print_report(report, Path("runs/moco-1"), as_json=True)
+    assert json.loads(capsys.readouterr().out)["guard"] == BELOW
+
+
+def train(command: Command, photos: Path, *arguments: object) -> Any:
+    done = command(
+        "train", "--images", photos / "train", "--backbone", TINY, "--weights", "random",
+        "--set", f"preprocessing.size={SIZE}", "--set", "workers=0",
+        "--set", "pooling.whitening=16", "--set", "optimiser.epochs=1",
+        "--set", "optimiser.batch_size=8", *arguments,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    return done.out
+
+
+def test_the_verdict_with_labels_is_that_of_the_table(run: Path):
+    report = read_json(run / "report.json", "report")
+    floor, trained = (row["scores"]["recall@1"]["value"] for row in report["table"]["rows"][-2:])
+    assert (report["guard"]["floor"], report["guard"]["trained"]) == (floor, trained)
+    assert report["guard"]["outcome"] == ("below" if trained < floor else "passed")
+    assert report["table"]["gain"]["value"] == pytest.approx(trained - floor)
+
+
+@pytest.mark.slow
+def test_untrained_runs_pass_and_resuming_a_run_gives_its_verdict_again(
+    command: Command, photos: Path
+):
+    shown = train(command, photos, "--method", "none")
+    assert "guard: passed: nothing was trained, this is the calibrated start itself" in shown
+    assert shown.endswith('next: "fgembed export --onnx"\n')
+    again = json.loads(command("train", "--resume", "--json").out)
+    assert (again["guard"]["outcome"], again["guard"]["by"]) == ("passed", "weights")
+
+
+@pytest.mark.slow
+def test_without_labels_a_gentle_run_is_exported_as_unknown(command: Command, photos: Path):
+    gentle = ("--method", "moco", "--set", "optimiser.learning_rate=1e-6")
+    shown = train(command, photos, *gentle, "--set", "method.queue_size=16")
+    unknown = re.search(r"guard: not known to be above its floor: (\d+\.\d) % of .*", shown)
+    assert unknown
+    assert f"of them against {unknown[1]} by the calibrated start, +0.0 [" in unknown[0]
+    done = command("export")
+    assert done.code == 0
+    assert unknown[0] in done.out
+    card = Path("bundle/README.md").read_text()
+    assert "Guard: not known to be above its floor: " in card
+    assert "Without its floor no score is shown" in card
