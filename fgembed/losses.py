@@ -18,8 +18,7 @@ def info_nce(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> T
         queue: (K, D) unit vectors, the negatives of every query.
         temperature: t.
     """
-    positive = (query * key).sum(dim=1, keepdim=True)  # (B, 1)
-    logits = torch.cat([positive, query @ queue.T], dim=1) / temperature  # (B, 1 + K)
+    logits = _logits(query, key, queue, temperature)
     return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device))
 
 
@@ -39,9 +38,8 @@ def multi_positive_nce(
         positives: (B, K), which of the queue are positives too.
         temperature: t.
     """
-    own = (query * key).sum(dim=1, keepdim=True)  # (B, 1)
-    logits = torch.cat([own, query @ queue.T], dim=1) / temperature  # (B, 1 + K)
-    weights = torch.cat([torch.ones_like(own), positives.to(own.dtype)], dim=1)
+    logits = _logits(query, key, queue, temperature)
+    weights = torch.cat([torch.ones_like(logits[:, :1]), positives.to(logits.dtype)], dim=1)
     likelihood = (F.log_softmax(logits, dim=1) * weights).sum(dim=1) / weights.sum(dim=1)
     return -likelihood.mean()
 
@@ -131,3 +129,9 @@ def min_max(maps: Tensor, over: Literal["picture", "batch"] = "picture") -> Tens
 def peak_normalised(maps: Tensor) -> Tensor:
     """Each map over its own maximum: a CAM of a mean loss is O(1/B), this puts it on [0, 1]."""
     return maps / maps.amax(dim=(1, 2), keepdim=True).clamp(min=1e-20)
+
+
+def _logits(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> Tensor:
+    """(B, 1 + K): each query's answer to its own key, then to the queue's."""
+    own = (query * key).sum(dim=1, keepdim=True)
+    return torch.cat([own, query @ queue.T], dim=1) / temperature  # (B, 1 + K)
