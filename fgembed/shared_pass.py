@@ -15,13 +15,17 @@ from fgembed.calibration import Calibration
 from fgembed.cores import core_count
 from fgembed.embedding import TorchEmbedder
 from fgembed.encoder import Encoder, with_mirrored
+from fgembed.folding import folded
 from fgembed.image_batches import Embedded, ImageBatches, embed_paths
 from fgembed.images import Pixels, Preprocessing
 from fgembed.metrics import Vectors
 
 
 class SharedPass:
-    """Encoders by name that read one backbone, all inner levels at the same depths or none."""
+    """Encoders by name that read one backbone, all inner levels at the same depths or none.
+
+    The backbone is as it was when the pass was made.
+    """
 
     def __init__(
         self,
@@ -35,6 +39,8 @@ class SharedPass:
             for name, encoder in encoders.items()
         }
         self.encoders = {name: each.model.encoder for name, each in self.embedders.items()}
+        first, *_ = self.encoders.values()
+        self._backbone = folded(first.backbone, spec.size)
         self.spec = spec
         self.batch_size = batch_size
         self._normalised = next(iter(self.embedders.values())).normalised
@@ -64,10 +70,10 @@ class SharedPass:
     def _pooled(self, pixels: Pixels) -> dict[str, Tensor]:
         images = self._normalised(pixels)
         count = len(images)
-        first, *_ = self.encoders.values()
         mirrored = any(encoder.mirror for encoder in self.encoders.values())
         depths = next((e.depths for e in self.encoders.values() if e.levels is not None), ())
-        reading = first.backbone.read_levels(with_mirrored(images) if mirrored else images, depths)
+        given = with_mirrored(images) if mirrored else images
+        reading = self._backbone.read_levels(given, depths)
         pooled = {}
         for name, encoder in self.encoders.items():
             vectors = encoder.pool(reading)

@@ -118,8 +118,12 @@ def load_embedders(run: Path, device: torch.device) -> dict[str, Embed]:
     floors = load_floors(run)
     shared = SharedPass(floors, spec, device).embedders
     same = read_encoder_file(run).sha256 == read_encoder_file(run / START).sha256
-    own = shared[list(shared)[-1]] if same else TorchEmbedder(encoder, spec, device)
-    return {**shared, f"run {run.name}": own}
+    name = f"run {run.name}"
+    own = {name: encoder}
+    return {
+        **shared,
+        name: shared[list(shared)[-1]] if same else SharedPass(own, spec, device).embedders[name],
+    }
 
 
 def measure_run(folder: Path, config: RunConfig, device: torch.device) -> FloorTable | None:

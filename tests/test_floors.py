@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fgembed.backbones import make_backbone
+from fgembed.backbones import Backbone, make_backbone
 from fgembed.checkpoint import write_tensors
 from fgembed.config import PoolingSettings
 from fgembed.embedding import TorchEmbedder
@@ -20,6 +20,7 @@ from fgembed.floors import (
     load_floors,
     save_floors,
 )
+from fgembed.folding import folded
 from fgembed.image_batches import ImageBatches
 from fgembed.images import Preprocessing, find_images
 from fgembed.shared_pass import SharedPass
@@ -113,3 +114,40 @@ def test_whitenings_of_another_start_are_refused(floors: dict[str, Encoder], tmp
     write_tensors(tmp_path / WHITENINGS, {"1.mean": torch.zeros(3)})
     with pytest.raises(IntegrityError, match="of another start"):
         load_floors(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["torchvision/mobilenet_v2", "timm/resnet18", TINY_VIT])
+@torch.inference_mode()
+def test_a_folded_backbone_gives_the_same_maps_and_levels(name: str):
+    torch.manual_seed(0)
+    backbone = make_backbone(name, size=32).train()
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()  # type: ignore[union-attr]
+            module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+    twin = folded(backbone, 32)
+    assert backbone.training
+    assert (twin is backbone) == (name == TINY_VIT)
+    pictures = torch.randn(2, 3, 32, 32)
+    expected = backbone.eval().read_levels(pictures, (0.72, 0.89))
+    found = twin.eval().read_levels(pictures, (0.72, 0.89))
+    torch.testing.assert_close(found.features, expected.features, rtol=1e-3, atol=1e-4)
+    for level, other in zip(found.inner, expected.inner, strict=True):
+        torch.testing.assert_close(level, other, rtol=1e-3, atol=1e-4)
+
+
+def test_a_network_that_computes_in_another_order_is_not_folded():
+    class NormFirst(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 3, 1)
+            self.norm = torch.nn.BatchNorm2d(3)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            maps: torch.Tensor = self.conv(self.norm(images))
+            return maps
+
+    torch.manual_seed(0)
+    backbone = Backbone("own/norm-first", NormFirst(), size=32)
+    backbone.trunk.norm.running_mean.fill_(1.0)  # type: ignore[union-attr, operator]
+    assert folded(backbone, 32) is backbone

