@@ -169,16 +169,16 @@ def test_a_killed_training_is_resumed_by_the_command(
     ]  # fmt: skip
     line = [sys.executable, "-c", "from fgembed.cli.main import main; main()", *arguments]
     process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    state = tmp_path / "runs" / "lcr-1" / "state" / "checkpoint.safetensors"
+    state = tmp_path / "runs" / "neighbours-1" / "state" / "checkpoint.safetensors"
     while not state.exists():
         assert process.poll() is None, process.communicate()
     process.kill()
     process.communicate()
-    resolved = tmp_path / "runs" / "lcr-1" / "config.toml"
+    resolved = tmp_path / "runs" / "neighbours-1" / "config.toml"
     resolved.write_text(resolved.read_text().replace("epochs = 400", "epochs = 1"))
     done = command("train", "--resume", "--json")
     assert done.code == 0, done.err
-    assert (tmp_path / "runs" / "lcr-1" / "encoder.json").exists()
+    assert (tmp_path / "runs" / "neighbours-1" / "encoder.json").exists()
 
 
 @pytest.mark.parametrize(
