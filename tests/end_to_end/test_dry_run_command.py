@@ -52,7 +52,7 @@ def test_the_output_is_a_settings_file_that_says_the_estimate(
     assert lines["pictures"] == "24 found, not yet checked"
     # resnet18 to layer 1 has 157,504, of which its convolution and norm are frozen
     assert lines["trained"] == "147,968 encoder, 20,928 heads"
-    assert lines["not trained"].startswith("178,432 key copies, 0 fixed, ")
+    assert lines["not trained"].startswith("178,432 key copies, 9,536 fixed, ")
     assert lines["steps"] == "3 an epoch, 3 in all"
     assert " s of it waiting for pictures (measured on 2)" in lines["one step"]
     assert "whitening and measuring come on top" in lines["training"]
