@@ -21,7 +21,6 @@ import torch
 from fgembed.checkpoint import load_encoder, read_encoder_file
 from fgembed.config import RunConfig, validate
 from fgembed.cores import core_count
-from fgembed.embedding import TorchEmbedder
 from fgembed.errors import FgembedError
 from fgembed.evaluate import Embed, LabelledImages, Split, Vectorised
 from fgembed.files import read_toml
@@ -96,7 +95,8 @@ def _scored(
         config = validate(RunConfig, read_toml(folder / "config.toml"), str(folder))
         encoder, spec = load_encoder(folder)
         print(f"{folder}: {config.method.name}, seed {config.seed}", file=sys.stderr)
-        yield both_protocols(folder.name, TorchEmbedder(encoder, spec, device), split)
+        embedders = SharedPass({folder.name: encoder}, spec, device).embedders
+        yield both_protocols(folder.name, embedders[folder.name], split)
 
 
 def _percent(scores: QueryScores, k: int) -> float:
