@@ -96,20 +96,44 @@ class CovarianceSum:
         covariance = self.products / self.count - torch.outer(mean, mean)
         eigenvalues, directions = torch.linalg.eigh(covariance)
         kept = max(1, min(dimensions, len(mean), self.count - 1))
-        eigenvalues = eigenvalues.clamp(min=0).flip(0)
-        floor = shrinkage * eigenvalues[:kept].mean() + 1e-12
-        scale = (eigenvalues[:kept] + floor).rsqrt()
-        whitening = Whitening(len(mean), kept)
-        whitening.mean.copy_(mean)
-        whitening.projection.copy_(directions.flip(1)[:, :kept] * scale)
-        return whitening
+        return _whitening(mean, eigenvalues.flip(0)[:kept], directions.flip(1)[:, :kept], shrinkage)
+
+
+def fitted_whitening(vectors: Tensor, dimensions: int, shrinkage: float) -> Whitening:
+    """The whitening of (N, C) vectors held at once; where N < C by their N x N products.
+
+    A ResNet-50's three levels are 8,192 long, whose covariance takes minutes to decompose.
+    """
+    if vectors.shape[0] >= vectors.shape[1]:
+        statistics = CovarianceSum(vectors.shape[1])
+        statistics.add(vectors)
+        return statistics.whitening(dimensions, shrinkage)
+    exact = vectors.detach().to("cpu", torch.float64)
+    mean = exact.mean(dim=0)
+    centred = exact - mean
+    eigenvalues, weights = torch.linalg.eigh(centred @ centred.T / len(exact))
+    kept = max(1, min(dimensions, exact.shape[1], len(exact) - 1))
+    # Where nothing varies, as among copies, the sum of centred vectors is null and stays so.
+    directions = F.normalize(centred.T @ weights.flip(1)[:, :kept], dim=0, eps=1e-9)
+    return _whitening(mean, eigenvalues.flip(0)[:kept], directions, shrinkage)
+
+
+def _whitening(
+    mean: Tensor, eigenvalues: Tensor, directions: Tensor, shrinkage: float
+) -> Whitening:
+    eigenvalues = eigenvalues.clamp(min=0)
+    scale = (eigenvalues + shrinkage * eigenvalues.mean() + 1e-12).rsqrt()
+    whitening = Whitening(*directions.shape)
+    whitening.mean.copy_(mean)
+    whitening.projection.copy_(directions * scale)
+    return whitening
 
 
 class Calibration:
-    """Fits levels and whitening on pooled vectors seen a batch at a time, in memory P x P.
+    """Fits levels and whitening on pooled vectors seen a batch at a time.
 
-    The covariance is of joined vectors, and joining needs the centre, which is the mean of the
-    first `CENTRE_SAMPLE` vectors: give them in random order.
+    In memory P x P and `CENTRE_SAMPLE` x P. The covariance is of joined vectors, and joining
+    needs the centre, which is the mean of the first `CENTRE_SAMPLE`: give them in random order.
     """
 
     def __init__(self, levels: MultiLevelPooling | None) -> None:
@@ -126,20 +150,20 @@ class Calibration:
         self._waiting.append(pooled)
         self._waiting_count += len(pooled)
         if self._waiting_count >= CENTRE_SAMPLE:
-            self._centre()
+            self._sum = CovarianceSum(pooled.shape[1])
+            for vectors in self._joined():
+                self._sum.add(vectors)
 
     def finish(self, dimensions: int, shrinkage: float) -> Whitening | None:
         """Centres the levels if that is still to do; the whitening, None for 0 dimensions."""
-        if self._sum is None:
-            self._centre()
-        assert self._sum is not None
-        return self._sum.whitening(dimensions, shrinkage) if dimensions else None
+        if self._sum is not None:
+            return self._sum.whitening(dimensions, shrinkage) if dimensions else None
+        vectors = torch.cat(self._joined())
+        return fitted_whitening(vectors, dimensions, shrinkage) if dimensions else None
 
-    def _centre(self) -> None:
+    def _joined(self) -> list[Tensor]:
         if self.levels is not None:
             total = torch.stack([pooled.double().sum(dim=0) for pooled in self._waiting]).sum(dim=0)
             self.levels.centre.copy_(total / self._waiting_count)
-        self._sum = CovarianceSum(self._waiting[0].shape[1])
-        for pooled in self._waiting:
-            self._sum.add(joined(pooled, self.levels))
-        self._waiting = []
+        waiting, self._waiting = self._waiting, []
+        return [joined(pooled, self.levels) for pooled in waiting]

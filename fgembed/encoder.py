@@ -54,13 +54,16 @@ class Encoder(nn.Module):
             reading = self.backbone.read_levels(images, self.depths)
             return self.pool(reading), reading.features
         reading = self.backbone.read_levels(with_mirrored(images), self.depths)
-        vectors = torch.unflatten(self.pool(reading), 0, (2, images.shape[0])).mean(dim=0)
-        return vectors, reading.features[: images.shape[0]]
+        return self.pool_mirrored(reading), reading.features[: images.shape[0]]
 
     def pool(self, reading: Reading) -> Tensor:
         """A pass of the backbone, its inner maps those of `depths` -> (B, P)."""
         vectors: Tensor = self.pooling(reading.features, reading.summary)
         return vectors if self.levels is None else self.levels.pool(reading.inner, vectors)
+
+    def pool_mirrored(self, reading: Reading) -> Tensor:
+        """A pass over pictures `with_mirrored` -> (B, P), averaged over both."""
+        return torch.unflatten(self.pool(reading), 0, (2, -1)).mean(dim=0)
 
     def finish(self, pooled: Tensor) -> Tensor:
         """(B, P) pooled -> (B, D), unit length: joined, then whitened."""

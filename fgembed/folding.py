@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fgembed.backbones import Backbone
+from fgembed.encoder import Encoder
 from fgembed.untouched import modes_kept
 
 TOLERANCE = 1e-3  # of the largest value of a map, between folded and not
@@ -33,6 +34,14 @@ def folded(backbone: Backbone, size: int) -> Backbone:
         expected = backbone.eval()(noise)
         same = (twin(noise) - expected).abs().max() <= TOLERANCE * expected.abs().max()
     return twin if bool(same) else backbone
+
+
+def folded_encoder(encoder: Encoder, size: int) -> Encoder:
+    """The same encoder for inference, on the folded copy of its backbone; the rest is shared."""
+    backbone = folded(encoder.backbone, size)
+    twin = Encoder(backbone, encoder.pooling, encoder.whitening, encoder.depths)
+    twin.levels, twin.mirror = encoder.levels, encoder.mirror
+    return twin
 
 
 def _fold(module: nn.Module) -> bool:

@@ -42,6 +42,7 @@ class SharedPass:
         first, *_ = self.encoders.values()
         self._backbone = folded(first.backbone, spec.size)
         self.spec = spec
+        self.device = device
         self.batch_size = batch_size
         self._normalised = next(iter(self.embedders.values())).normalised
         self._seen: dict[tuple[Path, ...], dict[str, Embedded]] = {}
@@ -55,7 +56,13 @@ class SharedPass:
 
     @torch.inference_mode()
     def calibrate(self, paths: Sequence[Path], dimensions: int, shrinkage: float) -> None:
-        """Fits every encoder as `TorchEmbedder.calibrate` does one."""
+        """Fits every encoder's levels and whitening on unlabelled pictures, in one pass.
+
+        Args:
+            paths: what cannot be read is left out; taken in a random order, always the same.
+            dimensions: of the whitened vectors, at most; 0 for no whitening.
+            shrinkage: in means of the eigenvalues that are kept.
+        """
         fits = {name: Calibration(encoder.levels) for name, encoder in self.encoders.items()}
         order = np.random.default_rng(0).permutation(len(paths))
         shuffled = [paths[place] for place in order]
@@ -63,25 +70,22 @@ class SharedPass:
             for name, pooled in self._pooled(pixels).items():
                 fits[name].add(pooled)
         for name, encoder in self.encoders.items():
-            whitening = fits[name].finish(dimensions, shrinkage)
-            encoder.whitening = whitening
+            encoder.whitening = fits[name].finish(dimensions, shrinkage)
+            encoder.to(self.device)
 
     @torch.inference_mode()
     def _pooled(self, pixels: Pixels) -> dict[str, Tensor]:
         images = self._normalised(pixels)
-        count = len(images)
         mirrored = any(encoder.mirror for encoder in self.encoders.values())
         depths = next((e.depths for e in self.encoders.values() if e.levels is not None), ())
         given = with_mirrored(images) if mirrored else images
         reading = self._backbone.read_levels(given, depths)
-        pooled = {}
-        for name, encoder in self.encoders.items():
-            vectors = encoder.pool(reading)
-            if encoder.mirror:
-                pooled[name] = torch.unflatten(vectors, 0, (2, count)).mean(dim=0)
-            else:
-                pooled[name] = vectors[:count]
-        return pooled
+        return {
+            name: encoder.pool_mirrored(reading)
+            if encoder.mirror
+            else encoder.pool(reading)[: len(images)]
+            for name, encoder in self.encoders.items()
+        }
 
     def _embed_all(self, paths: Sequence[Path]) -> dict[str, Embedded]:
         sizes = np.cumsum([encoder.dimensions for encoder in self.encoders.values()])[:-1]

@@ -14,11 +14,11 @@ import torch
 
 from fgembed.checkpoint import load_encoder, read_encoder_file, save_encoder
 from fgembed.config import RunConfig, write_config
-from fgembed.data import TrainingImages
 from fgembed.embedding import TorchEmbedder
 from fgembed.evaluate import Embed, floor_table
 from fgembed.files import write_json
 from fgembed.floors import START, calibrate_floors, load_floors, save_floors
+from fgembed.folding import folded_encoder
 from fgembed.guard import START_ITSELF, Verdict, judged_by_labels, judged_by_views
 from fgembed.image_batches import write_skipped
 from fgembed.images import Skipped
@@ -101,13 +101,25 @@ def run_training(
     train(method, training_images, config, folder, device, report, epoch_ended)
     selected = selection.restore() if selection else None
     say("fitting the whitening, of the start and of the trained encoder")
-    start, trained = _figures(prepared, training_images, folder)
+    is_start = _is_start(prepared)
+    _calibrate(prepared, paths, folder, is_start)
+    start = folded_encoder(prepared.start, config.preprocessing.size)
+    trained = start if is_start else folded_encoder(method.encoder, config.preprocessing.size)
+    embedders = [TorchEmbedder(each, config.preprocessing, device) for each in (start, trained)]
     say("measuring")
     table = measure_run(folder, config, device)
     held_out = len(readable) - len(paths)
     counts = (config.method.name, len(paths), held_out, selected, skipped)
-    verdict = START_ITSELF if _is_start(prepared) else _judged(folder, table, paths, device, say)
-    result = RunReport(*counts, start, trained, table, verdict)
+    if is_start:
+        verdict = START_ITSELF
+    elif table is not None:
+        verdict = judged_by_labels(table)
+    else:
+        say("comparing with the start, without labels")
+        of_start, of_trained = (views_found(each, paths) for each in embedders)
+        verdict = judged_by_views(of_trained, of_start)
+    before, after = (label_free_figures(each, training_images) for each in embedders)
+    result = RunReport(*counts, before, after, table, verdict)
     write_json(folder / "report.json", result.to_json())
     return result
 
@@ -136,38 +148,19 @@ def measure_run(folder: Path, config: RunConfig, device: torch.device) -> FloorT
     return floor_table(embedders, gallery, queries, config.max_bad, notes=notes)
 
 
-def _judged(
-    folder: Path,
-    table: FloorTable | None,
-    paths: Sequence[Path],
-    device: torch.device,
-    say: Callable[[str], None],
-) -> Verdict:
-    """The guard's verdict on a trained run, by labels where there are some."""
-    if table is not None:
-        return judged_by_labels(table)
-    say("comparing with the start, without labels")
-    encoders = [load_encoder(place) for place in (folder, folder / START)]
-    found = [views_found(TorchEmbedder(*each, device), paths) for each in encoders]
-    return judged_by_views(*found)
-
-
-def _figures(prepared: Prepared, images: TrainingImages, folder: Path) -> tuple[Figures, Figures]:
-    """Calibrates and saves the start and the trained encoder; what can be said of each."""
+def _calibrate(prepared: Prepared, paths: Sequence[Path], folder: Path, is_start: bool) -> None:
+    """Fits the floors and the run's encoder on the training pictures, and saves them."""
     config, spec, device = prepared.config, prepared.config.preprocessing, prepared.device
-    floors = calibrate_floors(prepared.start, images.paths, spec, device, config.pooling)
+    floors = calibrate_floors(prepared.start, paths, spec, device, config.pooling)
     save_floors(folder, floors, spec)
-    start = TorchEmbedder(prepared.start, spec, device)
-    if _is_start(prepared):
+    if is_start:
         save_encoder(folder, prepared.start, spec)
-        figures = label_free_figures(start, images)
-        return figures, figures
-    trained = SharedPass({"trained": prepared.method.encoder}, spec, device)
-    if config.pooling.whitening or config.pooling.levels:
-        trained.calibrate(images.paths, config.pooling.whitening, config.pooling.shrinkage)
-    save_encoder(folder, prepared.method.encoder, spec)
-    embedder = trained.embedders["trained"]
-    return label_free_figures(start, images), label_free_figures(embedder, images)
+        return
+    settings, encoder = config.pooling, prepared.method.encoder
+    if settings.whitening or settings.levels:
+        trained = SharedPass({"trained": encoder}, spec, device)
+        trained.calibrate(paths, settings.whitening, settings.shrinkage)
+    save_encoder(folder, encoder, spec)
 
 
 def _is_start(prepared: Prepared) -> bool:

@@ -7,7 +7,13 @@ import torch
 import torch.nn.functional as F
 
 from fgembed import calibration
-from fgembed.calibration import Calibration, CovarianceSum, MultiLevelPooling, mean_and_deviation
+from fgembed.calibration import (
+    Calibration,
+    CovarianceSum,
+    MultiLevelPooling,
+    fitted_whitening,
+    mean_and_deviation,
+)
 
 
 def whitened(vectors: torch.Tensor, dimensions: int, shrinkage: float) -> torch.Tensor:
@@ -41,6 +47,28 @@ def test_shrinkage_adds_its_share_of_the_mean_of_the_eigenvalues_that_are_kept()
 
 def test_whitening_of_few_vectors_keeps_fewer_dimensions():
     assert whitened(correlated(5), 8, shrinkage=1.0).shape == (5, 4)
+    assert fitted_whitening(correlated(5), 8, shrinkage=1.0)(correlated(5)).shape == (5, 4)
+
+
+@pytest.mark.parametrize("count", [2, 5, 7, 30])
+def test_held_vectors_are_whitened_as_streamed_ones_are_but_for_signs(count: int):
+    vectors, unseen = correlated(count), correlated(40)[30:]
+    statistics = CovarianceSum(8)
+    statistics.add(vectors)
+    streamed, held = (
+        statistics.whitening(4, 0.5),
+        fitted_whitening(vectors, 4, 0.5),
+    )
+    torch.testing.assert_close(held.mean, streamed.mean)
+    torch.testing.assert_close(held(unseen).abs(), streamed(unseen).abs(), rtol=1e-3, atol=1e-4)
+
+
+def test_copies_of_one_picture_span_no_direction():
+    vectors = correlated(2)[[0, 0, 0, 1, 1]]
+    found = fitted_whitening(vectors, 4, shrinkage=1.0)
+    assert found.projection.isfinite().all()
+    assert found.projection[:, 0].norm() > 0
+    torch.testing.assert_close(found.projection[:, 1:], torch.zeros(8, 3))
 
 
 def test_a_level_is_read_by_its_mean_and_deviation_over_positions():
