@@ -47,6 +47,7 @@ def build(
     Example: fgembed index build photos/ --out gallery.index
     """
     from fgembed.bundle import Bundle
+    from fgembed.cli.progress import PictureProgress
     from fgembed.index.build import build_index
     from fgembed.index.manifest import SKIPPED_FILE
     from fgembed.text import showable
@@ -54,7 +55,16 @@ def build(
 
     folder = images if images is not None else workspace_images()
     opened = Bundle.open(bundle, every_file=True)
-    report = build_index(folder, opened, out, kind=kind.value, max_bad=max_bad, device=device.value)
+    with PictureProgress("embedding") as progress:
+        report = build_index(
+            folder,
+            opened,
+            out,
+            kind=kind.value,
+            max_bad=max_bad,
+            device=device.value,
+            report=progress.report,
+        )
     manifest = report.manifest
     if as_json:
         import json

@@ -22,6 +22,7 @@ COMMANDS = {
     "backbones": "backbones",
     "export": "export",
     "index": "index",
+    "embed": "embed",
     "search": "search",
     "demo": "demo",
     "doctor": "doctor",

@@ -1,4 +1,4 @@
-"""Progress of a training on stderr: a bar on a terminal, now and then a line elsewhere."""
+"""Progress on stderr: a bar on a terminal, now and then a line elsewhere."""
 
 import sys
 import time
@@ -14,38 +14,20 @@ if TYPE_CHECKING:
 LINE_EVERY_S = 30
 
 
-class TrainingProgress:
-    """Shows steps, loss, images a second, the time left and the share of waiting for data."""
+class _Bar:
+    """One task's bar; where there is no terminal, lines at least `LINE_EVERY_S` apart."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         self.bar = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
+            TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.completed}/{task.total}  {task.fields[figures]}"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             disable=not sys.stderr.isatty(),
         )
-        self.task = self.bar.add_task("train", total=None, epoch="", figures="")
+        self.task = self.bar.add_task(name, total=None, figures="")
         self.shown = time.monotonic()
-
-    def report(self, state: "TrainingState") -> None:
-        """Takes the trainer's report."""
-        figures = (
-            f"loss {state.loss:.3f}  {state.images_per_s:.0f} images/s  "
-            f"waiting {state.waiting_share:.0%}"
-        )
-        epoch = f"{state.epoch + 1}/{state.epochs}"
-        self.bar.update(
-            self.task, total=state.steps, completed=state.step, epoch=epoch, figures=figures
-        )
-        if self.bar.disable and self._line_due(state):
-            print(
-                f"epoch {epoch}  step {state.step}/{state.steps}  {figures}  "
-                f"{state.seconds_left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
 
     def say(self, stage: str) -> None:
         """Takes the name of a stage that begins."""
@@ -53,6 +35,13 @@ class TrainingProgress:
             print(stage, file=sys.stderr, flush=True)
         else:
             self.bar.console.print(stage, markup=False, highlight=False)
+
+    def line(self, text: str, *, last: bool) -> None:
+        """Prints where there is no bar, if a line is due or this is the last."""
+        now = time.monotonic()
+        if self.bar.disable and (last or now - self.shown >= LINE_EVERY_S):
+            self.shown = now
+            print(text, file=sys.stderr, flush=True)
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -66,9 +55,45 @@ class TrainingProgress:
     ) -> None:
         self.bar.stop()
 
-    def _line_due(self, state: "TrainingState") -> bool:
+
+class TrainingProgress(_Bar):
+    """Shows steps, loss, images a second, the time left and the share of waiting for data."""
+
+    def __init__(self) -> None:
+        super().__init__("train")
+
+    def report(self, state: "TrainingState") -> None:
+        """Takes the trainer's report."""
+        figures = (
+            f"loss {state.loss:.3f}  {state.images_per_s:.0f} images/s  "
+            f"waiting {state.waiting_share:.0%}"
+        )
+        epoch = f"epoch {state.epoch + 1}/{state.epochs}"
+        self.bar.update(
+            self.task, description=epoch, total=state.steps, completed=state.step, figures=figures
+        )
+        self.line(
+            f"{epoch}  step {state.step}/{state.steps}  {figures}  {state.seconds_left:.0f} s left",
+            last=state.step >= state.steps,
+        )
+
+
+class PictureProgress(_Bar):
+    """Shows how many pictures are done, how many a second, and the time left."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.begun: float | None = None
+
+    def report(self, done: int, total: int) -> None:
+        """Takes how many pictures are done, of how many; the clock starts at the first report."""
         now = time.monotonic()
-        if now - self.shown < LINE_EVERY_S and state.step < state.steps:
-            return False
-        self.shown = now
-        return True
+        if self.begun is None:
+            self.begun = now
+        rate = done / max(now - self.begun, 1e-9)
+        self.bar.update(self.task, total=total, completed=done, figures=f"{rate:.0f} images/s")
+        left = (total - done) / max(rate, 1e-9)
+        self.line(
+            f"{self.what}  {done}/{total}  {rate:.0f} images/s  {left:.0f} s left", last=False
+        )

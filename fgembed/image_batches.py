@@ -5,7 +5,7 @@ Rows never shift: each batch names the paths it holds, and what could not be rea
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,48 +18,51 @@ from fgembed.errors import BadImagesError, ImageError
 from fgembed.files import write_text
 from fgembed.images import Pixels, Preprocessing, Skipped, load_rgb, read_image
 from fgembed.metrics import Vectors
+from fgembed.pictures import Picture
 
 Result = TypeVar("Result")
+Source = TypeVar("Source")
 
 
 @dataclass
 class ImageBatches:
-    """Iterates (paths, pixels (B, size, size, 3) uint8); `skipped` fills as it goes.
+    """Iterates (places in `pictures`, pixels (B, size, size, 3) uint8); `skipped` fills as it goes.
 
     Attributes:
-        paths: the pictures to read, in the order in which the batches give them.
+        pictures: what to read, in the order in which the batches give them.
         spec: the preprocessing.
         batch_size: pictures in a batch; the last one may be smaller.
         threads: decoder threads (Pillow decodes outside Python's interpreter lock).
         skipped: pictures that could not be read so far.
     """
 
-    paths: Sequence[Path]
+    pictures: Sequence[Picture]
     spec: Preprocessing
     batch_size: int = 32
     threads: int = 2
     skipped: list[Skipped] = field(default_factory=list)
 
-    def __iter__(self) -> Iterator[tuple[list[Path], Pixels]]:
-        paths: list[Path] = []
+    def __iter__(self) -> Iterator[tuple[list[int], Pixels]]:
+        places: list[int] = []
         pixels: list[Pixels] = []
-        for path, result in _ahead(self._read, self.paths, self.threads, 2 * self.batch_size):
+        results = _ahead(self._read, self.pictures, self.threads, 2 * self.batch_size)
+        for place, result in enumerate(results):
             if isinstance(result, Skipped):
                 self.skipped.append(result)
                 continue
-            paths.append(path)
+            places.append(place)
             pixels.append(result)
-            if len(paths) == self.batch_size:
-                yield paths, np.stack(pixels)
-                paths, pixels = [], []
-        if paths:
-            yield paths, np.stack(pixels)
+            if len(places) == self.batch_size:
+                yield places, np.stack(pixels)
+                places, pixels = [], []
+        if places:
+            yield places, np.stack(pixels)
 
-    def _read(self, path: Path) -> Pixels | Skipped:
+    def _read(self, picture: Picture) -> Pixels | Skipped:
         try:
-            return read_image(path, self.spec)
+            return read_image(picture if isinstance(picture, Path) else picture.open(), self.spec)
         except ImageError as error:
-            return Skipped(path, error.reason)
+            return Skipped(Path(str(picture)), error.reason)
 
 
 @dataclass(frozen=True)
@@ -76,14 +79,19 @@ def embed_paths(
     paths: Sequence[Path],
     spec: Preprocessing,
     batch_size: int = 32,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Embedded:
-    """The vectors of the pictures that can be read, in the order of `paths`."""
+    """The vectors of the pictures that can be read, in the order of `paths`.
+
+    `report` takes how many pictures are done, of how many.
+    """
     batches = ImageBatches(paths, spec, batch_size, core_count())
     kept: list[Path] = []
     vectors = []
-    for names, pixels in batches:
-        kept += names
+    for places, pixels in batches:
+        kept += [paths[place] for place in places]
         vectors.append(embed(pixels))
+        report(places[-1] + 1, len(paths))
     joined = np.concatenate(vectors) if vectors else np.zeros((0, 0), np.float32)
     return Embedded(kept, joined, batches.skipped)
 
@@ -101,7 +109,8 @@ def survey(
         return None
 
     results = list(_ahead(check, paths, threads, 64))
-    return [p for p, bad in results if bad is None], [bad for _, bad in results if bad is not None]
+    readable = [path for path, bad in zip(paths, results, strict=True) if bad is None]
+    return readable, [bad for bad in results if bad is not None]
 
 
 def check_bad(skipped: Sequence[Skipped], total: int, max_bad: float) -> None:
@@ -128,15 +137,14 @@ def write_skipped(file: Path, skipped: Sequence[Skipped]) -> None:
 
 
 def _ahead(
-    work: Callable[[Path], Result], paths: Sequence[Path], threads: int, window: int
-) -> Iterator[tuple[Path, Result]]:
-    """Results in order, computed in threads at most `window` pictures ahead of the reader."""
-    waiting: deque[tuple[Path, Future[Result]]] = deque()
+    work: Callable[[Source], Result], sources: Iterable[Source], threads: int, window: int
+) -> Iterator[Result]:
+    """Results in order, computed in threads at most `window` sources ahead of the reader."""
+    waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
-        for path in paths:
-            waiting.append((path, pool.submit(work, path)))
+        for source in sources:
+            waiting.append(pool.submit(work, source))
             if len(waiting) > window:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        for done, future in waiting:
-            yield done, future.result()
+                yield waiting.popleft().result()
+        for future in waiting:
+            yield future.result()

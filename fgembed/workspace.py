@@ -11,6 +11,7 @@ RUNS = Path("runs")
 LATEST = RUNS / "latest"
 BUNDLE = Path("bundle")
 INDEX = Path("gallery.index")
+EMBEDDINGS = Path("embeddings")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from fgembed.bundle import Bundle
 from fgembed.errors import FgembedError
 from fgembed.files import refuse_foreign, sha256
-from fgembed.image_batches import check_bad, write_skipped
+from fgembed.image_batches import check_bad, embed_paths, write_skipped
 from fgembed.images import Skipped, find_images
 from fgembed.index.kinds import KINDS
 from fgembed.index.manifest import (
@@ -44,10 +44,12 @@ def build_index(
     kind: str = "flat",
     max_bad: float = 0.5,
     device: str = "auto",
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> BuildReport:
     """Indexes every picture below `images` into `folder`, replacing an index that is there.
 
     Until the new index is whole on disk the old one stays in use; a crash leaves one of them.
+    `report` takes how many pictures are embedded, of how many.
 
     Raises:
         FgembedError: `folder` holds something else, or another process is writing it.
@@ -58,7 +60,8 @@ def build_index(
     paths, unreadable = find_images(images)
     folder.mkdir(parents=True, exist_ok=True)
     with _only_writer(folder):
-        embedded = OnnxEmbedder(bundle.model, bundle.preprocessing, device)(paths)
+        embedder = OnnxEmbedder(bundle.model, bundle.preprocessing, device)
+        embedded = embed_paths(embedder.vectors, paths, bundle.preprocessing, report=report)
         items, rows, vanished = _items(embedded.paths, images)
         skipped = unreadable + embedded.skipped + vanished
         write_skipped(folder / SKIPPED_FILE, skipped)
