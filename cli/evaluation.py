@@ -149,7 +149,7 @@ def _floor_run(bundle: Bundle, floor: Path | None) -> Path:
 
 
 def _with_bundle(embedders: dict[str, "Embed"], bundle: Bundle, device: str) -> dict[str, "Embed"]:
-    """The two floors, and ONNX Runtime on the bundle in place of the run's torch encoder."""
+    """The floors, and ONNX Runtime on the bundle in place of the run's torch encoder."""
     from fgembed.index.onnx_embedder import OnnxEmbedder
 
     *floors, _ = embedders

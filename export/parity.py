@@ -71,12 +71,29 @@ class Parity:
                 )
 
 
-def measure_parity(model: PixelEncoder, embedder: OnnxEmbedder, pixels: Pixels) -> Parity:
-    """Compares the two on (N, size, size, 3) uint8 pictures, N >= 1, at every batch size."""
+def measure_parity(
+    model: PixelEncoder, embedder: OnnxEmbedder, pixels: Pixels, given: Pixels | None = None
+) -> Parity:
+    """Compares the two on (N, size, size, 3) uint8 pictures, N >= 1, at every batch size.
+
+    Args:
+        model: torch's.
+        embedder: ONNX Runtime's.
+        pixels: the pictures as the model was trained to see them.
+        given: the same as who uses the file will read them; `pixels` if None.
+
+    Raises:
+        IntegrityError: the file does not run at a batch size, or gives vectors of other length.
+    """
     expected, expected_maps = _torch_outputs(model, pixels)
     cosines, neighbours, difference = [], [], 0.0
     for batch in BATCHES:
-        actual, maps = _in_batches(embedder, pixels, batch)
+        actual, maps = _in_batches(embedder, pixels if given is None else given, batch)
+        if (actual.shape, maps.shape) != (expected.shape, expected_maps.shape):
+            raise IntegrityError(
+                f"the exported graph gives {actual.shape} and {maps.shape} where torch gives "
+                f"{expected.shape} and {expected_maps.shape}; no bundle was written"
+            )
         cosines.append((expected * actual).sum(axis=1))
         neighbours.append(compare_neighbours(expected, actual))
         difference = max(
@@ -129,6 +146,11 @@ def _torch_outputs(model: PixelEncoder, pixels: Pixels) -> tuple[Vectors, Vector
 
 
 def _in_batches(embedder: OnnxEmbedder, pixels: Pixels, batch: int) -> tuple[Vectors, Vectors]:
-    parts = [embedder.run(pixels[i : i + batch]) for i in range(0, len(pixels), batch)]
+    try:
+        parts = [embedder.run(pixels[i : i + batch]) for i in range(0, len(pixels), batch)]
+    except Exception as error:  # a class of ONNX Runtime's own for each kind of failure
+        raise IntegrityError(
+            f"the exported graph does not run on a batch of {batch}: {error}; no bundle was written"
+        ) from None
     vectors, maps = (np.concatenate(column) for column in zip(*parts, strict=True))
     return vectors, maps

@@ -14,6 +14,7 @@ from fgembed.images import Preprocessing
 OPSET = 18
 INPUT = "image"
 OUTPUTS = ("embedding", "rationale")
+SCOPES = "pkg.torch.onnx.name_scopes"  # the modules a node is of; the rest holds paths of sources
 
 
 def write_onnx(encoder: Encoder, spec: Preprocessing, file: Path) -> None:
@@ -46,6 +47,9 @@ def write_onnx(encoder: Encoder, spec: Preprocessing, file: Path) -> None:
             verbose=False,
         )
     assert program is not None
+    for node in program.model.graph.all_nodes():
+        for key in node.metadata_props.keys() - {SCOPES}:
+            del node.metadata_props[key]
     program.save(str(file), external_data=False)
     onnx.checker.check_model(str(file), full_check=True)
 

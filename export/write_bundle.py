@@ -1,7 +1,8 @@
 """A run becomes a bundle, or nothing is written: export, prove parity, describe, publish."""
 
+import shlex
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from fgembed.bundle import MODEL_FILE, WEIGHTS_FILE, BundleConfig, refuse_other_
 from fgembed.checkpoint import load_encoder
 from fgembed.cores import core_count
 from fgembed.encoder import Encoder, PixelEncoder
-from fgembed.errors import NotFoundError
+from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.export.model_card import model_card
 from fgembed.export.parity import Parity, measure_parity
 from fgembed.export.to_onnx import OPSET, write_onnx
@@ -29,6 +30,7 @@ from fgembed.image_batches import ImageBatches
 from fgembed.images import Pixels, Preprocessing, find_images
 from fgembed.index.onnx_embedder import OnnxEmbedder
 from fgembed.pooling import RationalePooling
+from fgembed.scores import FloorTable, Selected
 
 PARITY_IMAGES = 200
 
@@ -69,23 +71,28 @@ def export_bundle(
     source = run / START if start else run
     encoder, spec = load_encoder(source)
     run_config = read_toml(run / "config.toml")
-    report = read_json(run / "report.json", "run report")
+    report = _read_report(run)
     verdict = START_ITSELF if start else verdict_in(report, run)
     if not force:
         refuse_below_floor(verdict, run)
-    pixels = parity_pictures(images or Path(run_config["images"]), spec)
+    pictures = images or Path(run_config["images"])
     with staged_folder(target) as staged:
         write_onnx(encoder, spec, staged / MODEL_FILE)
-        embedder = OnnxEmbedder(staged / MODEL_FILE, spec, device="cpu")
-        parity = measure_parity(PixelEncoder(encoder, spec).eval(), embedder, pixels)
+        config = _describe(encoder, spec, run, "none" if start else run_config["method"]["name"])
+        # Read as who opens the bundle will read them: a wrong description fails too.
+        given = Preprocessing.from_json(config.preprocessing, target)
+        parity = measure_parity(
+            PixelEncoder(encoder, spec).eval(),
+            OnnxEmbedder(staged / MODEL_FILE, given, device="cpu"),
+            parity_pictures(pictures, spec),
+            parity_pictures(pictures, given),
+        )
         parity.enforce()
         shutil.copyfile(source / "encoder.safetensors", staged / WEIGHTS_FILE)
         write_json(staged / "parity.json", parity.to_json())
-        write_json(staged / "preprocessor_config.json", preprocessor_config(spec))
-        method = "none" if start else run_config["method"]["name"]
-        config = _describe(encoder, spec, run, method, _checksums(staged))
-        card = model_card(config, run_config, report, parity, verdict)
-        write_text(staged / "README.md", card)
+        write_json(staged / "preprocessor_config.json", preprocessor_config(given))
+        write_text(staged / "README.md", model_card(config, run_config, report, parity, verdict))
+        config = replace(config, files=_checksums(staged))
         write_json(staged / "config.json", config.to_json())
     return Exported(target, config, parity, verdict)
 
@@ -125,9 +132,28 @@ def preprocessor_config(spec: Preprocessing) -> dict[str, Any]:
     }
 
 
-def _describe(
-    encoder: Encoder, spec: Preprocessing, run: Path, method: str, files: dict[str, str]
-) -> BundleConfig:
+def _read_report(run: Path) -> dict[str, Any]:
+    file = run / "report.json"
+    again = f'"fgembed train --resume --run {shlex.quote(str(run))}"'
+    if not file.is_file():
+        raise NotFoundError(f"{run} is not finished; finish it with {again}")
+    report = read_json(file, "run report")
+    try:
+        selected, table = report.get("selected"), report.get("table")
+        sound = isinstance(report["images"], int)
+        sound &= selected is None or bool(Selected(**selected))
+        sound &= table is None or bool(FloorTable.from_json(table).rows)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise IntegrityError(
+            f"{file} is damaged: {error!r}; measure it again with {again}"
+        ) from None
+    if not sound:
+        raise IntegrityError(f"{file} is damaged; measure it again with {again}")
+    return report
+
+
+def _describe(encoder: Encoder, spec: Preprocessing, run: Path, method: str) -> BundleConfig:
+    """All but the checksums of the files."""
     learned = isinstance(encoder.pooling, RationalePooling)
     return BundleConfig(
         backbone=encoder.backbone.name,
@@ -138,7 +164,7 @@ def _describe(
         opset=OPSET,
         preprocessing=spec.to_json(),
         source_run=str(run.resolve()),
-        files=files,
+        files={},
     )
 
 

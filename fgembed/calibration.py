@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fgembed.errors import FgembedError, IntegrityError
+
+RANK_TOLERANCE = 1e-10  # of the largest eigenvalue; below it is what rounding leaves
 CENTRE_SAMPLE = 4096  # vectors held while the centre is not known: exact for sets up to that
 
 
@@ -95,7 +98,7 @@ class CovarianceSum:
         mean = self.total / self.count
         covariance = self.products / self.count - torch.outer(mean, mean)
         eigenvalues, directions = torch.linalg.eigh(covariance)
-        kept = max(1, min(dimensions, len(mean), self.count - 1))
+        kept = _rank(eigenvalues, dimensions, self.count)
         return _whitening(mean, eigenvalues.flip(0)[:kept], directions.flip(1)[:, :kept], shrinkage)
 
 
@@ -112,16 +115,30 @@ def fitted_whitening(vectors: Tensor, dimensions: int, shrinkage: float) -> Whit
     mean = exact.mean(dim=0)
     centred = exact - mean
     eigenvalues, weights = torch.linalg.eigh(centred @ centred.T / len(exact))
-    kept = max(1, min(dimensions, exact.shape[1], len(exact) - 1))
-    # Where nothing varies, as among copies, the sum of centred vectors is null and stays so.
-    directions = F.normalize(centred.T @ weights.flip(1)[:, :kept], dim=0, eps=1e-9)
+    kept = _rank(eigenvalues, dimensions, len(exact))
+    directions = F.normalize(centred.T @ weights.flip(1)[:, :kept], dim=0)
     return _whitening(mean, eigenvalues.flip(0)[:kept], directions, shrinkage)
+
+
+def _rank(eigenvalues: Tensor, dimensions: int, count: int) -> int:
+    """How many directions are kept: none in which the vectors do not differ.
+
+    Raises:
+        FgembedError: fewer than 2 are left.
+    """
+    differ = int((eigenvalues > RANK_TOLERANCE * eigenvalues.max()).sum())
+    kept = min(dimensions, differ, count - 1)
+    if kept < 2 <= dimensions or not float(eigenvalues.max()) > RANK_TOLERANCE:
+        raise FgembedError(
+            f"the whitening needs at least 3 pictures that differ, and {count} were given that "
+            f"span {max(kept, 0)} dimensions; give more pictures"
+        )
+    return kept
 
 
 def _whitening(
     mean: Tensor, eigenvalues: Tensor, directions: Tensor, shrinkage: float
 ) -> Whitening:
-    eigenvalues = eigenvalues.clamp(min=0)
     scale = (eigenvalues + shrinkage * eigenvalues.mean() + 1e-12).rsqrt()
     whitening = Whitening(*directions.shape)
     whitening.mean.copy_(mean)
@@ -143,7 +160,16 @@ class Calibration:
         self._sum: CovarianceSum | None = None
 
     def add(self, pooled: Tensor) -> None:
-        """Takes in (B, P) pooled vectors."""
+        """Takes in (B, P) pooled vectors.
+
+        Raises:
+            IntegrityError: they are not all finite.
+        """
+        if not bool(pooled.isfinite().all()):
+            raise IntegrityError(
+                "the encoder gives vectors that are not finite: its weights are damaged, or its "
+                "training diverged; train again with a lower optimiser.learning_rate"
+            )
         if self._sum is not None:
             self._sum.add(joined(pooled, self.levels))
             return

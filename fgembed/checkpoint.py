@@ -3,6 +3,7 @@
 Tensors are safetensors and everything else JSON; nothing is pickled.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -122,7 +123,7 @@ def load_encoder(folder: Path) -> tuple[Encoder, Preprocessing]:
             description.mirror,
         )
         encoder.load_state_dict(read_tensors(file))
-    except (ValueError, TypeError, RuntimeError, KeyError, ConfigError) as error:
+    except (ValueError, TypeError, ArithmeticError, RuntimeError, KeyError, ConfigError) as error:
         raise IntegrityError(f"{folder / 'encoder.json'} is damaged: {error}") from None
     return encoder.eval(), spec
 
@@ -209,10 +210,11 @@ def has_state(folder: Path) -> bool:
 def write_tensors(
     file: Path, tensors: dict[str, Tensor], note: dict[str, Any] | None = None
 ) -> None:
-    """Writes tensors, and a JSON note in the header, as one safetensors file, atomically."""
+    """Writes tensors as one safetensors file, atomically; in its header a JSON note, a checksum."""
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    header = {"note": json.dumps(note or {}), "sha256": _checksum(plain)}
     with atomic_write(file) as stream:
-        stream.write(save(plain, {"note": json.dumps(note or {})}))
+        stream.write(save(plain, header))
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
@@ -223,10 +225,14 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     """
     try:
         with safe_open(file, framework="pt") as stream:
-            return {name: stream.get_tensor(name) for name in stream.keys()}
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}
+            expected = (stream.metadata() or {}).get("sha256")
     except Exception as error:
         # safetensors raises its own error, OSError or ValueError by the kind of damage.
         raise IntegrityError(f"{file} is damaged: {error}") from None
+    if expected is not None and expected != _checksum(tensors):
+        raise IntegrityError(f"{file} is damaged: it differs from its checksum")
+    return tensors
 
 
 def read_note(file: Path) -> dict[str, Any]:
@@ -234,6 +240,15 @@ def read_note(file: Path) -> dict[str, Any]:
     with safe_open(file, framework="pt") as stream:
         note: dict[str, Any] = json.loads((stream.metadata() or {}).get("note", "{}"))
     return note
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of names and values."""
+    running = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        running.update(name.encode())
+        running.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return running.hexdigest()
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ configuration is in `fgembed.resolve`.
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -41,25 +41,33 @@ class BackboneSettings(Settings):
     frozen: float = Field(0, ge=0, lt=1, description="share of blocks, from the first, not trained")
 
 
+Depth = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
 class PoolingSettings(Settings):
     """How the exported encoder reads the feature map."""
 
     kind: str = Field("auto", description="of fgembed.pooling; `auto`: the method's own")
-    levels: tuple[float, ...] = Field(
+    levels: tuple[Depth, ...] = Field(
         (0.72, 0.89),
         description="depths of inner levels read beside the last map, in shares of the blocks",
     )
-    level_weight: float = Field(0.5, gt=0, description="of each inner level; the last one has 1")
+    level_weight: float = Field(
+        0.5, gt=0, allow_inf_nan=False, description="of each inner level; the last one has 1"
+    )
     mirror: bool = Field(True, description="average with the mirror image, in twice the time")
     whitening: int = Field(512, ge=0, description="output dimensions at most; 0 for none")
     shrinkage: float = Field(
-        1.0, ge=0, description="added to each eigenvalue, x the mean of those kept"
+        1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="added to each eigenvalue, x the mean of those kept",
     )
 
     def of_the_floor(self) -> "PoolingSettings":
-        """How the untouched start is read beside a run: as the run, but never worse than we can.
+        """How the untouched start is read beside a run.
 
-        The settings' own where they read inner levels, else the defaults; always whitened.
+        As the run where that reads inner levels, else by the defaults; always whitened.
         """
         if not self.levels:
             return PoolingSettings()

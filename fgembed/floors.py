@@ -7,7 +7,14 @@ import torch
 
 from fgembed.backbones import Backbone
 from fgembed.calibration import Whitening
-from fgembed.checkpoint import load_encoder, read_tensors, save_encoder, write_tensors
+from fgembed.checkpoint import (
+    load_encoder,
+    read_encoder_file,
+    read_note,
+    read_tensors,
+    save_encoder,
+    write_tensors,
+)
 from fgembed.config import PoolingSettings
 from fgembed.encoder import Encoder, best_pooling, mean_pooled
 from fgembed.errors import IntegrityError
@@ -70,8 +77,8 @@ def save_floors(run: Path, floors: dict[str, Encoder], spec: Preprocessing) -> N
         if encoder.whitening is not None
         for name, value in encoder.whitening.state_dict().items()
     }
-    write_tensors(run / WHITENINGS, tensors)
     save_encoder(run / START, start, spec)
+    write_tensors(run / WHITENINGS, tensors, {"start": read_encoder_file(run / START).sha256})
 
 
 def load_floors(run: Path) -> dict[str, Encoder]:
@@ -84,13 +91,15 @@ def load_floors(run: Path) -> dict[str, Encoder]:
     start, _ = load_encoder(run / START)
     floors = floor_encoders(start)
     tensors = read_tensors(run / WHITENINGS)
+    if read_note(run / WHITENINGS).get("start") != read_encoder_file(run / START).sha256:
+        raise IntegrityError(f"{run / WHITENINGS} is of another start")
     *others, _ = floors.values()
     try:
         for number, encoder in enumerate(others[1:], start=1):
             mean, projection = tensors[f"{number}.mean"], tensors[f"{number}.projection"]
-            encoder.whitening = Whitening(*projection.shape)
+            encoder.whitening = Whitening(encoder.dimensions, projection.shape[1])
             encoder.whitening.load_state_dict({"mean": mean, "projection": projection})
-    except (KeyError, RuntimeError, TypeError) as error:
+    except (KeyError, RuntimeError, TypeError, IndexError) as error:
         raise IntegrityError(f"{run / WHITENINGS} is of another start: {error}") from None
     return floors
 

@@ -22,6 +22,7 @@ from fgembed.records import record
 from fgembed.scores import FloorTable, Score, signed
 
 VIEWS_MARGIN = 0.1
+MIN_VIEWS = 30  # fewer show no interval worth the name
 REMEDY = 'a small labelled slice tells: "fgembed evaluate --gallery DIR --queries DIR"'
 
 
@@ -89,7 +90,7 @@ def judged_by_views(trained: Vectors, floor: Vectors) -> Verdict:
         f"{100 * shares[0]:.1f} % of training pictures found by a gentle view of them against "
         f"{100 * shares[1]:.1f} by the calibrated start, {signed(loss)} over {len(floor)} views"
     )
-    if loss.high < -VIEWS_MARGIN:
+    if loss.high < -VIEWS_MARGIN and len(floor) >= MIN_VIEWS:
         return Verdict("below", "views", *shares, seen)
     return Verdict("unknown", "views", *shares, f"{seen}, which shows a collapse only; {REMEDY}")
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from fgembed.cores import core_count
-from fgembed.errors import BadImagesError, ImageError
+from fgembed.errors import BadImagesError, ImageError, IntegrityError
 from fgembed.files import write_text
 from fgembed.images import Pixels, Preprocessing, Skipped, load_rgb, read_image
 from fgembed.metrics import Vectors
@@ -90,10 +90,24 @@ def embed_paths(
     vectors = []
     for places, pixels in batches:
         kept += [paths[place] for place in places]
-        vectors.append(embed(pixels))
+        vectors.append(finite(embed(pixels)))
         report(places[-1] + 1, len(paths))
     joined = np.concatenate(vectors) if vectors else np.zeros((0, 0), np.float32)
     return Embedded(kept, joined, batches.skipped)
+
+
+def finite(vectors: Vectors) -> Vectors:
+    """The vectors, all of whose components are numbers.
+
+    Raises:
+        IntegrityError: one is not; sorted by its scores it would be near to anything.
+    """
+    if not np.isfinite(vectors).all():
+        raise IntegrityError(
+            "the model gives vectors that are not finite: its weights are damaged, or its training "
+            "diverged; train or export it again"
+        )
+    return vectors
 
 
 def survey(

@@ -166,8 +166,8 @@ def _check_finite(values: dict[str, float], method: Method, step: int) -> None:
     bad = [f"loss term {name!r}" for name, value in values.items() if not math.isfinite(value)]
     bad += [
         f"weight {name!r}"
-        for name, parameter in method.named_parameters()
-        if not bool(torch.isfinite(parameter).all())
+        for name, value in method.state_dict().items()
+        if not bool(torch.isfinite(value).all())
     ]
     if bad:
         raise FgembedError(

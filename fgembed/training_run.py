@@ -1,8 +1,8 @@
 """One run from settings to a finished run folder: survey, train, whiten, measure.
 
-`runs/<name>/` then holds `config.toml`, `encoder.*`, `start/` (the untouched start, calibrated,
-and the whitenings of its other readings: the floors),
-`metrics.jsonl`, TensorBoard events, `report.json`, `skipped.jsonl` and `state/`.
+`runs/<name>/` then holds `config.toml`, `encoder.*`, `metrics.jsonl`, TensorBoard events,
+`report.json`, `skipped.jsonl`, `state/`, and in `start/` the floors: the untouched start,
+calibrated, and the whitenings of its other readings.
 """
 
 from collections.abc import Callable, Sequence

@@ -19,7 +19,7 @@ from fgembed.bundle import Bundle
 from fgembed.cores import core_count
 from fgembed.errors import FgembedError, IntegrityError, MissingExtraError
 from fgembed.files import atomic_write, digest, read_json, refuse_foreign, write_json
-from fgembed.image_batches import ImageBatches, write_skipped
+from fgembed.image_batches import ImageBatches, finite, write_skipped
 from fgembed.images import Skipped
 from fgembed.index.onnx_embedder import OnnxEmbedder
 from fgembed.metrics import Vectors
@@ -162,7 +162,7 @@ def embed_into(
         vectors = [np.zeros((0, plan.dimensions), np.float32)]
         for some, pixels in batches:
             places += some
-            vectors.append(embedder.vectors(pixels))
+            vectors.append(finite(embedder.vectors(pixels)))
             report(before + some[-1] + 1, total)
         if batches.skipped:
             write_skipped(part.skipped, batches.skipped)

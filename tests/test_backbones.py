@@ -9,6 +9,7 @@ from torchvision import models
 
 from fgembed.backbones import make_backbone
 from fgembed.backbones.from_torchvision import TRUNKS
+from fgembed.backbones.levels import at_depths
 from fgembed.errors import ConfigError, IntegrityError, NotFoundError
 from tests.conftest import TINY, TINY_VIT
 
@@ -128,7 +129,7 @@ def test_frozen_blocks_and_all_before_them_take_no_gradient_and_the_others_learn
         ("timm/resnet18", 64, [256, 512]),
         ("timm/swin_tiny_patch4_window7_224", 224, [384, 768]),
         ("timm/cait_xxs24_224", 224, []),
-        ("open_clip/RN50", 224, [1024, 1024]),
+        ("open_clip/RN50", 224, [1024, 2048]),
     ],
 )
 def test_inner_levels_are_maps_of_every_family(name: str, size: int, channels: list[int]):
@@ -140,6 +141,35 @@ def test_inner_levels_are_maps_of_every_family(name: str, size: int, channels: l
         torch.testing.assert_close(reading.features, backbone(pictures))
     assert [level.shape[:2] for level in reading.inner] == [(2, count) for count in channels]
     assert all(level.ndim == 4 for level in reading.inner)
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks", "inner"),
+    [
+        ("torchvision/mobilenet_v2", 19, ["features.13", "features.16"]),
+        ("timm/mobilenetv2_050", 19, ["model.blocks.4.2", "model.blocks.5.2"]),  # the same two
+        ("torchvision/efficientnet_b0", 18, ["features.6.0", "features.6.3"]),
+        ("timm/efficientnet_lite0", 18, ["model.blocks.5.0", "model.blocks.5.3"]),
+        ("torchvision/convnext_tiny", 22, ["features.5.6", "features.7.0"]),
+        ("torchvision/resnet18", 9, ["layer3.1", "layer4.0"]),
+        ("torchvision/mnasnet0_5", 20, ["layers.12.0", "layers.12.3"]),
+        ("torchvision/regnet_y_400mf", 17, [f"trunk_output.block4.block4-{i}" for i in (1, 3)]),
+        ("torchvision/vgg11_bn", 8, ["features.21", "features.24"]),  # ReLUs
+        ("timm/test_vit", 6, ["model.blocks.4"]),
+    ],
+)
+def test_levels_are_whole_blocks(name: str, blocks: int, inner: list[str]):
+    backbone = make_backbone(name, size=64)
+    names = {id(module): name for name, module in backbone.trunk.named_modules()}
+    assert len(backbone.level_blocks) == blocks
+    levels = at_depths(backbone._levels, (0.72, 0.89))
+    assert [names[id(level.block)] for level in levels] == inner
+
+
+def test_the_first_blocks_of_a_network_of_lone_layers_can_be_frozen():
+    backbone = make_backbone("torchvision/vgg11_bn", size=64, frozen=0.25)  # 2 of 8
+    fixed = [name for name, p in backbone.trunk.named_parameters() if not p.requires_grad]
+    assert fixed == [f"features.{i}.{kind}" for i in (0, 1, 4, 5) for kind in ("weight", "bias")]
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from fgembed.calibration import (
     fitted_whitening,
     mean_and_deviation,
 )
+from fgembed.errors import FgembedError, IntegrityError
 
 
 def whitened(vectors: torch.Tensor, dimensions: int, shrinkage: float) -> torch.Tensor:
@@ -50,25 +51,38 @@ def test_whitening_of_few_vectors_keeps_fewer_dimensions():
     assert fitted_whitening(correlated(5), 8, shrinkage=1.0)(correlated(5)).shape == (5, 4)
 
 
-@pytest.mark.parametrize("count", [2, 5, 7, 30])
+@pytest.mark.parametrize("count", [3, 5, 7, 30])
 def test_held_vectors_are_whitened_as_streamed_ones_are_but_for_signs(count: int):
     vectors, unseen = correlated(count), correlated(40)[30:]
     statistics = CovarianceSum(8)
     statistics.add(vectors)
-    streamed, held = (
-        statistics.whitening(4, 0.5),
-        fitted_whitening(vectors, 4, 0.5),
-    )
+    streamed, held = statistics.whitening(4, 0.5), fitted_whitening(vectors, 4, 0.5)
     torch.testing.assert_close(held.mean, streamed.mean)
     torch.testing.assert_close(held(unseen).abs(), streamed(unseen).abs(), rtol=1e-3, atol=1e-4)
 
 
-def test_copies_of_one_picture_span_no_direction():
-    vectors = correlated(2)[[0, 0, 0, 1, 1]]
-    found = fitted_whitening(vectors, 4, shrinkage=1.0)
-    assert found.projection.isfinite().all()
-    assert found.projection[:, 0].norm() > 0
-    torch.testing.assert_close(found.projection[:, 1:], torch.zeros(8, 3))
+@pytest.mark.parametrize("times", [2, 3, 9])
+def test_copies_add_no_direction_and_change_nothing(times: int):
+    """The same rank and the same vectors whichever way they are decomposed: 4 pictures span 3."""
+    vectors, unseen = correlated(4), correlated(40)[30:]
+    once = fitted_whitening(vectors, 8, shrinkage=1.0)(unseen)
+    repeated = fitted_whitening(vectors.repeat(times, 1), 8, shrinkage=1.0)(unseen)
+    assert once.shape == (10, 3)
+    torch.testing.assert_close(repeated @ repeated.T, once @ once.T, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("vectors", [correlated(1), correlated(2), correlated(1).repeat(20, 1)])
+def test_pictures_that_do_not_differ_cannot_be_whitened(vectors: torch.Tensor):
+    with pytest.raises(FgembedError, match="at least 3 pictures that differ"):
+        fitted_whitening(vectors, 4, shrinkage=1.0)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_vectors_that_are_no_numbers_are_refused(bad: float):
+    vectors = correlated(40)
+    vectors[7, 3] = bad
+    with pytest.raises(IntegrityError, match="not finite"):
+        Calibration(None).add(vectors)
 
 
 def test_a_level_is_read_by_its_mean_and_deviation_over_positions():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fgembed.backbones import Backbone, make_backbone
-from fgembed.checkpoint import write_tensors
+from fgembed.checkpoint import read_note, read_tensors, write_tensors
 from fgembed.config import PoolingSettings
 from fgembed.embedding import TorchEmbedder
 from fgembed.encoder import Encoder
@@ -111,12 +111,35 @@ def test_floors_come_back_from_disk_as_they_were(
 
 def test_whitenings_of_another_start_are_refused(floors: dict[str, Encoder], tmp_path: Path):
     save_floors(tmp_path, floors, SPEC)
-    write_tensors(tmp_path / WHITENINGS, {"1.mean": torch.zeros(3)})
-    with pytest.raises(IntegrityError, match="of another start"):
+    start = read_note(tmp_path / WHITENINGS)
+    other = {"1.mean": torch.zeros(3), "1.projection": torch.zeros(3, 2)}
+    for tensors, note in (({}, start), (other, start), (read_tensors(tmp_path / WHITENINGS), {})):
+        write_tensors(tmp_path / WHITENINGS, tensors, note)
+        with pytest.raises(IntegrityError, match="of another start"):
+            load_floors(tmp_path)
+
+
+def test_a_flipped_bit_in_the_whitenings_is_found(floors: dict[str, Encoder], tmp_path: Path):
+    save_floors(tmp_path, floors, SPEC)
+    content = bytearray((tmp_path / WHITENINGS).read_bytes())
+    content[-5] ^= 1
+    (tmp_path / WHITENINGS).write_bytes(content)
+    with pytest.raises(IntegrityError, match="differs from its checksum"):
         load_floors(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["torchvision/mobilenet_v2", "timm/resnet18", TINY_VIT])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "torchvision/mobilenet_v2",
+        "torchvision/mnasnet0_5",
+        "torchvision/shufflenet_v2_x0_5",
+        "timm/resnet18",
+        "timm/test_resnet",
+        "timm/vgg11_bn",
+        TINY_VIT,
+    ],
+)
 @torch.inference_mode()
 def test_a_folded_backbone_gives_the_same_maps_and_levels(name: str):
     torch.manual_seed(0)

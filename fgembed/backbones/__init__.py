@@ -57,6 +57,8 @@ class Backbone(nn.Module):
         self.trunk = trunk
         self.freeze_statistics = freeze_statistics
         features, self._levels = _try_out(name, trunk, size)
+        if frozen and not self._levels:
+            raise ConfigError(f"no blocks were found in {name}; set backbone.frozen=0")
         freeze(trunk, self._levels[: round(frozen * len(self._levels))])
         self.channels = features.shape[1]
         self.grid = tuple(features.shape[2:])
@@ -92,6 +94,11 @@ class Backbone(nn.Module):
         Fewer than depths where a backbone has few blocks, none where they give no maps.
         """
         return [level.channels for level in at_depths(self._levels, depths)]
+
+    @property
+    def level_blocks(self) -> list[nn.Module]:
+        """The modules whose outputs are the levels, from the first to the last."""
+        return [level.block for level in self._levels]
 
     def attend(self, images: Tensor) -> Attended:
         """Features, summary and attention of a vision transformer, in one pass.
