@@ -79,19 +79,18 @@ def score_runs(folders: Sequence[Path], gallery: Path, queries: Path) -> str:
     """
     split = Split(LabelledImages.find(queries), LabelledImages.find(gallery))
     device = torch.device("cpu")
-    start = read_encoder_file(folders[0] / START)
-    spec = load_encoder(folders[0])[1]
-    shared = SharedPass(load_floors(folders[0]), spec, device)
-    floors = [both_protocols(name, embed, split) for name, embed in shared.embedders.items()]
-    return markdown(floors, list(_scored(folders, start.sha256, split, device)))
-
-
-def _scored(
-    folders: Sequence[Path], start: str, split: Split, device: torch.device
-) -> Iterator[Scored]:
+    start = read_encoder_file(folders[0] / START).sha256
     for folder in folders:
         if read_encoder_file(folder / START).sha256 != start:
             raise FgembedError(f"{folder} has other floors than {folders[0]}; tabulate them apart")
+    spec = load_encoder(folders[0])[1]
+    shared = SharedPass(load_floors(folders[0]), spec, device)
+    floors = [both_protocols(name, embed, split) for name, embed in shared.embedders.items()]
+    return markdown(floors, list(_scored(folders, split, device)))
+
+
+def _scored(folders: Sequence[Path], split: Split, device: torch.device) -> Iterator[Scored]:
+    for folder in folders:
         config = validate(RunConfig, read_toml(folder / "config.toml"), str(folder))
         encoder, spec = load_encoder(folder)
         print(f"{folder}: {config.method.name}, seed {config.seed}", file=sys.stderr)
