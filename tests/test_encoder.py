@@ -72,13 +72,13 @@ def test_the_lowest_floor_shares_the_backbone_and_has_no_whitening():
 
 @torch.no_grad()
 def test_levels_are_read_where_the_depths_say_beside_the_last_map():
-    """resnet18 to layer 1 as blocks: conv, norm, ReLU, max pooling, two residual blocks."""
+    """resnet18 to layer 1 as blocks: the stem to its max pooling, two residual blocks."""
     backbone = make_backbone(TINY).eval()
     model = Encoder(backbone, GeMPooling(), depths=(0.0, 0.8), level_weight=0.5).eval()
     trunk = backbone.trunk
-    first = trunk.conv1(PICTURES)  # type: ignore[operator]
-    inner = trunk.maxpool(trunk.relu(trunk.bn1(first)))  # type: ignore[operator]
-    inner = trunk.layer1[0](inner)  # type: ignore[index, operator]
+    first = trunk.bn1(trunk.conv1(PICTURES))  # type: ignore[operator]
+    first = trunk.maxpool(trunk.relu(first))  # type: ignore[operator]
+    inner = trunk.layer1[0](first)  # type: ignore[index, operator]
     gem = backbone(PICTURES).clamp(min=1e-6).pow(3).mean(dim=(2, 3)).pow(1 / 3)
     parts = [
         torch.cat([level.mean(dim=(2, 3)), level.std(dim=(2, 3), correction=0)], dim=1)
