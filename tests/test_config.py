@@ -75,3 +75,19 @@ def test_assignments_are_toml_values_or_plain_text():
     }
     with pytest.raises(ConfigError, match="not of the form"):
         parse_assignment("epochs")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "levels=[nan]",
+        "levels=[inf]",
+        "levels=[-0.1]",
+        "levels=[1.0]",
+        "level_weight=inf",
+        "shrinkage=inf",
+    ],
+)
+def test_readings_out_of_range_are_refused(wrong: str):
+    with pytest.raises(ConfigError, match=rf"pooling\.{wrong.partition('=')[0]}"):
+        resolve({"images": "photos"}, parse_assignment(f"pooling.{wrong}"), "--set")

@@ -20,7 +20,7 @@ from fgembed.guard import (
     refuse_below_floor,
     verdict_in,
 )
-from fgembed.image_batches import Embedded
+from fgembed.image_batches import Embedded, embed_paths
 from fgembed.images import Pixels, Preprocessing
 from fgembed.label_free import views_found
 from fgembed.metrics import Vectors, bootstrap_interval
@@ -167,3 +167,23 @@ def test_a_report_gives_its_verdict_back_or_is_refused(tmp_path: Path):
     for damaged in ({}, {"guard": None}, {"guard": known | {"outcome": "fine"}}):
         with pytest.raises(IntegrityError, match=r"no sound verdict.*fgembed train --resume"):
             verdict_in(damaged, tmp_path)
+
+
+def test_few_views_refuse_nothing():
+    lost = found(0.2)
+    assert judged_by_views(lost, found(0.7)).outcome == "below"
+    assert judged_by_views(lost[:29], np.ones(29)).outcome == "unknown"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_vectors_that_are_no_numbers_have_no_score(bad: float, photos: Path):
+    """Their order is the gallery's, which can look better than a floor."""
+
+    def embed(pixels: Pixels) -> np.ndarray:
+        vectors = np.eye(len(pixels), 4, dtype=np.float32)
+        vectors[-1, -1] = bad
+        return vectors
+
+    paths = sorted((photos / "test").rglob("*.jpg"))
+    with pytest.raises(IntegrityError, match="not finite"):
+        embed_paths(embed, paths, Preprocessing(size=64))

@@ -1,6 +1,7 @@
 """Parity must fail on graphs that are not the encoder."""
 
 import copy
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -19,7 +20,7 @@ from fgembed.backbones import make_backbone
 from fgembed.bundle import Bundle, BundleConfig
 from fgembed.checkpoint import load_encoder
 from fgembed.encoder import Encoder, PixelEncoder
-from fgembed.errors import FgembedError, IntegrityError
+from fgembed.errors import FgembedError, IntegrityError, NotFoundError
 from fgembed.export import write_bundle
 from fgembed.export.parity import compare_neighbours, measure_parity
 from fgembed.export.to_onnx import OPSET, write_onnx
@@ -189,6 +190,29 @@ def test_a_swap_of_near_neighbours_counts_little_and_of_far_ones_much():
     assert top1 == pytest.approx(1 / 3)
     assert top10 == 1.0
     assert gap == pytest.approx(np.cos(np.radians(10)) - np.cos(np.radians(40)))
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "told"),
+    [
+        (None, NotFoundError, "is not finished; finish it with"),
+        ("{}", IntegrityError, "is damaged: KeyError"),
+        ('{"images": "many"}', IntegrityError, "is damaged; measure it again with"),
+        ('{"images": 3, "table": {"rows": 3}}', IntegrityError, "is damaged: TypeError"),
+        ('{"images": 3, "selected": 4}', IntegrityError, "is damaged: TypeError"),
+    ],
+)
+def test_a_run_without_a_sound_report_is_refused_with_the_remedy(
+    content: str | None, error: type[FgembedError], told: str, run: Path, tmp_path: Path
+):
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    (copied / "report.json").unlink()
+    if content is not None:
+        (copied / "report.json").write_text(content)
+    with pytest.raises(error, match=told) as refusal:
+        export_bundle(copied, tmp_path / "bundle", start=True)
+    assert "fgembed train --resume --run" in str(refusal.value)
 
 
 def test_a_foreign_folder_is_not_replaced(run: Path, tmp_path: Path):
