@@ -3,26 +3,23 @@
 Tensors are safetensors and everything else JSON; nothing is pickled.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from fgembed.backbones import make_backbone
 from fgembed.calibration import Whitening
 from fgembed.encoder import Encoder
 from fgembed.errors import ConfigError, IntegrityError, NotFoundError
-from fgembed.files import atomic_write, read_json, sha256, write_json
+from fgembed.files import read_json, sha256, write_json
 from fgembed.images import Preprocessing
 from fgembed.pooling import make_pooling
 from fgembed.records import record
+from fgembed.tensor_files import read_note, read_tensors, write_tensors
 
 ENCODER_FORMAT = 2
 STATE_FORMAT = 2
@@ -205,50 +202,6 @@ def load_method(folder: Path, method: nn.Module) -> dict[str, Tensor]:
 def has_state(folder: Path) -> bool:
     """Whether a run can be resumed from a checkpoint."""
     return (folder / STATE_FILE).is_file()
-
-
-def write_tensors(
-    file: Path, tensors: dict[str, Tensor], note: dict[str, Any] | None = None
-) -> None:
-    """Writes tensors as one safetensors file, atomically; in its header a JSON note, a checksum."""
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    header = {"note": json.dumps(note or {}), "sha256": _checksum(plain)}
-    with atomic_write(file) as stream:
-        stream.write(save(plain, header))
-
-
-def read_tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
-
-    Raises:
-        IntegrityError: the file is damaged.
-    """
-    try:
-        with safe_open(file, framework="pt") as stream:
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}
-            expected = (stream.metadata() or {}).get("sha256")
-    except Exception as error:
-        # safetensors raises its own error, OSError or ValueError by the kind of damage.
-        raise IntegrityError(f"{file} is damaged: {error}") from None
-    if expected is not None and expected != _checksum(tensors):
-        raise IntegrityError(f"{file} is damaged: it differs from its checksum")
-    return tensors
-
-
-def read_note(file: Path) -> dict[str, Any]:
-    """The JSON note of a file that `write_tensors` wrote."""
-    with safe_open(file, framework="pt") as stream:
-        note: dict[str, Any] = json.loads((stream.metadata() or {}).get("note", "{}"))
-    return note
-
-
-def _checksum(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 of names and values."""
-    running = hashlib.sha256()
-    for name, value in sorted(tensors.items()):
-        running.update(name.encode())
-        running.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return running.hexdigest()
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

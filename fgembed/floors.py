@@ -7,20 +7,14 @@ import torch
 
 from fgembed.backbones import Backbone
 from fgembed.calibration import Whitening
-from fgembed.checkpoint import (
-    load_encoder,
-    read_encoder_file,
-    read_note,
-    read_tensors,
-    save_encoder,
-    write_tensors,
-)
+from fgembed.checkpoint import load_encoder, read_encoder_file, save_encoder
 from fgembed.config import PoolingSettings
 from fgembed.encoder import Encoder, best_pooling, mean_pooled
 from fgembed.errors import IntegrityError
 from fgembed.images import Preprocessing
 from fgembed.scores import POOLING_NAMES
 from fgembed.shared_pass import SharedPass
+from fgembed.tensor_files import read_note, read_tensors, write_tensors
 
 FLOOR_MEAN = "untouched start, mean pooling"
 START = Path("start")

@@ -97,9 +97,9 @@ def _read_source(source: Path, lines: Iterable[str]) -> Listing:
     if not source.is_file():
         raise NotFoundError(f"no folder, manifest, list or tar file at {source}")
     if kind == ".tar":
-        return Listing(list(_tar_members(source)))
+        return _named(_tar_members(source))
     if kind == ".txt":
-        return _from_lines(source.read_text(errors="surrogateescape").splitlines(), source.parent)
+        return _from_lines(source.read_text("utf-8", "surrogateescape").split("\n"), source.parent)
     if kind in (".csv", ".tsv"):
         return _from_columns(_csv_columns(source), source)
     if kind == ".parquet":
@@ -119,11 +119,28 @@ def _from_folder(folder: Path) -> Listing:
         found, skipped = [], []
     if found or not tars:
         return Listing(list(found), skipped=skipped)
-    return Listing([member for tar in tars for member in _tar_members(tar)], skipped=skipped)
+    return _named([member for tar in tars for member in _tar_members(tar)])
 
 
 def _from_lines(lines: Iterable[str], folder: Path) -> Listing:
-    return Listing([folder / line for line in (each.rstrip("\r\n") for each in lines) if line])
+    try:
+        return _named([folder / line for each in lines if (line := each.rstrip("\r\n"))])
+    except UnicodeDecodeError as error:
+        raise FgembedError(f"the list on standard input is not UTF-8: {error}") from None
+
+
+def _named(pictures: Sequence[Picture]) -> Listing:
+    """Those whose names can be written down; the others are skipped."""
+    listing = Listing()
+    for picture in pictures:
+        try:
+            str(picture).encode()
+        except UnicodeEncodeError:
+            reason = "file name is not valid UTF-8"
+            listing.skipped.append(Skipped(Path(str(picture)), reason))
+        else:
+            listing.pictures.append(picture)
+    return listing
 
 
 def _from_columns(columns: dict[str, list[Any]], source: Path) -> Listing:

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fgembed.checkpoint import read_note, read_tensors, write_tensors
 from fgembed.config import RunConfig
 from fgembed.embedding import TorchEmbedder
 from fgembed.encoder import Encoder
@@ -25,6 +24,7 @@ from fgembed.images import class_names
 from fgembed.metrics import Labels
 from fgembed.records import record
 from fgembed.scores import Selected
+from fgembed.tensor_files import read_note, read_tensors, write_tensors
 from fgembed.untouched import modes_kept
 
 BEST_FILE = Path("state") / "best.safetensors"

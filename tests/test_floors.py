@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from fgembed.backbones import Backbone, make_backbone
-from fgembed.checkpoint import read_note, read_tensors, write_tensors
 from fgembed.config import PoolingSettings
 from fgembed.embedding import TorchEmbedder
 from fgembed.encoder import Encoder
@@ -24,6 +23,7 @@ from fgembed.folding import folded
 from fgembed.image_batches import ImageBatches
 from fgembed.images import Preprocessing, find_images
 from fgembed.shared_pass import SharedPass
+from fgembed.tensor_files import read_note, read_tensors, write_tensors
 from tests.conftest import TINY, TINY_VIT
 
 CPU = torch.device("cpu")

@@ -131,3 +131,13 @@ def test_nothing_is_no_listing(tmp_path: Path):
             list_pictures([source])
     with pytest.raises(NotFoundError, match="no pictures in -"):
         list_pictures([Path("-")], ["\n"])
+
+
+def test_names_that_are_no_utf_8_are_left_out(tmp_path: Path):
+    file = tmp_path / "list.txt"
+    file.write_bytes(b"a.png\nb\xff.png\r\nc.png\n")
+    listing = list_pictures([file])
+    assert names(listing) == [f"{tmp_path}/a.png", f"{tmp_path}/c.png"]
+    assert [bad.reason for bad in listing.skipped] == ["file name is not valid UTF-8"]
+    with pytest.raises(FgembedError, match="standard input is not UTF-8"):
+        list_pictures([Path("-")], io.TextIOWrapper(io.BytesIO(b"b\xff.png\n"), "utf-8"))

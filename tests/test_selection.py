@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from fgembed.checkpoint import load_encoder, read_note, read_tensors
+from fgembed.checkpoint import load_encoder
 from fgembed.config import RunConfig
 from fgembed.errors import ConfigError, IntegrityError
 from fgembed.evaluate import Split
@@ -20,6 +20,7 @@ from fgembed.preparation import make_method
 from fgembed.resolve import resolve
 from fgembed.scores import Selected
 from fgembed.selection import BEST_FILE, Selection, held_out, parted
+from fgembed.tensor_files import read_note, read_tensors
 from fgembed.train import Progress
 from fgembed.training_run import RunReport, run_training
 from fgembed.untouched import modes_kept

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import fgembed.train
-from fgembed.checkpoint import read_tensors
 from fgembed.config import RunConfig
 from fgembed.errors import FgembedError, IntegrityError
 from fgembed.methods import method_named
 from fgembed.methods.lcr import LCR
 from fgembed.resolve import resolve
+from fgembed.tensor_files import read_tensors
 from fgembed.train import Progress
 from fgembed.training_run import run_training
 

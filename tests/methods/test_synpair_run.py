@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from fgembed.checkpoint import read_tensors
 from fgembed.config import RunConfig
 from fgembed.methods import method_named
 from fgembed.resolve import resolve
+from fgembed.tensor_files import read_tensors
 from fgembed.train import Progress
 from fgembed.training_run import run_training
 
