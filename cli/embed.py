@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from fgembed.cli.options import BundleOption, Device, DeviceOption, JsonOption, MaxBadOption
+from fgembed.cli.options import (
+    BundleOption,
+    Device,
+    DeviceOption,
+    JsonOption,
+    MaxBadOption,
+    Precision,
+    PrecisionOption,
+    ProviderOption,
+    placed,
+)
 from fgembed.errors import ConfigError
 from fgembed.workspace import BUNDLE, EMBEDDINGS
 
@@ -26,7 +36,9 @@ def embed(
     ] = "1/1",
     part_size: Annotated[int, typer.Option(min=1, help="Pictures in a part.")] = 1000,
     max_bad: MaxBadOption = 0.5,
+    precision: PrecisionOption = Precision.fp32,
     device: DeviceOption = Device.auto,
+    provider: ProviderOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Embed pictures into .npy files with Parquet metadata, as clip-retrieval and autofaiss read.
@@ -50,7 +62,7 @@ def embed(
 
     share = _share(shard)
     listing = list_pictures(images or [workspace_images()], sys.stdin)
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(bundle, precision.value)
     with PictureProgress("embedding") as progress:
         done = embed_into(
             out,
@@ -58,7 +70,7 @@ def embed(
             opened,
             share=share,
             part_size=part_size,
-            device=device.value,
+            device=placed(device, provider),
             report=progress.report,
         )
     skipped = listing.skipped + done.skipped

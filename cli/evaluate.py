@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from fgembed.cli.options import Device, DeviceOption, JsonOption, MaxBadOption
+from fgembed.cli.options import (
+    Device,
+    DeviceOption,
+    JsonOption,
+    MaxBadOption,
+    Precision,
+    PrecisionOption,
+    ProviderOption,
+    placed,
+)
 from fgembed.text import showable
 
 app = typer.Typer(add_completion=False)
@@ -43,7 +52,9 @@ def evaluate(
         Path | None, typer.Option(help="For a bundle whose run was moved: that run's folder.")
     ] = None,
     max_bad: MaxBadOption = 0.5,
+    precision: PrecisionOption = Precision.fp32,
     device: DeviceOption = Device.auto,
+    provider: ProviderOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score a run or a bundle beside its untouched start: the floor table.
@@ -59,11 +70,11 @@ def evaluate(
     from fgembed.cli.training import require_torch
 
     require_torch()
-    subject = Subject.find(model, floor, gallery, queries)
+    subject = Subject.find(model, floor, gallery, queries, precision.value)
     wanted = probes(probe or [], few_labels, probe_views)
     if report:
         prepare_report(report, subject)
-    table = measure(subject, max_bad, device.value, wanted)
+    table = measure(subject, max_bad, device.value, wanted, placed(device, provider))
     file = report_on(subject, table, report) if report else None
     if as_json:
         import json

@@ -45,7 +45,12 @@ class Subject:
 
     @classmethod
     def find(
-        cls, model: str | None, floor: Path | None, gallery: Path | None, queries: Path | None
+        cls,
+        model: str | None,
+        floor: Path | None,
+        gallery: Path | None,
+        queries: Path | None,
+        precision: str = "fp32",
     ) -> "Subject":
         """The run or bundle of that name; the folders are the run's own unless given.
 
@@ -54,7 +59,9 @@ class Subject:
             ConfigError: no labelled folders are given or set.
         """
         is_bundle = model is not None and (Path(model) / CONFIG_FILE).is_file()
-        bundle = Bundle.open(Path(model)) if model is not None and is_bundle else None
+        bundle = Bundle.open(Path(model), precision) if model is not None and is_bundle else None
+        if bundle is None and precision != "fp32":
+            raise ConfigError(f"--precision {precision} is of a bundle; give the bundle's folder")
         run = _floor_run(bundle, floor) if bundle else find_run(model)
         config = validate(RunConfig, read_toml(run / "config.toml"), str(run))
         gallery = gallery or (Path(config.eval.gallery) if config.eval.gallery else None)
@@ -67,9 +74,13 @@ class Subject:
 
 
 def measure(
-    subject: Subject, max_bad: float, device: str, measures: "Sequence[Measure]" = ()
+    subject: Subject,
+    max_bad: float,
+    device: str,
+    measures: "Sequence[Measure]" = (),
+    bundle_device: str | None = None,
 ) -> "FloorTable":
-    """The floor table of a run or a bundle.
+    """The floor table of a run or a bundle; `bundle_device` is ONNX Runtime's, `device` torch's.
 
     Raises:
         FgembedError: see `fgembed.evaluate.floor_table`.
@@ -81,7 +92,7 @@ def measure(
 
     embedders = load_embedders(subject.run, choose_device(device))
     if subject.bundle:
-        embedders = _with_bundle(embedders, subject.bundle, device)
+        embedders = _with_bundle(embedders, subject.bundle, bundle_device or device)
     notes = SELECTION_NOTES[subject.config.select]
     return floor_table(embedders, subject.gallery, subject.queries, max_bad, measures, notes)
 
@@ -153,5 +164,5 @@ def _with_bundle(embedders: dict[str, "Embed"], bundle: Bundle, device: str) -> 
     from fgembed.index.onnx_embedder import OnnxEmbedder
 
     *floors, _ = embedders
-    onnx = OnnxEmbedder(bundle.model, bundle.preprocessing, device)
+    onnx = OnnxEmbedder.of(bundle, device, bulk=True)
     return {name: embedders[name] for name in floors} | {f"bundle {bundle.folder}": onnx}

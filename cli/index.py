@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from fgembed.cli.options import BundleOption, Device, DeviceOption, JsonOption, MaxBadOption
+from fgembed.cli.options import (
+    BundleOption,
+    Device,
+    DeviceOption,
+    JsonOption,
+    MaxBadOption,
+    Precision,
+    PrecisionOption,
+    ProviderOption,
+    placed,
+)
 from fgembed.workspace import BUNDLE, INDEX
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -37,7 +47,9 @@ def build(
         Kind, typer.Option(help="flat compares every vector; ivf visits the nearest lists.")
     ] = Kind.flat,
     max_bad: MaxBadOption = 0.5,
+    precision: PrecisionOption = Precision.fp32,
     device: DeviceOption = Device.auto,
+    provider: ProviderOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Embed a folder of pictures with a bundle and write the index.
@@ -54,7 +66,7 @@ def build(
     from fgembed.workspace import workspace_images
 
     folder = images if images is not None else workspace_images()
-    opened = Bundle.open(bundle, every_file=True)
+    opened = Bundle.open(bundle, precision.value, every_file=True)
     with PictureProgress("embedding") as progress:
         report = build_index(
             folder,
@@ -62,7 +74,7 @@ def build(
             out,
             kind=kind.value,
             max_bad=max_bad,
-            device=device.value,
+            device=placed(device, provider),
             report=progress.report,
         )
     manifest = report.manifest

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fgembed.cli.options import Device, DeviceOption, JsonOption
+from fgembed.cli.options import (
+    Device,
+    DeviceOption,
+    JsonOption,
+    Precision,
+    PrecisionOption,
+    ProviderOption,
+    placed,
+)
 from fgembed.workspace import INDEX
 
 if TYPE_CHECKING:
@@ -42,7 +50,9 @@ def search(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show where the encoder looks, also in --png.")
     ] = False,
+    precision: PrecisionOption = Precision.fp32,
     device: DeviceOption = Device.auto,
+    provider: ProviderOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the nearest pictures of the index.
@@ -58,7 +68,7 @@ def search(
     """
     from fgembed.index import Searcher
 
-    searcher = Searcher.open(index, bundle, device.value)
+    searcher = Searcher.open(index, bundle, placed(device, provider), precision.value)
     hits = searcher.search(query, k, _way(rerank))
     explained = None
     if html or png or explain:

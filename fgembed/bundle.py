@@ -4,7 +4,9 @@
 - `preprocessor_config.json`: the preprocessing under the names that other tools read
 - `model.safetensors`: the encoder's weights
 - `onnx/model.onnx`: uint8 image (B, H, W, 3) -> embedding (B, D), rationale (B, h, w)
-- `parity.json`: how closely ONNX Runtime agrees with torch
+- `onnx/model_fp16.onnx`, `onnx/model_quantized.onnx`: the same in fewer bits, where asked for
+- `parity.json`: how closely ONNX Runtime agrees with torch, for each of these files
+- `.cache`: what this machine made of them to open them faster; no part of the bundle
 - `README.md`: the model card
 """
 
@@ -21,7 +23,13 @@ BUNDLE_FORMAT = 1
 MODEL_TYPE = "fgembed"
 CONFIG_FILE = "config.json"
 MODEL_FILE = "onnx/model.onnx"
+MODEL_FILES = {
+    "fp32": MODEL_FILE,
+    "fp16": "onnx/model_fp16.onnx",
+    "int8": "onnx/model_quantized.onnx",
+}
 WEIGHTS_FILE = "model.safetensors"
+CACHE = ".cache"  # what this machine can make anew
 FILES = (  # what a bundle folder may hold
     CONFIG_FILE,
     "preprocessor_config.json",
@@ -29,6 +37,7 @@ FILES = (  # what a bundle folder may hold
     "onnx",
     "parity.json",
     "README.md",
+    CACHE,
 )
 
 
@@ -70,30 +79,38 @@ class BundleConfig:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk whose files were checked."""
+    """A bundle on disk, of which one model is used.
+
+    Attributes:
+        folder: where it is.
+        config: what it says of itself.
+        preprocessing: what happens to a picture before the model.
+        precision: which of its models, a key of `MODEL_FILES`.
+    """
 
     folder: Path
     config: BundleConfig
     preprocessing: Preprocessing
+    precision: str = "fp32"
 
     @classmethod
-    def open(cls, folder: Path, *, every_file: bool = False) -> Self:
+    def open(cls, folder: Path, precision: str = "fp32", *, every_file: bool = False) -> Self:
         """Opens a bundle and checks the model's checksum, or that of every file.
 
         Raises:
-            NotFoundError: there is no bundle.
+            NotFoundError: there is no bundle, or it has no model of that precision.
             IntegrityError: it is damaged, foreign, or of an unknown format.
         """
-        bundle = cls.read(folder)
+        bundle = cls.read(folder, precision)
         bundle.check(every_file=every_file)
         return bundle
 
     @classmethod
-    def read(cls, folder: Path) -> Self:
+    def read(cls, folder: Path, precision: str = "fp32") -> Self:
         """Reads what a bundle says of itself; `check` proves its files.
 
         Raises:
-            NotFoundError: there is no bundle.
+            NotFoundError: there is no bundle, or it has no model of that precision.
             IntegrityError: it is foreign, or of an unknown format.
         """
         file = folder / CONFIG_FILE
@@ -102,7 +119,13 @@ class Bundle:
                 raise IntegrityError(f"{folder} is no fgembed bundle: it has no {CONFIG_FILE}")
             raise NotFoundError(f'no bundle at {folder}; make one with "fgembed export --onnx"')
         config = _parse(read_json(file, "bundle file"), folder)
-        return cls(folder, config, Preprocessing.from_json(config.preprocessing, folder))
+        if MODEL_FILES[precision] not in config.files:
+            raise NotFoundError(
+                f"{folder} has no {precision} model; export it with "
+                f'"fgembed export --onnx --precision fp32,{precision}"'
+            )
+        spec = Preprocessing.from_json(config.preprocessing, folder)
+        return cls(folder, config, spec, precision)
 
     def check(self, *, every_file: bool = False) -> None:
         """Compares the model, or every file, with its checksum.
@@ -111,12 +134,18 @@ class Bundle:
             IntegrityError: a file is damaged or missing.
         """
         files = self.config.files
-        check_files(self.folder, files if every_file else {MODEL_FILE: files[MODEL_FILE]}, "bundle")
+        model = MODEL_FILES[self.precision]
+        check_files(self.folder, files if every_file else {model: files[model]}, "bundle")
 
     @property
     def model(self) -> Path:
         """The ONNX file."""
-        return self.folder / MODEL_FILE
+        return self.folder / MODEL_FILES[self.precision]
+
+    @property
+    def optimised_graphs(self) -> Path:
+        """Beginning of the names of the files that keep the model as optimised for a CPU."""
+        return self.folder / CACHE / self.config.files[MODEL_FILES[self.precision]][:16]
 
 
 def refuse_other_than_bundle(target: Path) -> None:

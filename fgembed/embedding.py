@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fgembed.embedded import Embedded, embed_paths
 from fgembed.encoder import Encoder, PixelEncoder
-from fgembed.image_batches import Embedded, embed_paths
 from fgembed.images import Pixels, Preprocessing
 from fgembed.metrics import Vectors
 

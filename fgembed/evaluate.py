@@ -11,8 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
+from fgembed.embedded import Embedded
 from fgembed.errors import FgembedError
-from fgembed.image_batches import Embedded, check_bad
+from fgembed.image_batches import check_bad
 from fgembed.images import Pixels, Preprocessing, Skipped, class_names, find_images
 from fgembed.metrics import Labels, QueryScores, Vectors, score_queries
 from fgembed.scores import FloorTable, Row, Score

@@ -13,11 +13,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from fgembed.cores import core_count
-from fgembed.errors import BadImagesError, ImageError, IntegrityError
+from fgembed.errors import BadImagesError, ImageError
 from fgembed.files import write_text
 from fgembed.images import Pixels, Preprocessing, Skipped, load_rgb, read_image
-from fgembed.metrics import Vectors
 from fgembed.pictures import Picture
 
 Result = TypeVar("Result")
@@ -32,7 +30,8 @@ class ImageBatches:
         pictures: what to read, in the order in which the batches give them.
         spec: the preprocessing.
         batch_size: pictures in a batch; the last one may be smaller.
-        threads: decoder threads (Pillow decodes outside Python's interpreter lock).
+        threads: decoder threads (Pillow decodes outside Python's interpreter lock); 0 decodes
+            where the batches are taken.
         skipped: pictures that could not be read so far.
     """
 
@@ -45,7 +44,7 @@ class ImageBatches:
     def __iter__(self) -> Iterator[tuple[list[int], Pixels]]:
         places: list[int] = []
         pixels: list[Pixels] = []
-        results = _ahead(self._read, self.pictures, self.threads, 2 * self.batch_size)
+        results = ahead(self._read, self.pictures, self.threads, 2 * self.batch_size)
         for place, result in enumerate(results):
             if isinstance(result, Skipped):
                 self.skipped.append(result)
@@ -65,51 +64,6 @@ class ImageBatches:
             return Skipped(Path(str(picture)), error.reason)
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """Unit vectors (N, D) of `paths`; `skipped` could not be read."""
-
-    paths: list[Path]
-    vectors: Vectors
-    skipped: list[Skipped]
-
-
-def embed_paths(
-    embed: Callable[[Pixels], Vectors],
-    paths: Sequence[Path],
-    spec: Preprocessing,
-    batch_size: int = 32,
-    report: Callable[[int, int], None] = lambda done, total: None,
-) -> Embedded:
-    """The vectors of the pictures that can be read, in the order of `paths`.
-
-    `report` takes how many pictures are done, of how many.
-    """
-    batches = ImageBatches(paths, spec, batch_size, core_count())
-    kept: list[Path] = []
-    vectors = []
-    for places, pixels in batches:
-        kept += [paths[place] for place in places]
-        vectors.append(finite(embed(pixels)))
-        report(places[-1] + 1, len(paths))
-    joined = np.concatenate(vectors) if vectors else np.zeros((0, 0), np.float32)
-    return Embedded(kept, joined, batches.skipped)
-
-
-def finite(vectors: Vectors) -> Vectors:
-    """The vectors, all of whose components are numbers.
-
-    Raises:
-        IntegrityError: one is not; sorted by its scores it would be near to anything.
-    """
-    if not np.isfinite(vectors).all():
-        raise IntegrityError(
-            "the model gives vectors that are not finite: its weights are damaged, or its training "
-            "diverged; train or export it again"
-        )
-    return vectors
-
-
 def survey(
     paths: Sequence[Path], at_least: int, threads: int = 2
 ) -> tuple[list[Path], list[Skipped]]:
@@ -122,7 +76,7 @@ def survey(
             return Skipped(path, error.reason)
         return None
 
-    results = list(_ahead(check, paths, threads, 64))
+    results = list(ahead(check, paths, threads, 64))
     readable = [path for path, bad in zip(paths, results, strict=True) if bad is None]
     return readable, [bad for bad in results if bad is not None]
 
@@ -150,10 +104,13 @@ def write_skipped(file: Path, skipped: Sequence[Skipped]) -> None:
     write_text(file, "".join(line + "\n" for line in lines))
 
 
-def _ahead(
+def ahead(
     work: Callable[[Source], Result], sources: Iterable[Source], threads: int, window: int
 ) -> Iterator[Result]:
     """Results in order, computed in threads at most `window` sources ahead of the reader."""
+    if threads == 0:
+        yield from map(work, sources)
+        return
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for source in sources:

@@ -18,10 +18,10 @@ from torchvision.transforms import v2
 from fgembed.config import nearest
 from fgembed.cores import core_count
 from fgembed.data import TrainingImages, make_loader
+from fgembed.embedded import embed_paths
 from fgembed.embedding import TorchEmbedder
 from fgembed.errors import ConfigError
 from fgembed.evaluate import Embed, Vectorised
-from fgembed.image_batches import embed_paths
 from fgembed.images import Preprocessing
 from fgembed.linear_probe import EPOCHS, PROBES, LinearProbe, stratified
 from fgembed.metrics import Vectors

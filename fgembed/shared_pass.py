@@ -13,10 +13,11 @@ from torch import Tensor
 
 from fgembed.calibration import Calibration
 from fgembed.cores import core_count
+from fgembed.embedded import Embedded, embed_paths
 from fgembed.embedding import TorchEmbedder
 from fgembed.encoder import Encoder, with_mirrored
 from fgembed.folding import folded
-from fgembed.image_batches import Embedded, ImageBatches, embed_paths
+from fgembed.image_batches import ImageBatches
 from fgembed.images import Pixels, Preprocessing
 from fgembed.metrics import Vectors
 

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from fgembed.bundle import Bundle
 from fgembed.errors import FgembedError
 from fgembed.files import refuse_foreign, sha256
-from fgembed.image_batches import check_bad, embed_paths, write_skipped
+from fgembed.image_batches import check_bad, write_skipped
 from fgembed.images import Skipped, find_images
 from fgembed.index.kinds import KINDS
 from fgembed.index.manifest import (
@@ -60,9 +60,9 @@ def build_index(
     paths, unreadable = find_images(images)
     folder.mkdir(parents=True, exist_ok=True)
     with _only_writer(folder):
-        embedder = OnnxEmbedder(bundle.model, bundle.preprocessing, device)
-        embedded = embed_paths(embedder.vectors, paths, bundle.preprocessing, report=report)
-        items, rows, vanished = _items(embedded.paths, images)
+        embedder = OnnxEmbedder.of(bundle, device, bulk=True)
+        embedded = embedder.embed(paths, report)
+        items, rows, vanished = _items([paths[place] for place in embedded.places], images)
         skipped = unreadable + embedded.skipped + vanished
         write_skipped(folder / SKIPPED_FILE, skipped)
         check_bad(skipped, len(paths) + len(unreadable), max_bad)

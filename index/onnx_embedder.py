@@ -1,81 +1,94 @@
 """Embeds pictures with a bundle's ONNX file through ONNX Runtime."""
 
-import contextlib
-import io
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Self
 
-import onnxruntime
-
+from fgembed.bundle import Bundle
 from fgembed.cores import core_count
-from fgembed.errors import DeviceError, IntegrityError
-from fgembed.image_batches import Embedded, embed_paths
+from fgembed.embedded import Embedded, Rows, embed_pictures, embedded
 from fgembed.images import Pixels, Preprocessing
+from fgembed.index.sessions import CPU, open_session
 from fgembed.metrics import Vectors
+from fgembed.pictures import Picture
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+CPU_BATCH = 4  # for each core: larger ones leave its cache
+GPU_BATCH = 64
 
 
 class OnnxEmbedder:
     """uint8 pixels in, unit vectors and rationales out."""
 
-    def __init__(self, model: Path, spec: Preprocessing, device: str = "auto") -> None:
+    def __init__(
+        self,
+        model: Path,
+        spec: Preprocessing,
+        device: str = "auto",
+        *,
+        bulk: bool = False,
+        keep: Path | None = None,
+    ) -> None:
         """Opens a session.
 
         Args:
             model: the ONNX file.
             spec: its preprocessing.
-            device: `auto`, `cpu` or `cuda`.
+            device: `auto`, `cpu`, `cuda`, or an ONNX Runtime execution provider by its name.
+            bulk: for many pictures: on a CPU each core takes its own, decodes and embeds them,
+                where otherwise all cores share one batch.
+            keep: where the optimised graph is kept, see `open_session`.
 
         Raises:
-            DeviceError: `cuda` was asked for and the session does not run on it.
+            ConfigError: ONNX Runtime knows no such provider.
+            DeviceError: the session does not run on what was asked for.
             IntegrityError: ONNX Runtime cannot load the file.
         """
         self.spec = spec
-        self.session = _open_session(model, device)
+        self.session = open_session(model, device, 1 if bulk else core_count(), keep)
+        on_cpu = self.session.get_providers() == [CPU]
+        self.workers = core_count() if bulk and on_cpu else 0
+        self.batch_size = CPU_BATCH if self.workers else 32 if on_cpu else GPU_BATCH
+
+    @classmethod
+    def of(cls, bundle: Bundle, device: str = "auto", *, bulk: bool = False) -> Self:
+        """The embedder of a bundle, which keeps its optimised graph beside its files.
+
+        Raises:
+            ConfigError: ONNX Runtime knows no such provider.
+            DeviceError: the session does not run on what was asked for.
+            IntegrityError: ONNX Runtime cannot load the file.
+        """
+        keep = bundle.optimised_graphs
+        return cls(bundle.model, bundle.preprocessing, device, bulk=bulk, keep=keep)
 
     def run(self, pixels: Pixels) -> tuple[Vectors, Vectors]:
         """(B, size, size, 3) uint8 -> embeddings (B, D) and rationales (B, h, w), float32."""
         embedding, rationale = self.session.run(["embedding", "rationale"], {"image": pixels})
         return embedding, rationale
 
-    def __call__(self, paths: Sequence[Path]) -> Embedded:
-        """The vectors of the pictures that could be read, in the order of `paths`."""
-        return embed_paths(self.vectors, paths, self.spec)
-
     def vectors(self, pixels: Pixels) -> Vectors:
         """(B, size, size, 3) uint8 -> embeddings (B, D)."""
-        return self.run(pixels)[0]
+        vectors: Vectors = self.session.run(["embedding"], {"image": pixels})[0]
+        return vectors
 
+    def embed(
+        self,
+        pictures: Sequence[Picture],
+        report: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Rows:
+        """The vectors of the pictures that could be read, in their order.
 
-def _open_session(model: Path, device: str) -> Any:
-    onnxruntime.set_default_logger_severity(4)  # what matters is raised below, in one line
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = core_count()
-    options.log_severity_level = 4
-    use_cuda = device == "cuda" or (device == "auto" and _gpu_may_work())
-    if use_cuda and hasattr(onnxruntime, "preload_dlls"):
-        # CUDA libraries that pip installed, which no loader finds; it prints those that are
-        # missing, on stdout, where our results go.
-        with contextlib.redirect_stdout(io.StringIO()):
-            onnxruntime.preload_dlls()
-    wanted = [PROVIDERS["cuda"]] * use_cuda + [PROVIDERS["cpu"]]
-    try:
-        session = onnxruntime.InferenceSession(model, options, providers=wanted)
-    except Exception as error:
-        # ONNX Runtime raises a class of its own for each kind of failure.
-        raise IntegrityError(f"ONNX Runtime cannot load {model}: {error}") from None
-    if device == "cuda" and PROVIDERS["cuda"] not in session.get_providers():
-        raise DeviceError(
-            f"device cuda was asked for, but ONNX Runtime runs on {session.get_providers()[0]}; "
-            'see "fgembed doctor" for the cause, or use --device cpu'
+        `report` takes how many are done, of how many.
+        """
+        return embed_pictures(
+            self.vectors,
+            pictures,
+            self.spec,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            report=report,
         )
-    return session
 
-
-def _gpu_may_work() -> bool:
-    """Whether trying CUDA is worth its time: the wheel has it, and on Linux a device exists."""
-    has_device = sys.platform != "linux" or Path("/dev/nvidiactl").exists()
-    return has_device and PROVIDERS["cuda"] in onnxruntime.get_available_providers()
+    def __call__(self, paths: Sequence[Path]) -> Embedded:
+        """`embed` on files."""
+        return embedded(self.embed(paths), paths)

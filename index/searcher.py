@@ -56,14 +56,19 @@ class Searcher:
 
     @classmethod
     def open(
-        cls, index: Path | str, bundle: Path | str | None = None, device: str = "auto"
+        cls,
+        index: Path | str,
+        bundle: Path | str | None = None,
+        device: str = "auto",
+        precision: str = "fp32",
     ) -> Self:
         """Opens an index folder.
 
         Args:
             index: the index folder.
             bundle: the bundle it was made with, where that is no longer where it was.
-            device: `auto`, `cpu` or `cuda`.
+            device: `auto`, `cpu`, `cuda`, or an ONNX Runtime execution provider by its name.
+            precision: of the model that embeds the query: `fp32`, `fp16` or `int8`.
 
         Raises:
             NotFoundError: there is no index or no bundle.
@@ -77,7 +82,7 @@ class Searcher:
                 f"the bundle that {folder} was made with is not at {place.resolve()} any more; "
                 "give its folder by --bundle"
             )
-        opened = Bundle.read(place)
+        opened = Bundle.read(place, precision)
         if opened.config.fingerprint != manifest.bundle_fingerprint:
             raise IntegrityError(
                 f"{folder} was made with another model than {opened.folder}; rebuild it with "
@@ -137,7 +142,7 @@ class Searcher:
 
 def _checked_embedder(bundle: Bundle, device: str) -> OnnxEmbedder:
     bundle.check()
-    return OnnxEmbedder(bundle.model, bundle.preprocessing, device)
+    return OnnxEmbedder.of(bundle, device)
 
 
 def _hits(scores: Vectors, ids: Ids, paths: dict[int, Path]) -> list[Hit]:

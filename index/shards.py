@@ -10,16 +10,16 @@ A part is written whole, its metadata last. A process that is killed loses the p
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fgembed.bundle import Bundle
-from fgembed.cores import core_count
 from fgembed.errors import FgembedError, IntegrityError, MissingExtraError
 from fgembed.files import atomic_write, digest, read_json, refuse_foreign, write_json
-from fgembed.image_batches import ImageBatches, finite, write_skipped
+from fgembed.image_batches import write_skipped
 from fgembed.images import Skipped
 from fgembed.index.onnx_embedder import OnnxEmbedder
 from fgembed.metrics import Vectors
@@ -130,7 +130,7 @@ def embed_into(
         share: `(i, n)` takes every n-th part, from the i-th; the n processes may run anywhere
             that sees the folder.
         part_size: pictures in a part.
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto`, `cpu`, `cuda`, or an ONNX Runtime execution provider by its name.
         report: takes how many of this process's pictures are done, of how many.
 
     Raises:
@@ -150,27 +150,29 @@ def embed_into(
     own = range(share[0] - 1, plan.parts, share[1])
     missing = [number for number in own if not Part.of(folder, plan, number).is_whole()]
     total = sum(len(plan.rows(number)) for number in missing)
-    embedder = OnnxEmbedder(bundle.model, bundle.preprocessing, device) if missing else None
+    embedder = OnnxEmbedder.of(bundle, device, bulk=True) if missing else None
     done, skipped = 0, list[Skipped]()
     for number in missing:
         assert embedder is not None
-        before, rows, part = done, plan.rows(number), Part.of(folder, plan, number)
-        batches = ImageBatches(
-            listing.pictures[rows.start : rows.stop], bundle.preprocessing, threads=core_count()
+        numbers, part = plan.rows(number), Part.of(folder, plan, number)
+        rows = embedder.embed(
+            listing.pictures[numbers.start : numbers.stop],
+            partial(_report_after, done, total, report),
         )
-        places: list[int] = []
-        vectors = [np.zeros((0, plan.dimensions), np.float32)]
-        for some, pixels in batches:
-            places += some
-            vectors.append(finite(embedder.vectors(pixels)))
-            report(before + some[-1] + 1, total)
-        if batches.skipped:
-            write_skipped(part.skipped, batches.skipped)
-        _write(part, listing, [rows.start + place for place in places], np.concatenate(vectors))
-        skipped += batches.skipped
-        done += len(rows)
+        if rows.skipped:
+            write_skipped(part.skipped, rows.skipped)
+        ids = [numbers.start + place for place in rows.places]
+        _write(part, listing, ids, rows.vectors.reshape(len(ids), plan.dimensions))
+        skipped += rows.skipped
+        done += len(numbers)
         report(done, total)
     return EmbedReport(plan, len(missing), len(own) - len(missing), done - len(skipped), skipped)
+
+
+def _report_after(
+    done: int, total: int, report: Callable[[int, int], None], some: int, _: int
+) -> None:
+    report(done + some, total)
 
 
 def _write(part: Part, listing: Listing, ids: list[int], vectors: Vectors) -> None:

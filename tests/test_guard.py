@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from fgembed.checkpoint import load_encoder
+from fgembed.embedded import Embedded, embed_paths
 from fgembed.embedding import TorchEmbedder
 from fgembed.errors import FgembedError, IntegrityError
 from fgembed.evaluate import floor_table
@@ -20,7 +21,6 @@ from fgembed.guard import (
     refuse_below_floor,
     verdict_in,
 )
-from fgembed.image_batches import Embedded, embed_paths
 from fgembed.images import Pixels, Preprocessing
 from fgembed.label_free import views_found
 from fgembed.metrics import Vectors, bootstrap_interval

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fgembed.embedded import Embedded, embed_paths
 from fgembed.evaluate import Embed, Split, Vectorised, floor_table
-from fgembed.image_batches import Embedded, embed_paths
 from fgembed.images import Pixels, Preprocessing
 from fgembed.metrics import Vectors
 from fgembed.probe import Probe

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.rerank import FlatGallery, Measured, Without, main, markdown, measure, plain
+from fgembed.embedded import Embedded
 from fgembed.evaluate import Vectorised
-from fgembed.image_batches import Embedded
 from fgembed.index.ranking import Gallery
 
 NO_EMBEDDER: Any = None  # the vectors are there
