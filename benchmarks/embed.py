@@ -1,58 +1,60 @@
-"""Pictures a second from JPEG files to vectors, against the model alone, in one run.
+"""Pictures a second from JPEG files to vectors, against the model alone and its peers, in one run.
 
 The floor is ONNX Runtime in a bare loop on pixels that are ready: what any reading of files can
-only lose. Beside it torch on the same pixels, and a timm-style DataLoader with torch from the same
-files. One pass of each in turn, several rounds; a ratio is the median over rounds, so a machine
+only lose; of its two batch sizes the faster counts. Each rival is a process of its own, in an
+environment of its own where it is another project's (`--peers`, made with pip). They take turns,
+one pass over all pictures each, several rounds; a ratio is the median over rounds, so a machine
 that others use slows all of them alike. Weights are random: the time does not depend on them.
 
-    python -m benchmarks.embed --backbone torchvision/mobilenet_v2 --reading mean --out embed.json
+    python -m benchmarks.embed --backbone torchvision/resnet50 --peers build/peers --out embed.json
 """
 
 import argparse
 import json
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+import venv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
 
 from fgembed.backbones import make_backbone
 from fgembed.calibration import Whitening
 from fgembed.config import PoolingSettings
 from fgembed.cores import core_count
-from fgembed.encoder import Encoder, PixelEncoder
+from fgembed.encoder import Encoder
+from fgembed.export.layouts import write_layout
 from fgembed.export.to_onnx import write_onnx
 from fgembed.floors import calibrated_start
-from fgembed.images import Pixels, Preprocessing, load_rgb, read_image
-from fgembed.index.onnx_embedder import OnnxEmbedder
+from fgembed.images import Preprocessing, read_image
 from fgembed.pooling import MeanPooling
 
-FLOOR = "onnx runtime, ready pixels"
+FLOORS = ("ONNX Runtime, ready pixels, batch 32", "ONNX Runtime, ready pixels, batch 8")
 OURS = "fgembed, JPEG files"
-BATCH = 32  # of the peers; ours and the floor's are the embedder's own
-
-
-class Files(Dataset[torch.Tensor]):
-    """Pictures as a DataLoader gives them: decoded whole and resized."""
-
-    def __init__(self, paths: Sequence[Path], size: int) -> None:
-        self.paths, self.size = paths, size
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, place: int) -> torch.Tensor:
-        image = load_rgb(self.paths[place]).resize(
-            (self.size, self.size), Image.Resampling.BILINEAR
-        )
-        return torch.from_numpy(np.asarray(image).copy())
+RIVALS = {  # by name: the function of benchmarks/rivals.py, and what it changes of the setup
+    FLOORS[0]: 'floor:{"floor_batch": 32}',
+    FLOORS[1]: 'floor:{"floor_batch": 8}',
+    OURS: "fgembed",
+    "torch eager, ready pixels": "torch_eager",
+}
+COMPILED = {"torch compiled, ready pixels": "torch_compiled"}
+PEERS = {  # by name: the same, and what pip installs for it
+    "fastembed, JPEG files": ('fastembed:{"fastembed_batch": 16}', ["fastembed==0.9.1"]),
+    "fastembed, one process a core": (
+        'fastembed_parallel:{"fastembed_batch": 16}',
+        ["fastembed==0.9.1"],
+    ),
+    "timm and a DataLoader, JPEG files": (
+        "timm",
+        ["timm==1.0.31", "torch==2.15.0", "torchvision==0.29.2"],
+    ),
+}
 
 
 def photographs(folder: Path, count: int) -> list[Path]:
@@ -77,42 +79,66 @@ def encoder_of(backbone: str, size: int, reading: str) -> Encoder:
     return encoder.eval()
 
 
-def contestants(
-    encoder: Encoder, spec: Preprocessing, folder: Path, paths: Sequence[Path], compiled: bool
-) -> dict[str, Callable[[], None]]:
-    """By name, what embeds all the pictures once."""
+def prepare(folder: Path, setup: dict[str, Any], pictures: int) -> None:
+    """Writes what the rivals read: photographs, their pixels, and the graphs."""
+    spec = Preprocessing(size=setup["size"])
+    paths = photographs(folder / "photographs", pictures)
+    np.save(folder / "pixels.npy", np.stack([read_image(path, spec) for path in paths]))
+    encoder = encoder_of(setup["backbone"], setup["size"], setup["reading"])
     write_onnx(encoder, spec, folder / "model.onnx")
-    embedder = OnnxEmbedder(folder / "model.onnx", spec, "cpu")
-    pixels = np.stack([read_image(path, spec) for path in paths])
-    eager = PixelEncoder(encoder, spec).eval().to(memory_format=torch.channels_last)
-    rivals: dict[str, Callable[[], None]] = {
-        FLOOR: lambda: _onnx_loop(embedder, pixels),
-        OURS: lambda: _ours(embedder, paths),
-        "torch eager, ready pixels": lambda: _torch_loop(eager, pixels),
-        "torch eager, DataLoader from JPEG files": lambda: _loader_loop(eager, paths, spec.size),
-    }
-    if compiled:
-        quick = torch.compile(eager, dynamic=False)
-        rivals["torch compiled, ready pixels"] = lambda: _torch_loop(quick, pixels)
-    return rivals
+    (folder / "fastembed").mkdir()
+    write_layout("fastembed", encoder, spec, folder / "fastembed")
+    (folder / "setup.json").write_text(json.dumps(setup))
 
 
-def measure(rivals: dict[str, Callable[[], None]], pictures: int, rounds: int) -> dict[str, Any]:
-    """Pictures a second, and the median ratio to the floor, of each; one round first uncounted."""
-    seconds: dict[str, list[float]] = {name: [] for name in rivals}
-    for counted in [False] + [True] * rounds:
-        for name, embed in rivals.items():
-            started = time.perf_counter()
-            embed()
-            if counted:
-                seconds[name].append(time.perf_counter() - started)
-    floor = seconds[FLOOR]
+def peer_python(folder: Path, packages: Sequence[str]) -> Path:
+    """The interpreter of an environment that holds these packages alone, made if need be."""
+    own = folder / "-".join(one.replace("==", "-") for one in packages)
+    python = own / "bin" / "python"
+    if not (own / "ready").exists():
+        venv.create(own, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
+        (own / "ready").touch()
+    return python.absolute()
+
+
+def measure(
+    commands: dict[str, list[str]], pictures: int, rounds: int, log: Path
+) -> dict[str, dict[str, float]]:
+    """Pictures a second, median ratio to the faster floor, and peak memory; one round uncounted."""
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    peak: dict[str, float] = {}
+    with log.open("w") as errors:
+        running = {
+            name: subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+            for name, command in commands.items()
+        }
+        try:
+            for process in running.values():
+                _answer(process, log)
+            for counted in [False] + [True] * rounds:
+                for name, process in running.items():
+                    assert process.stdin is not None
+                    process.stdin.write("\n")
+                    process.stdin.flush()
+                    answer = _answer(process, log)
+                    peak[name] = answer["peak_mb"]
+                    if counted:
+                        seconds[name].append(answer["seconds"])
+        finally:
+            for process in running.values():
+                process.kill()
+                process.wait()
+    floor = min((seconds[name] for name in FLOORS), key=statistics.median)
     return {
         name: {
             "images_per_s": round(pictures / statistics.median(times), 1),
             "ratio_to_floor": round(
                 statistics.median(f / t for f, t in zip(floor, times, strict=True)), 3
             ),
+            "peak_mb": round(peak[name]),
         }
         for name, times in seconds.items()
     }
@@ -122,29 +148,26 @@ def main() -> None:
     """Prints the figures as JSON, and writes them where asked to."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--backbone", default="torchvision/mobilenet_v2")
+    parser.add_argument("--timm", help="its name in timm; timm takes part only with --peers")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--reading", choices=["mean", "calibrated"], default="mean")
-    parser.add_argument("--pictures", type=int, default=256)
+    parser.add_argument("--pictures", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--compiled", action="store_true", help="also torch.compile (needs a C++ compiler)"
-    )
+    parser.add_argument("--compiled", action="store_true", help="also torch.compile")
+    parser.add_argument("--peers", type=Path, help="folder for the peers' environments")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    torch.set_num_threads(core_count())
+    setup = {key: getattr(arguments, key) for key in ("backbone", "size", "reading", "timm")}
     with tempfile.TemporaryDirectory() as name:
-        folder, spec = Path(name), Preprocessing(size=arguments.size)
-        paths = photographs(folder / "photographs", arguments.pictures)
-        encoder = encoder_of(arguments.backbone, arguments.size, arguments.reading)
-        rivals = contestants(encoder, spec, folder, paths, arguments.compiled)
+        folder = Path(name)
+        prepare(folder, setup, arguments.pictures)
+        commands = _commands(arguments, folder)
         found = {
             "machine": f"{platform.machine()}, {platform.platform()}, {core_count()} cores",
-            "backbone": arguments.backbone,
-            "size": arguments.size,
-            "reading": arguments.reading,
-            "pictures": len(paths),
-            "kilobytes_a_file": round(sum(p.stat().st_size for p in paths) / len(paths) / 1e3, 1),
-            "rivals": measure(rivals, len(paths), arguments.rounds),
+            **setup,
+            "pictures": arguments.pictures,
+            "rounds": arguments.rounds,
+            "rivals": measure(commands, arguments.pictures, arguments.rounds, folder / "log"),
         }
     text = json.dumps(found, indent=2)
     print(text)
@@ -152,25 +175,24 @@ def main() -> None:
         arguments.out.write_text(text + "\n")
 
 
-def _ours(embedder: OnnxEmbedder, paths: Sequence[Path]) -> None:
-    assert len(embedder(paths).vectors) == len(paths)
+def _commands(arguments: argparse.Namespace, folder: Path) -> dict[str, list[str]]:
+    own = RIVALS | (COMPILED if arguments.compiled else {})
+    module, file = ["-m", "benchmarks.rivals"], [str(Path(__file__).with_name("rivals.py"))]
+    commands = {name: [sys.executable, *module, rival] for name, rival in own.items()}
+    if arguments.peers:
+        for name, (rival, packages) in PEERS.items():
+            if rival != "timm" or arguments.timm:
+                commands[name] = [str(peer_python(arguments.peers, packages)), *file, rival]
+    return {name: [*line, str(folder), str(core_count())] for name, line in commands.items()}
 
 
-def _onnx_loop(embedder: OnnxEmbedder, pixels: Pixels) -> None:
-    for start in range(0, len(pixels), BATCH):
-        embedder.vectors(pixels[start : start + BATCH])
-
-
-@torch.inference_mode()
-def _torch_loop(model: Callable[[torch.Tensor], Any], pixels: Pixels) -> None:
-    for start in range(0, len(pixels), BATCH):
-        model(torch.from_numpy(pixels[start : start + BATCH]))
-
-
-@torch.inference_mode()
-def _loader_loop(model: PixelEncoder, paths: Sequence[Path], size: int) -> None:
-    for batch in DataLoader(Files(paths, size), batch_size=BATCH, num_workers=core_count()):
-        model(batch)
+def _answer(process: "subprocess.Popen[str]", log: Path) -> dict[str, float]:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError(f"{process.args} ended: {log.read_text()[-2000:]}")
+    answer: dict[str, float] = json.loads(line)
+    return answer
 
 
 if __name__ == "__main__":

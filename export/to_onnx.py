@@ -2,10 +2,12 @@
 
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
 import torch
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fgembed.encoder import Encoder, PixelEncoder
@@ -18,14 +20,30 @@ SCOPES = "pkg.torch.onnx.name_scopes"  # the modules a node is of; the rest hold
 
 
 def write_onnx(encoder: Encoder, spec: Preprocessing, file: Path) -> None:
-    """Writes the graph, simplified by the exporter, and has `onnx.checker` read the file.
+    """Writes the bundle's graph.
 
     Inputs and outputs: `image` uint8 (B, H, W, 3) -> `embedding` float32 (B, D), unit length,
     and `rationale` float32 (B, h, w) in [0, 1].
     """
-    model = PixelEncoder(encoder, spec).cpu().eval()
-    # Two pictures, because an example batch of one would be taken for a constant.
-    example = torch.zeros(2, spec.size, spec.size, 3, dtype=torch.uint8)
+    pixels = torch.zeros(2, spec.size, spec.size, 3, dtype=torch.uint8)
+    _write(PixelEncoder(encoder, spec), pixels, OUTPUTS, file)
+
+
+def write_normalised_onnx(encoder: Encoder, spec: Preprocessing, file: Path) -> None:
+    """Writes a graph for tools that normalise by themselves.
+
+    Inputs and outputs: `image` float32 (B, 3, H, W), normalised -> `embedding` float32 (B, D),
+    unit length.
+    """
+    _write(encoder, torch.zeros(2, 3, spec.size, spec.size), OUTPUTS[:1], file)
+
+
+def _write(model: nn.Module, example: Tensor, outputs: Sequence[str], file: Path) -> None:
+    """The graph as the exporter simplifies it; `onnx.checker` reads the file.
+
+    The example holds two pictures, because a batch of one would be taken for a constant.
+    """
+    model.cpu().eval()
     file.parent.mkdir(parents=True, exist_ok=True)
     with (
         warnings.catch_warnings(),
@@ -41,8 +59,8 @@ def write_onnx(encoder: Encoder, spec: Preprocessing, file: Path) -> None:
             (example,),
             dynamo=True,
             input_names=[INPUT],
-            output_names=list(OUTPUTS),
-            dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
+            output_names=list(outputs),
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
             opset_version=OPSET,
             verbose=False,
         )
