@@ -1,29 +1,24 @@
 """The bundle's README.md: what the model is, how it was made, and its scores with their floor."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fgembed.bundle import BundleConfig
 from fgembed.export.parity import Parity
+from fgembed.export.source import Source
 from fgembed.guard import Verdict
 from fgembed.scores import FloorTable, Selected
 
 
-def model_card(
-    config: BundleConfig,
-    run: dict[str, Any],
-    report: dict[str, Any],
-    parity: Parity,
-    verdict: Verdict,
-) -> str:
+def model_card(config: BundleConfig, source: Source, files: Sequence[Parity]) -> str:
     """The card as Markdown with the hub's YAML header.
 
     Args:
         config: the bundle's description.
-        run: the run's resolved settings.
-        report: the run's `report.json`.
-        parity: ONNX Runtime against torch.
-        verdict: the guard's, on what is exported.
+        source: what is exported.
+        files: ONNX Runtime against torch, for each ONNX file.
     """
+    report, verdict = source.report, source.verdict
     untrained = verdict.by == "weights"
     return f"""---
 library_name: fgembed
@@ -38,7 +33,7 @@ An image encoder for look-alike photographs, made with fgembed: a picture in, a 
 
 | | |
 |---|---|
-| backbone | {config.backbone}, started from `{run["backbone"]["weights"]}` |
+| backbone | {config.backbone}, started from `{source.settings["backbone"]["weights"]}` |
 | method | {config.method} |
 | pooling | {config.pooling}; the heat map is {_rationale(config.rationale)} |
 | training pictures | {report["images"]}, without labels |
@@ -54,10 +49,21 @@ An image encoder for look-alike photographs, made with fgembed: a picture in, a 
 {_scores(report.get("table"), untrained)}
 ## Parity
 
-ONNX Runtime against torch on {parity.images} pictures at batch {_list(parity.batches)}: cosine at
-least {parity.min_cosine:.7f}, largest difference {parity.max_difference:.2e}, same nearest
-neighbour for {parity.top1_agreement:.1%}, overlap of the ten nearest {parity.top10_agreement:.1%}.
+ONNX Runtime against torch on {files[0].images} pictures at batch {_list(files[0].batches)};
+`parity.json` has more.
+
+| file | least cosine | mean cosine | largest difference | same nearest | ten nearest shared |
+|---|---|---|---|---|---|
+{_parity(files)}
 """
+
+
+def _parity(files: Sequence[Parity]) -> str:
+    return "\n".join(
+        f"| {one.precision} | {one.min_cosine:.7f} | {one.mean_cosine:.7f} | "
+        f"{one.max_difference:.2e} | {one.top1_agreement:.1%} | {one.top10_agreement:.1%} |"
+        for one in files
+    )
 
 
 def _method(name: str) -> str:

@@ -13,16 +13,35 @@ from fgembed.index.onnx_embedder import OnnxEmbedder
 from fgembed.metrics import Vectors
 
 BATCHES = (1, 2, 7, 32)
-MIN_COSINE = 0.9999
-MAX_DIFFERENCE = 1e-3  # of an embedding's or a rationale's components
-ORDER_TOLERANCE = 1e-4  # neighbours nearer to each other than this may change places
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far a file may be from torch.
+
+    Attributes:
+        min_cosine: of a picture's two embeddings, at least.
+        max_difference: of a component of an embedding or a rationale, at most.
+        max_order_gap: neighbours nearer to each other than this may change places.
+    """
+
+    min_cosine: float
+    max_difference: float
+    max_order_gap: float
+
+
+LIMITS = {  # int8 is limited by what it finds, see fgembed.export.drop
+    "fp32": Limits(min_cosine=0.9999, max_difference=1e-3, max_order_gap=1e-4),
+    "fp16": Limits(min_cosine=0.999, max_difference=0.05, max_order_gap=0.01),
+}
 
 
 @dataclass(frozen=True)
 class Parity:
-    """ONNX Runtime against torch.
+    """ONNX Runtime on one file against torch.
 
     Attributes:
+        precision: of the file.
         images: real pictures compared.
         batches: the batch sizes at which all of them were embedded.
         min_cosine: smallest cosine of a picture's two embeddings, over all batch sizes.
@@ -34,6 +53,7 @@ class Parity:
             ranks the other way round.
     """
 
+    precision: str
     images: int
     batches: tuple[int, ...]
     min_cosine: float
@@ -44,13 +64,16 @@ class Parity:
     max_order_gap: float
 
     def to_json(self) -> dict[str, Any]:
-        """The content of `parity.json`, with the limits that were enforced."""
-        limits = {
-            "min_cosine": MIN_COSINE,
-            "max_difference": MAX_DIFFERENCE,
-            "max_order_gap": ORDER_TOLERANCE,
-        }
-        return asdict(self) | {"limits": limits}
+        """What was measured, with the limits that are enforced."""
+        limits = LIMITS.get(self.precision)
+        return asdict(self) | {"limits": asdict(limits) if limits else {}}
+
+    def sentence(self) -> str:
+        """The measured values in one line."""
+        return (
+            f"cosine >= {self.min_cosine:.7f}, same nearest neighbour {self.top1_agreement:.1%}, "
+            f"top-10 overlap {self.top10_agreement:.1%}"
+        )
 
     def enforce(self) -> None:
         """Refuses a graph that is not torch's.
@@ -58,21 +81,28 @@ class Parity:
         Raises:
             IntegrityError: a limit is broken.
         """
-        for name, broken in (
-            ("min_cosine", not self.min_cosine >= MIN_COSINE),
-            ("max_difference", not self.max_difference <= MAX_DIFFERENCE),
-            ("max_order_gap", not self.max_order_gap <= ORDER_TOLERANCE),
+        limits = LIMITS.get(self.precision)
+        if limits is None:
+            return
+        for name, kept in (
+            ("min_cosine", self.min_cosine >= limits.min_cosine),
+            ("max_difference", self.max_difference <= limits.max_difference),
+            ("max_order_gap", self.max_order_gap <= limits.max_order_gap),
         ):
-            if broken:
-                limit = self.to_json()["limits"][name]
+            if not kept:
                 raise IntegrityError(
-                    f"the exported graph does not agree with torch: {name} is "
-                    f"{getattr(self, name):.6g}, the limit is {limit:g}; no bundle was written"
+                    f"the exported {self.precision} graph does not agree with torch: {name} is "
+                    f"{getattr(self, name):.6g}, the limit is {getattr(limits, name):g}; "
+                    "no bundle was written"
                 )
 
 
 def measure_parity(
-    model: PixelEncoder, embedder: OnnxEmbedder, pixels: Pixels, given: Pixels | None = None
+    model: PixelEncoder,
+    embedder: OnnxEmbedder,
+    pixels: Pixels,
+    given: Pixels | None = None,
+    precision: str = "fp32",
 ) -> Parity:
     """Compares the two on (N, size, size, 3) uint8 pictures, N >= 1, at every batch size.
 
@@ -81,6 +111,7 @@ def measure_parity(
         embedder: ONNX Runtime's.
         pixels: the pictures as the model was trained to see them.
         given: the same as who uses the file will read them; `pixels` if None.
+        precision: of the file.
 
     Raises:
         IntegrityError: the file does not run at a batch size, or gives vectors of other length.
@@ -103,6 +134,7 @@ def measure_parity(
         )
     top1, top10, gaps = zip(*neighbours, strict=True)
     return Parity(
+        precision,
         len(pixels),
         BATCHES,
         float(np.min(cosines)),

@@ -1,5 +1,6 @@
 """The encoder as an ONNX graph: uint8 pixels in, normalisation inside, dynamic batch."""
 
+import copy
 import logging
 import warnings
 from collections.abc import Sequence
@@ -10,7 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fgembed.backbones import Backbone
+from fgembed.backbones.levels import Reading
 from fgembed.encoder import Encoder, PixelEncoder
+from fgembed.folding import folded
 from fgembed.images import Preprocessing
 
 OPSET = 18
@@ -27,6 +31,32 @@ def write_onnx(encoder: Encoder, spec: Preprocessing, file: Path) -> None:
     """
     pixels = torch.zeros(2, spec.size, spec.size, 3, dtype=torch.uint8)
     _write(PixelEncoder(encoder, spec), pixels, OUTPUTS, file)
+
+
+class HalfBackbone(nn.Module):
+    """A backbone that computes in float16, from float32 pictures to float32 maps."""
+
+    def __init__(self, backbone: Backbone, size: int) -> None:
+        super().__init__()
+        # Batch norms are folded before, where their small variances still are float32.
+        self.half_backbone = copy.deepcopy(folded(backbone, size)).half()
+
+    def read_levels(self, images: Tensor, depths: Sequence[float]) -> Reading:
+        """As `Backbone.read_levels`."""
+        features, summary, inner = self.half_backbone.read_levels(images.half(), depths)
+        return Reading(features.float(), summary.float(), tuple(each.float() for each in inner))
+
+
+def write_half_onnx(encoder: Encoder, spec: Preprocessing, file: Path) -> None:
+    """Writes the bundle's graph for GPUs: its backbone in float16, inputs and outputs the same.
+
+    Normalisation, pooling and whitening stay in float32: they are little work and sum many
+    numbers.
+    """
+    twin = copy.copy(encoder)
+    twin._modules = dict(encoder._modules)
+    twin.backbone = HalfBackbone(encoder.backbone, spec.size)  # type: ignore[assignment]
+    write_onnx(twin, spec, file)
 
 
 def write_normalised_onnx(encoder: Encoder, spec: Preprocessing, file: Path) -> None:

@@ -1,48 +1,79 @@
 """A run becomes a bundle, or nothing is written: export, prove parity, describe, publish."""
 
-import shlex
 import shutil
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fgembed.bundle import MODEL_FILE, WEIGHTS_FILE, BundleConfig, refuse_other_than_bundle
-from fgembed.checkpoint import load_encoder
+from fgembed.bundle import (
+    MODEL_FILE,
+    MODEL_FILES,
+    WEIGHTS_FILE,
+    BundleConfig,
+    refuse_other_than_bundle,
+)
 from fgembed.cores import core_count
-from fgembed.encoder import Encoder, PixelEncoder
-from fgembed.errors import IntegrityError, NotFoundError
+from fgembed.encoder import PixelEncoder
+from fgembed.errors import NotFoundError
+from fgembed.evaluate import Split
+from fgembed.export.drop import AgreementDrop, Drop, Judge, RecallDrop
+from fgembed.export.layouts import preprocessor_config
 from fgembed.export.model_card import model_card
 from fgembed.export.parity import Parity, measure_parity
-from fgembed.export.to_onnx import OPSET, write_onnx
-from fgembed.files import (
-    read_json,
-    read_toml,
-    sha256,
-    staged_folder,
-    write_json,
-    write_text,
-)
-from fgembed.floors import START
-from fgembed.guard import START_ITSELF, Verdict, refuse_below_floor, verdict_in
+from fgembed.export.quantize import Quantised, write_int8
+from fgembed.export.source import Source
+from fgembed.export.to_onnx import OPSET, write_half_onnx, write_onnx
+from fgembed.files import sha256, staged_folder, write_json, write_text
+from fgembed.guard import Verdict
 from fgembed.image_batches import ImageBatches
 from fgembed.images import Pixels, Preprocessing, find_images
 from fgembed.index.onnx_embedder import OnnxEmbedder
 from fgembed.pooling import RationalePooling
-from fgembed.scores import FloorTable, Selected
 
 PARITY_IMAGES = 200
+JUDGED_IMAGES = 1000  # whose neighbours int8 must keep, where there are no labels
+MAX_DROP = 0.5
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """One ONNX file of a bundle, as it was measured.
+
+    Attributes:
+        parity: against torch.
+        drop: against the float32 file, of one in fewer bits.
+        quantised: of an int8 file.
+        recall: recall@1 on the run's labelled pictures, in 0..1, where there are any.
+    """
+
+    parity: Parity
+    drop: Drop | None = None
+    quantised: Quantised | None = None
+    recall: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What `parity.json` says of the file."""
+        said = self.parity.to_json() | {"recall@1": self.recall}
+        if self.drop is not None:
+            said["drop"] = asdict(self.drop) | {"points": self.drop.points}
+        if self.quantised is not None:
+            said["int8_layers"] = self.quantised.layers
+            said["float_layers"] = self.quantised.in_float
+        return said
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle on disk, how closely it agrees with torch, and whether it beats its floor."""
+    """A bundle on disk, how closely its files agree with torch, and whether it beats its floor."""
 
     folder: Path
     config: BundleConfig
-    parity: Parity
     verdict: Verdict
+    torch_recall: float | None
+    files: dict[str, FileReport] = field(default_factory=dict)
 
 
 def export_bundle(
@@ -52,120 +83,141 @@ def export_bundle(
     *,
     start: bool = False,
     force: bool = False,
+    precisions: Collection[str] = ("fp32",),
+    max_drop: float = MAX_DROP,
+    labelled: tuple[Path, Path] | None = None,
 ) -> Exported:
     """Exports a finished run into the folder `target`, replacing a bundle that is there.
 
     Args:
         run: the run folder.
         target: the bundle folder; nothing appears there unless parity holds.
-        images: real pictures to compare on; the run's own training pictures if None.
+        images: real pictures to compare and calibrate on; the run's training pictures if None.
         start: export the run's calibrated start in its place.
         force: export a run that is below its floor.
+        precisions: keys of `MODEL_FILES`; float32 is always among the files.
+        max_drop: what an int8 file may lose of recall@1, or of neighbour agreement where the run
+            has no labelled pictures, in points of percent.
+        labelled: gallery and queries in class folders, for recall@1; the run's own if None.
 
     Raises:
         NotFoundError: the run is not finished, or the pictures are gone.
         IntegrityError: ONNX Runtime does not agree with torch.
-        FgembedError: `target` holds something that is no bundle, or the run is below its floor.
+        FgembedError: `target` holds something that is no bundle, the run is below its floor, or
+            int8 loses more than `max_drop`.
     """
     refuse_other_than_bundle(target)
-    source = run / START if start else run
-    encoder, spec = load_encoder(source)
-    run_config = read_toml(run / "config.toml")
-    report = _read_report(run)
-    verdict = START_ITSELF if start else verdict_in(report, run)
-    if not force:
-        refuse_below_floor(verdict, run)
-    pictures = images or Path(run_config["images"])
+    source = Source.open(run, start=start, force=force)
+    pictures = images or Path(source.settings["images"])
+    config = _describe(source)
+    # Read as who opens the bundle will read them: a wrong description fails too.
+    given = Preprocessing.from_json(config.preprocessing, target)
     with staged_folder(target) as staged:
-        write_onnx(encoder, spec, staged / MODEL_FILE)
-        config = _describe(encoder, spec, run, "none" if start else run_config["method"]["name"])
-        # Read as who opens the bundle will read them: a wrong description fails too.
-        given = Preprocessing.from_json(config.preprocessing, target)
-        parity = measure_parity(
-            PixelEncoder(encoder, spec).eval(),
-            OnnxEmbedder(staged / MODEL_FILE, given, device="cpu"),
-            parity_pictures(pictures, spec),
-            parity_pictures(pictures, given),
-        )
-        parity.enforce()
-        shutil.copyfile(source / "encoder.safetensors", staged / WEIGHTS_FILE)
-        write_json(staged / "parity.json", parity.to_json())
-        write_json(staged / "preprocessor_config.json", preprocessor_config(given))
-        write_text(staged / "README.md", model_card(config, run_config, report, parity, verdict))
+        files = _Files(source, staged, pictures, given, source.labelled(labelled))
+        for precision in (name for name in MODEL_FILES if name in {"fp32", *precisions}):
+            files.write(precision, max_drop)
+        torch_recall = None if labelled else source.torch_recall()
+        exported = Exported(target, config, source.verdict, torch_recall, files.reports)
+        shutil.copyfile(source.folder / "encoder.safetensors", staged / WEIGHTS_FILE)
+        write_json(staged / "parity.json", _parity_json(exported))
+        described = preprocessor_config(given, normalise=False)
+        write_json(staged / "preprocessor_config.json", described)
+        card = model_card(config, source, [one.parity for one in files.reports.values()])
+        write_text(staged / "README.md", card)
         config = replace(config, files=_checksums(staged))
         write_json(staged / "config.json", config.to_json())
-    return Exported(target, config, parity, verdict)
+    return replace(exported, config=config)
 
 
-def parity_pictures(images: Path, spec: Preprocessing) -> Pixels:
-    """Up to 200 readable pictures spread over the folder, (N, size, size, 3) uint8."""
+class _Files:
+    """Writes a bundle's ONNX files, float32 first, and measures each."""
+
+    def __init__(
+        self,
+        source: Source,
+        staged: Path,
+        pictures: Path,
+        given: Preprocessing,
+        split: Split | None,
+    ) -> None:
+        self.source = source
+        self.staged = staged
+        self.pictures = pictures
+        self.given = given
+        self.split = split
+        self.model = PixelEncoder(source.encoder, source.spec).eval()
+        self.expected = parity_pictures(pictures, source.spec)
+        self.read = parity_pictures(pictures, given)
+        self.reports: dict[str, FileReport] = {}
+        self.judge: Judge | None = None
+
+    def write(self, precision: str, max_drop: float) -> None:
+        """Writes the file of a precision.
+
+        Raises:
+            IntegrityError: it does not agree with torch.
+            FgembedError: int8 loses more than `max_drop`.
+        """
+        file, plain = self.staged / MODEL_FILES[precision], self.staged / MODEL_FILE
+        if precision == "fp32":
+            write_onnx(self.source.encoder, self.source.spec, file)
+            parity = self._enforced(file, precision)
+            if self.split is not None:
+                self.judge = RecallDrop(file, self.split, self.given)
+            recall = self.judge.before if isinstance(self.judge, RecallDrop) else None
+            self.reports[MODEL_FILE] = FileReport(parity, recall=recall)
+            return
+        if self.judge is None:
+            judged = parity_pictures(self.pictures, self.given, JUDGED_IMAGES)
+            self.judge = AgreementDrop(plain, judged, self.given)
+        quantised = None
+        if precision == "fp16":
+            write_half_onnx(self.source.encoder, self.source.spec, file)
+            parity = self._enforced(file, precision)
+            drop = self.judge(file)
+        else:
+            quantised = write_int8(plain, file, self.given, self.read, self.judge, max_drop)
+            parity, drop = self._enforced(file, precision), quantised.drop
+        recall = drop.after if isinstance(self.judge, RecallDrop) else None
+        self.reports[MODEL_FILES[precision]] = FileReport(parity, drop, quantised, recall)
+
+    def _enforced(self, file: Path, precision: str) -> Parity:
+        embedder = OnnxEmbedder(file, self.given, device="cpu")
+        parity = measure_parity(self.model, embedder, self.expected, self.read, precision)
+        parity.enforce()
+        return parity
+
+
+def parity_pictures(images: Path, spec: Preprocessing, count: int = PARITY_IMAGES) -> Pixels:
+    """Up to `count` readable pictures spread over the folder, (N, size, size, 3) uint8."""
     found, _ = find_images(images)
-    chosen = np.unique(np.linspace(0, len(found) - 1, min(len(found), PARITY_IMAGES)).astype(int))
+    chosen = np.unique(np.linspace(0, len(found) - 1, min(len(found), count)).astype(int))
     batches = list(ImageBatches([found[i] for i in chosen], spec, threads=core_count()))
     if not batches:
         raise NotFoundError(f"no readable picture in {images}; parity needs real ones")
     return np.concatenate([pixels for _, pixels in batches])
 
 
-def preprocessor_config(spec: Preprocessing) -> dict[str, Any]:
-    """The preprocessing under the names that transformers and fastembed read.
-
-    They normalise outside the graph, ours does it inside: `do_normalize` and `do_rescale` are
-    off, because `onnx/model.onnx` takes uint8.
-    """
-    resample = {"bilinear": 2, "bicubic": 3, "lanczos": 1}[spec.resample]
-    square = {"height": spec.size, "width": spec.size}
-    shorter = {"shortest_edge": round(spec.size / spec.crop_ratio)}
-    return {
-        "image_processor_type": "fgembed",
-        "do_resize": True,
-        "size": shorter if spec.fit == "crop" else square,
-        "do_pad": spec.fit == "pad",
-        "resample": resample,
-        "do_center_crop": spec.fit == "crop",
-        "crop_size": square,
-        "do_convert_rgb": True,
-        "do_rescale": False,
-        "do_normalize": False,
-        "image_mean": list(spec.mean),
-        "image_std": list(spec.std),
-    }
-
-
-def _read_report(run: Path) -> dict[str, Any]:
-    file = run / "report.json"
-    again = f'"fgembed train --resume --run {shlex.quote(str(run))}"'
-    if not file.is_file():
-        raise NotFoundError(f"{run} is not finished; finish it with {again}")
-    report = read_json(file, "run report")
-    try:
-        selected, table = report.get("selected"), report.get("table")
-        sound = isinstance(report["images"], int)
-        sound &= selected is None or bool(Selected(**selected))
-        sound &= table is None or bool(FloorTable.from_json(table).rows)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise IntegrityError(
-            f"{file} is damaged: {error!r}; measure it again with {again}"
-        ) from None
-    if not sound:
-        raise IntegrityError(f"{file} is damaged; measure it again with {again}")
-    return report
-
-
-def _describe(encoder: Encoder, spec: Preprocessing, run: Path, method: str) -> BundleConfig:
+def _describe(source: Source) -> BundleConfig:
     """All but the checksums of the files."""
+    encoder = source.encoder
     learned = isinstance(encoder.pooling, RationalePooling)
     return BundleConfig(
         backbone=encoder.backbone.name,
-        method=method,
+        method=source.method,
         pooling=encoder.pooling.kind,
         rationale="learned" if learned else "activation",
         dimensions=encoder.dimensions,
         opset=OPSET,
-        preprocessing=spec.to_json(),
-        source_run=str(run.resolve()),
+        preprocessing=source.spec.to_json(),
+        source_run=str(source.run.resolve()),
         files={},
     )
+
+
+def _parity_json(exported: Exported) -> dict[str, Any]:
+    files = {name: report.to_json() for name, report in exported.files.items()}
+    return {"torch_recall@1": exported.torch_recall, "files": files}
 
 
 def _checksums(folder: Path) -> dict[str, str]:
