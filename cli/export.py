@@ -1,6 +1,7 @@
 """`fgembed export`."""
 
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,17 @@ from fgembed.errors import ConfigError
 from fgembed.workspace import BUNDLE
 
 if TYPE_CHECKING:
+    from fgembed.export.source import Source
     from fgembed.export.write_bundle import Exported
+
+
+class Layout(StrEnum):
+    """Who the export is for."""
+
+    bundle = "bundle"
+    immich = "immich"
+    fastembed = "fastembed"
+
 
 app = typer.Typer(add_completion=False)
 
@@ -36,6 +47,9 @@ def export(
         Path | None, typer.Option(help="Labelled pictures for recall@1; those of the run's eval.")
     ] = None,
     queries: Annotated[Path | None, typer.Option(help="Labelled pictures to look up.")] = None,
+    layout: Annotated[
+        Layout, typer.Option(help="bundle is what fgembed reads; the others are for those tools.")
+    ] = Layout.bundle,
     start: Annotated[
         bool, typer.Option("--start", help="Export the run's calibrated start in its place.")
     ] = False,
@@ -54,6 +68,8 @@ def export(
     most stay in float until it loses no more than --max-drop: of recall@1 on labelled pictures, or
     without labels of the pictures whose nearest neighbour is the same, which is much stricter.
 
+    --layout immich and fastembed write what those tools open, in place of a bundle.
+
     Example: fgembed export --onnx --precision fp32,int8 --out bundle
     """
     from fgembed.cli.training import require_torch
@@ -63,16 +79,23 @@ def export(
     if (gallery is None) != (queries is None):
         raise ConfigError("--gallery and --queries are a pair; give both, or neither")
     precisions = _precisions(precision)
+    if layout != Layout.bundle and (out == BUNDLE or precisions != ["fp32"]):
+        raise ConfigError(
+            f"--layout {layout} is fp32 and needs a folder of its own; give --out DIR"
+        )
     require_torch()
+    from fgembed.export.source import Source
     from fgembed.export.write_bundle import export_bundle
     from fgembed.workspace import find_run
 
+    source = Source.open(find_run(run), start=start, force=force)
+    if layout != Layout.bundle:
+        _export_layout(layout, source, out, images, as_json)
+        return
     exported = export_bundle(
-        find_run(run),
+        source,
         out,
         images,
-        start=start,
-        force=force,
         precisions=precisions,
         max_drop=max_drop,
         labelled=(gallery, queries) if gallery and queries else None,
@@ -86,6 +109,22 @@ def export(
         print(json.dumps(said | {"torch_recall@1": exported.torch_recall, "parity": files}))
         return
     _print(exported)
+
+
+def _export_layout(
+    layout: Layout, source: "Source", out: Path, images: Path | None, as_json: bool
+) -> None:
+    from fgembed.export.layouts import export_layout
+
+    parity = export_layout(layout.value, source, out, images)
+    if as_json:
+        import json
+
+        print(json.dumps({"out": str(out), "layout": layout.value, "parity": parity.to_json()}))
+        return
+    print(f"{out}: for {layout}, {source.encoder.backbone.name}, {source.method}")
+    print(f"parity with torch on {parity.images} pictures: {parity.sentence()}")
+    print(f"guard: {source.verdict.headline()}")
 
 
 def _precisions(text: str) -> list[str]:

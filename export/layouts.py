@@ -5,16 +5,70 @@ their own (no EXIF orientation in fastembed, no decoding at a reduced scale in e
 their vectors differ a little from a bundle's; docs/export.md has the measured cosines.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fgembed.encoder import Encoder
-from fgembed.errors import ConfigError
-from fgembed.export.to_onnx import write_normalised_onnx
-from fgembed.files import write_json
-from fgembed.images import Preprocessing
+import numpy as np
 
-LAYOUTS = ("immich", "fastembed")
+from fgembed.cores import core_count
+from fgembed.encoder import Encoder, PixelEncoder
+from fgembed.errors import ConfigError
+from fgembed.export.parity import Parity, measure_parity, parity_pictures
+from fgembed.export.source import Source
+from fgembed.export.to_onnx import write_normalised_onnx
+from fgembed.files import refuse_foreign, staged_folder, write_json
+from fgembed.images import Pixels, Preprocessing
+from fgembed.index.sessions import open_session
+from fgembed.metrics import Vectors
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How another tool wants a model to lie.
+
+    Attributes:
+        model: the ONNX file.
+        names: of the entries of the folder.
+        mark: the JSON file that says whose folder it is.
+    """
+
+    model: str
+    names: tuple[str, ...]
+    mark: str
+
+
+LAYOUTS = {
+    "immich": Layout("visual/model.onnx", ("visual", "config.json"), "config.json"),
+    "fastembed": Layout(
+        "model.onnx", ("model.onnx", "preprocessor_config.json"), "preprocessor_config.json"
+    ),
+}
+
+
+def export_layout(name: str, source: Source, target: Path, images: Path | None = None) -> Parity:
+    """Exports an encoder into the folder `target` as another tool opens it.
+
+    Args:
+        name: a key of `LAYOUTS`.
+        source: what is exported.
+        target: the folder; an older export of the same layout is replaced.
+        images: real pictures to compare on; the run's training pictures if None.
+
+    Raises:
+        ConfigError: that tool cannot fit pictures as this encoder was trained to see them.
+        IntegrityError: ONNX Runtime does not agree with torch.
+        FgembedError: `target` holds something else.
+    """
+    layout = LAYOUTS[name]
+    refuse_foreign(target, layout.names, f"an export for {name}", (layout.mark, _model_type(name)))
+    pixels = parity_pictures(images or Path(source.settings["images"]), source.spec)
+    with staged_folder(target) as staged:
+        model = write_layout(name, source.encoder, source.spec, staged)
+        exported = _Normalising(model, source.spec)
+        parity = measure_parity(PixelEncoder(source.encoder, source.spec).eval(), exported, pixels)
+        parity.enforce()
+    return parity
 
 
 def write_layout(name: str, encoder: Encoder, spec: Preprocessing, folder: Path) -> Path:
@@ -24,21 +78,22 @@ def write_layout(name: str, encoder: Encoder, spec: Preprocessing, folder: Path)
     - `fastembed`: `model.onnx`, `preprocessor_config.json`
 
     Raises:
-        ConfigError: those tools cannot fit pictures as this encoder was trained to see them.
+        ConfigError: that tool cannot fit pictures as this encoder was trained to see them.
     """
     if spec.fit == "pad" or (name == "immich" and spec.fit == "crop" and spec.crop_ratio != 1):
+        ratio = f" with crop_ratio {spec.crop_ratio}" if spec.fit == "crop" else ""
         raise ConfigError(
-            f"{name} cannot fit pictures by {spec.fit!r}"
-            + (f" with crop_ratio {spec.crop_ratio}" if spec.fit == "crop" else "")
-            + '; it would see others than the encoder was trained on. Train with fit = "squash"'
+            f"{name} cannot fit pictures by {spec.fit!r}{ratio}; it would see others than the "
+            'encoder was trained on; train with preprocessing.fit = "squash"'
         )
+    mine = {"model_type": _model_type(name)}
     if name == "immich":
-        write_json(folder / "config.json", _immich_config(encoder, spec))
+        write_json(folder / "config.json", mine | _immich_config(encoder, spec))
         write_json(folder / "visual" / "preprocess_cfg.json", _immich_preprocessing(spec))
-        model = folder / "visual" / "model.onnx"
     else:
-        write_json(folder / "preprocessor_config.json", preprocessor_config(spec, normalise=True))
-        model = folder / "model.onnx"
+        described = mine | preprocessor_config(spec, normalise=True)
+        write_json(folder / "preprocessor_config.json", described)
+    model = folder / LAYOUTS[name].model
     write_normalised_onnx(encoder, spec, model)
     return model
 
@@ -67,6 +122,23 @@ def preprocessor_config(spec: Preprocessing, *, normalise: bool) -> dict[str, An
         "image_mean": list(spec.mean),
         "image_std": list(spec.std),
     }
+
+
+class _Normalising:
+    """Runs a graph that wants normalised pictures, as those tools do."""
+
+    def __init__(self, model: Path, spec: Preprocessing) -> None:
+        self.session = open_session(model, "cpu", core_count())
+        self.mean, self.std = (np.array(each, np.float32) for each in (spec.mean, spec.std))
+
+    def run(self, pixels: Pixels) -> tuple[Vectors, Vectors]:
+        images = ((pixels / np.float32(255) - self.mean) / self.std).transpose(0, 3, 1, 2)
+        embedding, rationale = self.session.run(["embedding", "rationale"], {"image": images})
+        return embedding, rationale
+
+
+def _model_type(name: str) -> str:
+    return f"fgembed-{name}"
 
 
 def _immich_config(encoder: Encoder, spec: Preprocessing) -> dict[str, Any]:

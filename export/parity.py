@@ -1,18 +1,21 @@
 """Does the exported file give what torch gives, and the same neighbours, on real pictures?"""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from fgembed.cores import core_count
 from fgembed.encoder import PixelEncoder
-from fgembed.errors import IntegrityError
-from fgembed.images import Pixels
-from fgembed.index.onnx_embedder import OnnxEmbedder
+from fgembed.errors import IntegrityError, NotFoundError
+from fgembed.image_batches import ImageBatches
+from fgembed.images import Pixels, Preprocessing, find_images
 from fgembed.metrics import Vectors
 
 BATCHES = (1, 2, 7, 32)
+PARITY_IMAGES = 200
 
 
 @dataclass(frozen=True)
@@ -97,9 +100,17 @@ class Parity:
                 )
 
 
+class Exported(Protocol):
+    """What runs an exported file."""
+
+    def run(self, pixels: Pixels) -> tuple[Vectors, Vectors]:
+        """(B, size, size, 3) uint8 -> embeddings (B, D) and rationales (B, h, w)."""
+        ...
+
+
 def measure_parity(
     model: PixelEncoder,
-    embedder: OnnxEmbedder,
+    embedder: Exported,
     pixels: Pixels,
     given: Pixels | None = None,
     precision: str = "fp32",
@@ -146,6 +157,16 @@ def measure_parity(
     )
 
 
+def parity_pictures(images: Path, spec: Preprocessing, count: int = PARITY_IMAGES) -> Pixels:
+    """Up to `count` readable pictures spread over the folder, (N, size, size, 3) uint8."""
+    found, _ = find_images(images)
+    chosen = np.unique(np.linspace(0, len(found) - 1, min(len(found), count)).astype(int))
+    batches = list(ImageBatches([found[i] for i in chosen], spec, threads=core_count()))
+    if not batches:
+        raise NotFoundError(f"no readable picture in {images}; parity needs real ones")
+    return np.concatenate([pixels for _, pixels in batches])
+
+
 def compare_neighbours(expected: Vectors, actual: Vectors) -> tuple[float, float, float]:
     """Top-1 agreement, top-10 overlap, and the largest score gap of a pair out of order.
 
@@ -177,7 +198,7 @@ def _torch_outputs(model: PixelEncoder, pixels: Pixels) -> tuple[Vectors, Vector
     return vectors, maps
 
 
-def _in_batches(embedder: OnnxEmbedder, pixels: Pixels, batch: int) -> tuple[Vectors, Vectors]:
+def _in_batches(embedder: Exported, pixels: Pixels, batch: int) -> tuple[Vectors, Vectors]:
     try:
         parts = [embedder.run(pixels[i : i + batch]) for i in range(0, len(pixels), batch)]
     except Exception as error:  # a class of ONNX Runtime's own for each kind of failure

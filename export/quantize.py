@@ -116,9 +116,8 @@ class _Quantiser:
 
     def write(self, file: Path, layers: Collection[str]) -> None:
         """Writes the file with these layers in int8, and what passes from one to the other."""
-        chosen = {*layers, *(name for name, before in self.fused.items() if before in layers)}
-        if len(layers) > 1:
-            chosen.update(self.passing)
+        chosen = {*layers, *(self.passing if len(layers) > 1 else [])}
+        chosen |= {name for name, before in self.fused.items() if before in chosen}
         logging.disable(logging.WARNING)  # it suggests what is done here already
         try:
             quantize_static(

@@ -30,7 +30,7 @@ def write_onnx(encoder: Encoder, spec: Preprocessing, file: Path) -> None:
     and `rationale` float32 (B, h, w) in [0, 1].
     """
     pixels = torch.zeros(2, spec.size, spec.size, 3, dtype=torch.uint8)
-    _write(PixelEncoder(encoder, spec), pixels, OUTPUTS, file)
+    _write(PixelEncoder(encoder, spec), pixels, file)
 
 
 class HalfBackbone(nn.Module):
@@ -62,13 +62,21 @@ def write_half_onnx(encoder: Encoder, spec: Preprocessing, file: Path) -> None:
 def write_normalised_onnx(encoder: Encoder, spec: Preprocessing, file: Path) -> None:
     """Writes a graph for tools that normalise by themselves.
 
-    Inputs and outputs: `image` float32 (B, 3, H, W), normalised -> `embedding` float32 (B, D),
-    unit length.
+    As `write_onnx`, but `image` is float32 (B, 3, H, W), normalised.
     """
-    _write(encoder, torch.zeros(2, 3, spec.size, spec.size), OUTPUTS[:1], file)
+    _write(_Explained(encoder), torch.zeros(2, 3, spec.size, spec.size), file)
 
 
-def _write(model: nn.Module, example: Tensor, outputs: Sequence[str], file: Path) -> None:
+class _Explained(nn.Module):
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.encoder.explained(images)
+
+
+def _write(model: nn.Module, example: Tensor, file: Path) -> None:
     """The graph as the exporter simplifies it; `onnx.checker` reads the file.
 
     The example holds two pictures, because a batch of one would be taken for a constant.
@@ -89,7 +97,7 @@ def _write(model: nn.Module, example: Tensor, outputs: Sequence[str], file: Path
             (example,),
             dynamo=True,
             input_names=[INPUT],
-            output_names=list(outputs),
+            output_names=list(OUTPUTS),
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             opset_version=OPSET,
             verbose=False,

@@ -6,34 +6,29 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fgembed.bundle import (
+    ENCODER_FILE,
     MODEL_FILE,
     MODEL_FILES,
     WEIGHTS_FILE,
     BundleConfig,
     refuse_other_than_bundle,
 )
-from fgembed.cores import core_count
 from fgembed.encoder import PixelEncoder
-from fgembed.errors import NotFoundError
 from fgembed.evaluate import Split
 from fgembed.export.drop import AgreementDrop, Drop, Judge, RecallDrop
 from fgembed.export.layouts import preprocessor_config
 from fgembed.export.model_card import model_card
-from fgembed.export.parity import Parity, measure_parity
+from fgembed.export.parity import Parity, measure_parity, parity_pictures
 from fgembed.export.quantize import Quantised, write_int8
 from fgembed.export.source import Source
 from fgembed.export.to_onnx import OPSET, write_half_onnx, write_onnx
 from fgembed.files import sha256, staged_folder, write_json, write_text
 from fgembed.guard import Verdict
-from fgembed.image_batches import ImageBatches
-from fgembed.images import Pixels, Preprocessing, find_images
+from fgembed.images import Preprocessing
 from fgembed.index.onnx_embedder import OnnxEmbedder
 from fgembed.pooling import RationalePooling
 
-PARITY_IMAGES = 200
 JUDGED_IMAGES = 1000  # whose neighbours int8 must keep, where there are no labels
 MAX_DROP = 0.5
 
@@ -77,37 +72,32 @@ class Exported:
 
 
 def export_bundle(
-    run: Path,
+    source: Source,
     target: Path,
     images: Path | None = None,
     *,
-    start: bool = False,
-    force: bool = False,
     precisions: Collection[str] = ("fp32",),
     max_drop: float = MAX_DROP,
     labelled: tuple[Path, Path] | None = None,
 ) -> Exported:
-    """Exports a finished run into the folder `target`, replacing a bundle that is there.
+    """Exports an encoder into the folder `target`, replacing a bundle that is there.
 
     Args:
-        run: the run folder.
+        source: what is exported.
         target: the bundle folder; nothing appears there unless parity holds.
         images: real pictures to compare and calibrate on; the run's training pictures if None.
-        start: export the run's calibrated start in its place.
-        force: export a run that is below its floor.
         precisions: keys of `MODEL_FILES`; float32 is always among the files.
         max_drop: what an int8 file may lose of recall@1, or of neighbour agreement where the run
             has no labelled pictures, in points of percent.
         labelled: gallery and queries in class folders, for recall@1; the run's own if None.
 
     Raises:
-        NotFoundError: the run is not finished, or the pictures are gone.
+        NotFoundError: the pictures are gone.
         IntegrityError: ONNX Runtime does not agree with torch.
-        FgembedError: `target` holds something that is no bundle, the run is below its floor, or
-            int8 loses more than `max_drop`.
+        FgembedError: `target` holds something that is no bundle, or int8 loses more than
+            `max_drop`.
     """
     refuse_other_than_bundle(target)
-    source = Source.open(run, start=start, force=force)
     pictures = images or Path(source.settings["images"])
     config = _describe(source)
     # Read as who opens the bundle will read them: a wrong description fails too.
@@ -119,6 +109,7 @@ def export_bundle(
         torch_recall = None if labelled else source.torch_recall()
         exported = Exported(target, config, source.verdict, torch_recall, files.reports)
         shutil.copyfile(source.folder / "encoder.safetensors", staged / WEIGHTS_FILE)
+        shutil.copyfile(source.folder / ENCODER_FILE, staged / ENCODER_FILE)
         write_json(staged / "parity.json", _parity_json(exported))
         described = preprocessor_config(given, normalise=False)
         write_json(staged / "preprocessor_config.json", described)
@@ -186,16 +177,6 @@ class _Files:
         parity = measure_parity(self.model, embedder, self.expected, self.read, precision)
         parity.enforce()
         return parity
-
-
-def parity_pictures(images: Path, spec: Preprocessing, count: int = PARITY_IMAGES) -> Pixels:
-    """Up to `count` readable pictures spread over the folder, (N, size, size, 3) uint8."""
-    found, _ = find_images(images)
-    chosen = np.unique(np.linspace(0, len(found) - 1, min(len(found), count)).astype(int))
-    batches = list(ImageBatches([found[i] for i in chosen], spec, threads=core_count()))
-    if not batches:
-        raise NotFoundError(f"no readable picture in {images}; parity needs real ones")
-    return np.concatenate([pixels for _, pixels in batches])
 
 
 def _describe(source: Source) -> BundleConfig:

@@ -2,7 +2,7 @@
 
 - `config.json`: what the model is; holds the SHA-256 of the other files
 - `preprocessor_config.json`: the preprocessing under the names that other tools read
-- `model.safetensors`: the encoder's weights
+- `model.safetensors`, `encoder.json`: the encoder's weights, and what torch makes of them
 - `onnx/model.onnx`: uint8 image (B, H, W, 3) -> embedding (B, D), rationale (B, h, w)
 - `onnx/model_fp16.onnx`, `onnx/model_quantized.onnx`: the same in fewer bits, where asked for
 - `parity.json`: how closely ONNX Runtime agrees with torch, for each of these files
@@ -29,15 +29,18 @@ MODEL_FILES = {
     "int8": "onnx/model_quantized.onnx",
 }
 WEIGHTS_FILE = "model.safetensors"
+ENCODER_FILE = "encoder.json"
 CACHE = ".cache"  # what this machine can make anew
 FILES = (  # what a bundle folder may hold
     CONFIG_FILE,
     "preprocessor_config.json",
     WEIGHTS_FILE,
+    ENCODER_FILE,
     "onnx",
     "parity.json",
     "README.md",
     CACHE,
+    ".gitattributes",  # of a repository on the hub
 )
 
 

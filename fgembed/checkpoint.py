@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fgembed.backbones import make_backbone
+from fgembed.bundle import ENCODER_FILE, WEIGHTS_FILE, Bundle
 from fgembed.calibration import Whitening
 from fgembed.encoder import Encoder
 from fgembed.errors import ConfigError, IntegrityError, NotFoundError
@@ -69,7 +70,7 @@ def save_encoder(folder: Path, encoder: Encoder, spec: Preprocessing) -> None:
         spec.to_json(),
         sha256(file),
     )
-    write_json(folder / "encoder.json", asdict(description))
+    write_json(folder / ENCODER_FILE, asdict(description))
 
 
 def read_encoder_file(folder: Path) -> EncoderFile:
@@ -79,11 +80,11 @@ def read_encoder_file(folder: Path) -> EncoderFile:
         NotFoundError: the run has no encoder yet.
         IntegrityError: the file is damaged or of another format.
     """
-    if not (folder / "encoder.json").is_file():
+    if not (folder / ENCODER_FILE).is_file():
         raise NotFoundError(
             f'{folder} holds no finished encoder; finish it with "fgembed train --resume"'
         )
-    content = read_json(folder / "encoder.json", "encoder")
+    content = read_json(folder / ENCODER_FILE, "encoder")
     if content.get("format") != ENCODER_FORMAT:
         raise IntegrityError(
             f"{folder} holds an encoder of format {content.get('format')!r}, "
@@ -95,15 +96,36 @@ def read_encoder_file(folder: Path) -> EncoderFile:
         raise IntegrityError(f"{folder / 'encoder.json'} is damaged: {error}") from None
 
 
-def load_encoder(folder: Path) -> tuple[Encoder, Preprocessing]:
+def load_bundle_encoder(folder: Path) -> tuple[Encoder, Preprocessing]:
+    """A bundle's encoder for torch, in evaluation mode: the one that was exported.
+
+    Example:
+        encoder, spec = load_bundle_encoder(Path("bundle"))
+        vectors = PixelEncoder(encoder, spec)(pixels)[0]  # uint8 (B, size, size, 3)
+
+    Raises:
+        NotFoundError: there is no bundle, or it is of an fgembed that did not keep this.
+        IntegrityError: a file of it is damaged.
+    """
+    Bundle.open(folder, every_file=True)
+    if not (folder / ENCODER_FILE).is_file():
+        raise NotFoundError(f"{folder} has no {ENCODER_FILE}; export it again")
+    return load_encoder(folder, folder / WEIGHTS_FILE)
+
+
+def load_encoder(folder: Path, weights: Path | None = None) -> tuple[Encoder, Preprocessing]:
     """The encoder that `save_encoder` wrote, in evaluation mode, and its preprocessing.
+
+    Args:
+        folder: holds `encoder.json`.
+        weights: the tensors; `encoder.safetensors` beside it if None.
 
     Raises:
         NotFoundError: the run has no encoder yet.
         IntegrityError: the files are damaged or of an unknown format.
     """
     description = read_encoder_file(folder)
-    file = folder / "encoder.safetensors"
+    file = weights or folder / "encoder.safetensors"
     try:
         if not file.is_file() or sha256(file) != description.sha256:
             raise IntegrityError(f"{file} is missing or differs from its checksum")

@@ -15,6 +15,7 @@ from fgembed.drawn import Filed, draw_set
 from fgembed.embedding import TorchEmbedder
 from fgembed.encoder import mean_pooled
 from fgembed.errors import FgembedError
+from fgembed.export.source import Source
 from fgembed.export.write_bundle import export_bundle
 from fgembed.image_batches import ImageBatches
 from fgembed.index import Searcher
@@ -84,7 +85,9 @@ def run_demo(
     say(f"training {config.method.name} for {config.optimiser.epochs} epochs from a random start")
     run_report = run_training(config, method_named(config.method.name), run, report, say)
     say("exporting, with the proof that ONNX Runtime gives what torch gives")
-    export_bundle(run, folder / "bundle", force=True)  # the guard's verdict is shown at the end
+    export_bundle(
+        Source.open(run, force=True), folder / "bundle"
+    )  # the guard's verdict is shown at the end
     say("indexing and searching")
     bundle = Bundle.open(folder / "bundle")
     build_index(photos / "train", bundle, folder / "gallery.index")

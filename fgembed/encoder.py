@@ -76,6 +76,11 @@ class Encoder(nn.Module):
         """(B, 3, H, W) normalised -> (B, D), unit length."""
         return self.finish(self.pooled(images)[0])
 
+    def explained(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) normalised -> embedding (B, D) and rationale (B, h, w), in one pass."""
+        pooled, features = self.pooled(images)
+        return self.finish(pooled), self.pooling.rationale(features)
+
     def rationale(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalised -> (B, h, w) in [0, 1]: where the encoder looks."""
         return self.pooling.rationale(self.features(images))
@@ -108,8 +113,7 @@ class PixelEncoder(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H, W, 3) uint8 -> embedding (B, D) and rationale (B, h, w)."""
-        pooled, features = self.encoder.pooled(self.normalised(image))
-        return self.encoder.finish(pooled), self.encoder.pooling.rationale(features)
+        return self.encoder.explained(self.normalised(image))
 
 
 def with_mirrored(images: Tensor) -> Tensor:

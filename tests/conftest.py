@@ -67,9 +67,10 @@ def run(tiny_settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="session")
 def bundle(run: Path) -> Path:
     """The run's bundle."""
+    from fgembed.export.source import Source
     from fgembed.export.write_bundle import export_bundle
 
-    return export_bundle(run, run.parent.parent / "bundle").folder
+    return export_bundle(Source.open(run), run.parent.parent / "bundle").folder
 
 
 @pytest.fixture(scope="session")

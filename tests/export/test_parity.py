@@ -22,9 +22,10 @@ from fgembed.checkpoint import load_encoder
 from fgembed.encoder import Encoder, PixelEncoder
 from fgembed.errors import FgembedError, IntegrityError, NotFoundError
 from fgembed.export import write_bundle
-from fgembed.export.parity import compare_neighbours, measure_parity
+from fgembed.export.parity import compare_neighbours, measure_parity, parity_pictures
+from fgembed.export.source import Source
 from fgembed.export.to_onnx import OPSET, write_onnx
-from fgembed.export.write_bundle import export_bundle, parity_pictures
+from fgembed.export.write_bundle import export_bundle
 from fgembed.images import Preprocessing
 from fgembed.index.onnx_embedder import OnnxEmbedder
 from fgembed.losses import min_max
@@ -148,7 +149,7 @@ def test_a_broken_graph_is_no_bundle(
 ):
     monkeypatch.setattr(write_bundle, "write_onnx", broken)
     with pytest.raises(IntegrityError, match=f"(?s){told}.*no bundle was written"):
-        export_bundle(run, tmp_path / "bundle")
+        export_bundle(Source.open(run), tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -168,7 +169,7 @@ def test_a_bundle_that_reads_pictures_otherwise_is_refused(
 
     monkeypatch.setattr(write_bundle, "_describe", describe)
     with pytest.raises(IntegrityError, match="does not agree with torch"):
-        export_bundle(run, tmp_path / "bundle", tmp_path / "photos")
+        export_bundle(Source.open(run), tmp_path / "bundle", tmp_path / "photos")
     assert not (tmp_path / "bundle").exists()
 
 
@@ -211,14 +212,14 @@ def test_a_run_without_a_sound_report_is_refused_with_the_remedy(
     if content is not None:
         (copied / "report.json").write_text(content)
     with pytest.raises(error, match=told) as refusal:
-        export_bundle(copied, tmp_path / "bundle", start=True)
+        Source.open(copied, start=True)
     assert "fgembed train --resume --run" in str(refusal.value)
 
 
 def test_a_foreign_folder_is_not_replaced(run: Path, tmp_path: Path):
     (tmp_path / "photo.jpg").write_bytes(b"")
     with pytest.raises(FgembedError, match=r"holds 'photo\.jpg'"):
-        export_bundle(run, tmp_path)
+        export_bundle(Source.open(run), tmp_path)
 
 
 def test_the_model_card_shows_the_floor_beside_the_score(bundle: Path):
