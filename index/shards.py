@@ -27,7 +27,7 @@ from fgembed.pictures import Listing
 from fgembed.records import record
 
 MODEL_TYPE = "fgembed-embeddings"
-FORMAT = 1
+FORMAT = 2
 PLAN_FILE = "embed.json"
 OWN_NAMES = (PLAN_FILE, "img_emb", "metadata", "skipped", f".{PLAN_FILE}.tmp-*")
 PART_SIZE = 1000
@@ -41,6 +41,7 @@ class Plan:
         pictures: how many, readable or not.
         listing: digest of their names, in order.
         bundle_fingerprint: of the weights and the preprocessing.
+        precision: of the bundle's model.
         dimensions: D of a vector.
         part_size: pictures in a part.
     """
@@ -48,6 +49,7 @@ class Plan:
     pictures: int
     listing: str
     bundle_fingerprint: str
+    precision: str
     dimensions: int
     part_size: int
 
@@ -143,6 +145,7 @@ def embed_into(
         len(listing.pictures),
         digest([str(picture) for picture in listing.pictures]),
         bundle.config.fingerprint,
+        bundle.precision,
         bundle.config.dimensions,
         part_size,
     )
@@ -214,6 +217,11 @@ def _agree(folder: Path, plan: Plan) -> None:
     if there.bundle_fingerprint != plan.bundle_fingerprint:
         raise IntegrityError(
             f"{folder} holds embeddings of another model; embed into another folder"
+        )
+    if there.precision != plan.precision:
+        raise IntegrityError(
+            f"{folder} holds embeddings of an {there.precision} model, this is {plan.precision}; "
+            f"give --precision {there.precision}, or embed into another folder"
         )
     if there.part_size != plan.part_size:
         raise FgembedError(

@@ -125,8 +125,10 @@ def test_other_pictures_sizes_and_models_are_refused(bundle, listing, tmp_path):
     other = replace(opened, config=replace(opened.config, preprocessing={}))
     with pytest.raises(IntegrityError, match="embeddings of another model"):
         embed_into(out, listing, other, part_size=12)
-    (out / "embed.json").write_text('{"model_type": "fgembed-embeddings", "format": 2}')
-    with pytest.raises(IntegrityError, match="of format 2"):
+    with pytest.raises(IntegrityError, match="embeddings of an fp32 model, this is int8"):
+        embed_into(out, listing, replace(opened, precision="int8"), part_size=12)
+    (out / "embed.json").write_text('{"model_type": "fgembed-embeddings", "format": 1}')
+    with pytest.raises(IntegrityError, match="of format 1"):
         embed_into(out, listing, opened, part_size=12)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
@@ -157,18 +159,20 @@ def test_a_share_that_is_none_is_refused(command: Command, share: str, photos: P
 
 @pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_without_gap_or_double(bundle, photos, tmp_path):
-    """Ten kills; afterwards the same bytes as of a run that nobody killed."""
-    listing = Listing([path for _ in range(60) for path in list_pictures([photos]).pictures])
-    opened = Bundle.open(bundle)
-    embed_into(tmp_path / "whole", listing, opened, part_size=40)
-    lines = "".join(f"{path}\n" for path in listing.pictures)
-    (tmp_path / "list.txt").write_text(lines)
-    arguments = ["embed", tmp_path / "list.txt", "--bundle", bundle, "--part-size", "40"]
+    """Ten kills while 5,000 pictures are embedded; then the bytes of a run that nobody killed."""
+    found = list_pictures([photos]).pictures
+    listing = Listing([found[number % len(found)] for number in range(5000)])
+    embed_into(tmp_path / "whole", listing, Bundle.open(bundle), part_size=100)
+    (tmp_path / "list.txt").write_text("".join(f"{path}\n" for path in listing.pictures))
+    arguments = ["embed", tmp_path / "list.txt", "--bundle", bundle, "--part-size", "100"]
     command = [sys.executable, "-c", RUN, *arguments, "--out", tmp_path / "killed"]
-    waits = np.random.default_rng(0).uniform(0.3, 2.5, 10)
-    for wait in waits:
+    random = np.random.default_rng(0)
+    for written in np.sort(random.choice(45, 10, replace=False)):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(wait)
+        while parts(tmp_path / "killed") < written and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(random.uniform(0, 0.2))  # anywhere in the part that is being made
+        assert process.poll() is None, "it ended before it could be killed"
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     subprocess.run(command, check=True, capture_output=True)
@@ -176,3 +180,7 @@ def test_killed_at_any_moment_it_goes_on_without_gap_or_double(bundle, photos, t
         np.testing.assert_equal(other, one)
     left = [path.name for path in (tmp_path / "killed").rglob("*") if ".tmp-" in path.name]
     assert left == []
+
+
+def parts(folder: Path) -> int:
+    return len(list(folder.glob("metadata/*.parquet")))
