@@ -29,7 +29,9 @@ from fgembed.calibration import Whitening
 from fgembed.config import PoolingSettings
 from fgembed.cores import core_count
 from fgembed.encoder import Encoder
+from fgembed.export.drop import AgreementDrop
 from fgembed.export.layouts import write_layout
+from fgembed.export.quantize import write_int8
 from fgembed.export.to_onnx import write_onnx
 from fgembed.floors import calibrated_start
 from fgembed.images import Preprocessing, read_image
@@ -42,6 +44,9 @@ RIVALS = {  # by name: the function of benchmarks/rivals.py, and what it changes
     FLOORS[1]: 'floor:{"floor_batch": 8}',
     OURS: "fgembed",
     "torch eager, ready pixels": "torch_eager",
+    "ONNX Runtime int8, ready pixels, batch 8": 'floor:{"floor_batch": 8, "model": "int8.onnx"}',
+    "ONNX Runtime int8, ready pixels, batch 32": 'floor:{"floor_batch": 32, "model": "int8.onnx"}',
+    "fgembed int8, JPEG files": 'fgembed:{"model": "int8.onnx"}',
 }
 COMPILED = {"torch compiled, ready pixels": "torch_compiled"}
 PEERS = {  # by name: the same, and what pip installs for it
@@ -83,9 +88,12 @@ def prepare(folder: Path, setup: dict[str, Any], pictures: int) -> None:
     """Writes what the rivals read: photographs, their pixels, and the graphs."""
     spec = Preprocessing(size=setup["size"])
     paths = photographs(folder / "photographs", pictures)
-    np.save(folder / "pixels.npy", np.stack([read_image(path, spec) for path in paths]))
+    pixels = np.stack([read_image(path, spec) for path in paths])
+    np.save(folder / "pixels.npy", pixels)
     encoder = encoder_of(setup["backbone"], setup["size"], setup["reading"])
     write_onnx(encoder, spec, folder / "model.onnx")
+    judge = AgreementDrop(folder / "model.onnx", pixels[:32], spec)
+    write_int8(folder / "model.onnx", folder / "int8.onnx", spec, pixels[:64], judge, max_drop=100)
     (folder / "fastembed").mkdir()
     write_layout("fastembed", encoder, spec, folder / "fastembed")
     (folder / "setup.json").write_text(json.dumps(setup))
@@ -132,11 +140,15 @@ def measure(
                 process.kill()
                 process.wait()
     floor = min((seconds[name] for name in FLOORS), key=statistics.median)
+    ours = seconds[OURS]
     return {
         name: {
             "images_per_s": round(pictures / statistics.median(times), 1),
             "ratio_to_floor": round(
                 statistics.median(f / t for f, t in zip(floor, times, strict=True)), 3
+            ),
+            "ours_is_times_as_fast": round(
+                statistics.median(t / o for o, t in zip(ours, times, strict=True)), 3
             ),
             "peak_mb": round(peak[name]),
         }

@@ -1,8 +1,9 @@
 """The parity table of docs/export.md: every family of backbones, by pooling, by precision.
 
 Exports each encoder as `fgembed export` does and compares ONNX Runtime with torch on pictures that
-it draws. Weights are random, whitenings fitted: this is of graphs and their numbers, not of what a
-trained encoder loses in int8, which export measures for each bundle. int8 is of all layers.
+it draws. Weights are random, batch norms and whitenings fitted on the pictures: this is of graphs
+and their numbers, not of what a trained encoder loses, which export measures for each bundle. All
+layers are int8.
 
     python -m benchmarks.parity_table --out docs/parity.md
 """
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from fgembed.backbones import make_backbone
 from fgembed.checkpoint import load_encoder, save_encoder
@@ -29,7 +31,7 @@ from fgembed.export.to_onnx import write_half_onnx, write_onnx
 from fgembed.floors import calibrated_start
 from fgembed.images import Pixels, Preprocessing, find_images
 from fgembed.index.onnx_embedder import OnnxEmbedder
-from fgembed.pooling import make_pooling
+from fgembed.pooling import MeanPooling, make_pooling
 from fgembed.shared_pass import SharedPass
 
 BACKBONES = (
@@ -98,16 +100,19 @@ def measure(
     for backbone in backbones:
         for reading in readings:
             torch.manual_seed(0)
-            encoder = encoder_of(backbone, reading, spec, photos)
+            encoder = encoder_of(backbone, reading, spec, photos, pixels)
             with tempfile.TemporaryDirectory() as folder:
                 save_encoder(Path(folder), encoder, spec)  # exported from disk, as runs are
                 encoder, _ = load_encoder(Path(folder))
                 yield _measured(encoder, backbone, reading, spec, pixels, Path(folder))
 
 
-def encoder_of(backbone: str, reading: str, spec: Preprocessing, photos: Path) -> Encoder:
-    """An encoder with random weights; its whitening, if it has one, is fitted on the pictures."""
+def encoder_of(
+    backbone: str, reading: str, spec: Preprocessing, photos: Path, pixels: Pixels
+) -> Encoder:
+    """An encoder with random weights; batch norms and whitening are fitted on the pictures."""
     network = make_backbone(backbone, size=spec.size)
+    _fit_norms(network, PixelEncoder(Encoder(network, MeanPooling()), spec), pixels)
     if reading != CALIBRATED:
         return Encoder(network, make_pooling(reading, network.channels)).eval()
     encoder = calibrated_start(network, PoolingSettings()).eval()
@@ -115,6 +120,19 @@ def encoder_of(backbone: str, reading: str, spec: Preprocessing, photos: Path) -
     shared = SharedPass({CALIBRATED: encoder}, spec, torch.device("cpu"))
     shared.calibrate(find_images(photos)[0], settings.whitening, settings.shrinkage)
     return encoder
+
+
+@torch.no_grad()
+def _fit_norms(network: nn.Module, model: PixelEncoder, pixels: Pixels) -> None:
+    """Without it maps of random networks fade from layer to layer, down to nothing in float16."""
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.reset_running_stats()
+            norm.momentum = None
+    model.train()
+    for start in range(0, len(pixels), 50):
+        model(torch.from_numpy(pixels[start : start + 50]))
+    model.eval()
 
 
 def main() -> None:

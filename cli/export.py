@@ -47,6 +47,9 @@ def export(
         Path | None, typer.Option(help="Labelled pictures for recall@1; those of the run's eval.")
     ] = None,
     queries: Annotated[Path | None, typer.Option(help="Labelled pictures to look up.")] = None,
+    dynamic_size: Annotated[
+        bool, typer.Option("--dynamic-size", help="Let the graph take square pictures of any size.")
+    ] = False,
     layout: Annotated[
         Layout, typer.Option(help="bundle is what fgembed reads; the others are for those tools.")
     ] = Layout.bundle,
@@ -79,9 +82,9 @@ def export(
     if (gallery is None) != (queries is None):
         raise ConfigError("--gallery and --queries are a pair; give both, or neither")
     precisions = _precisions(precision)
-    if layout != Layout.bundle and (out == BUNDLE or precisions != ["fp32"]):
+    if layout != Layout.bundle and (out == BUNDLE or precisions != ["fp32"] or dynamic_size):
         raise ConfigError(
-            f"--layout {layout} is fp32 and needs a folder of its own; give --out DIR"
+            f"--layout {layout} is fp32, of one size, and needs a folder of its own; give --out DIR"
         )
     require_torch()
     from fgembed.export.source import Source
@@ -98,6 +101,7 @@ def export(
         images,
         precisions=precisions,
         max_drop=max_drop,
+        dynamic_size=dynamic_size,
         labelled=(gallery, queries) if gallery and queries else None,
     )
     if as_json:

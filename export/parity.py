@@ -35,7 +35,7 @@ class Limits:
 
 LIMITS = {  # int8 is limited by what it finds, see fgembed.export.drop
     "fp32": Limits(min_cosine=0.9999, max_difference=1e-3, max_order_gap=1e-4),
-    "fp16": Limits(min_cosine=0.999, max_difference=0.05, max_order_gap=0.01),
+    "fp16": Limits(min_cosine=0.99, max_difference=0.1, max_order_gap=0.05),
 }
 
 

@@ -3,8 +3,10 @@
 import copy
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import onnx
 import torch
@@ -14,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from fgembed.backbones import Backbone
 from fgembed.backbones.levels import Reading
 from fgembed.encoder import Encoder, PixelEncoder
+from fgembed.errors import ConfigError
 from fgembed.folding import folded
 from fgembed.images import Preprocessing
 
@@ -23,14 +26,27 @@ OUTPUTS = ("embedding", "rationale")
 SCOPES = "pkg.torch.onnx.name_scopes"  # the modules a node is of; the rest holds paths of sources
 
 
-def write_onnx(encoder: Encoder, spec: Preprocessing, file: Path) -> None:
+def write_onnx(
+    encoder: Encoder, spec: Preprocessing, file: Path, *, dynamic_size: bool = False
+) -> None:
     """Writes the bundle's graph.
 
     Inputs and outputs: `image` uint8 (B, H, W, 3) -> `embedding` float32 (B, D), unit length,
-    and `rationale` float32 (B, h, w) in [0, 1].
+    and `rationale` float32 (B, h, w) in [0, 1]. H = W is the size of `spec`, or any with
+    `dynamic_size`.
+
+    Raises:
+        ConfigError: the backbone is a transformer, which knows the places of one size only.
     """
+    if dynamic_size and encoder.backbone.has_tokens:
+        raise ConfigError(
+            f"{encoder.backbone.name} is a transformer, whose position embeddings are of one size; "
+            "export it without --dynamic-size"
+        )
     pixels = torch.zeros(2, spec.size, spec.size, 3, dtype=torch.uint8)
-    _write(PixelEncoder(encoder, spec), pixels, file)
+    side = torch.export.Dim("side")
+    sizes = {1: side, 2: side} if dynamic_size else {}
+    _write(PixelEncoder(encoder, spec, dynamic_size), pixels, file, sizes)
 
 
 class HalfBackbone(nn.Module):
@@ -40,6 +56,7 @@ class HalfBackbone(nn.Module):
         super().__init__()
         # Batch norms are folded before, where their small variances still are float32.
         self.half_backbone = copy.deepcopy(folded(backbone, size)).half()
+        self.name, self.has_tokens = backbone.name, backbone.has_tokens
 
     def read_levels(self, images: Tensor, depths: Sequence[float]) -> Reading:
         """As `Backbone.read_levels`."""
@@ -47,7 +64,9 @@ class HalfBackbone(nn.Module):
         return Reading(features.float(), summary.float(), tuple(each.float() for each in inner))
 
 
-def write_half_onnx(encoder: Encoder, spec: Preprocessing, file: Path) -> None:
+def write_half_onnx(
+    encoder: Encoder, spec: Preprocessing, file: Path, *, dynamic_size: bool = False
+) -> None:
     """Writes the bundle's graph for GPUs: its backbone in float16, inputs and outputs the same.
 
     Normalisation, pooling and whitening stay in float32: they are little work and sum many
@@ -56,7 +75,7 @@ def write_half_onnx(encoder: Encoder, spec: Preprocessing, file: Path) -> None:
     twin = copy.copy(encoder)
     twin._modules = dict(encoder._modules)
     twin.backbone = HalfBackbone(encoder.backbone, spec.size)  # type: ignore[assignment]
-    write_onnx(twin, spec, file)
+    write_onnx(twin, spec, file, dynamic_size=dynamic_size)
 
 
 def write_normalised_onnx(encoder: Encoder, spec: Preprocessing, file: Path) -> None:
@@ -76,10 +95,16 @@ class _Explained(nn.Module):
         return self.encoder.explained(images)
 
 
-def _write(model: nn.Module, example: Tensor, file: Path) -> None:
+def _write(
+    model: nn.Module,
+    example: Tensor,
+    file: Path,
+    dynamic: Mapping[int, Any] = MappingProxyType({}),
+) -> None:
     """The graph as the exporter simplifies it; `onnx.checker` reads the file.
 
-    The example holds two pictures, because a batch of one would be taken for a constant.
+    `dynamic` names sides of the input, by their axis, that may have any length, as batches do. The
+    example holds two pictures, because a batch of one would be taken for a constant.
     """
     model.cpu().eval()
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +123,7 @@ def _write(model: nn.Module, example: Tensor, file: Path) -> None:
             dynamo=True,
             input_names=[INPUT],
             output_names=list(OUTPUTS),
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=({0: torch.export.Dim("batch"), **dynamic},),
             opset_version=OPSET,
             verbose=False,
         )

@@ -31,6 +31,7 @@ from fgembed.pooling import RationalePooling
 
 JUDGED_IMAGES = 1000  # whose neighbours int8 must keep, where there are no labels
 MAX_DROP = 0.5
+OTHER_SIZE = 1.25  # of the run's, at which a graph of dynamic size is proved too
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def export_bundle(
     precisions: Collection[str] = ("fp32",),
     max_drop: float = MAX_DROP,
     labelled: tuple[Path, Path] | None = None,
+    dynamic_size: bool = False,
 ) -> Exported:
     """Exports an encoder into the folder `target`, replacing a bundle that is there.
 
@@ -90,6 +92,7 @@ def export_bundle(
         max_drop: what an int8 file may lose of recall@1, or of neighbour agreement where the run
             has no labelled pictures, in points of percent.
         labelled: gallery and queries in class folders, for recall@1; the run's own if None.
+        dynamic_size: let the graphs take square pictures of any size, proved at a second one.
 
     Raises:
         NotFoundError: the pictures are gone.
@@ -103,7 +106,7 @@ def export_bundle(
     # Read as who opens the bundle will read them: a wrong description fails too.
     given = Preprocessing.from_json(config.preprocessing, target)
     with staged_folder(target) as staged:
-        files = _Files(source, staged, pictures, given, source.labelled(labelled))
+        files = _Files(source, staged, pictures, given, source.labelled(labelled), dynamic_size)
         for precision in (name for name in MODEL_FILES if name in {"fp32", *precisions}):
             files.write(precision, max_drop)
         torch_recall = None if labelled else source.torch_recall()
@@ -130,13 +133,15 @@ class _Files:
         pictures: Path,
         given: Preprocessing,
         split: Split | None,
+        dynamic_size: bool,
     ) -> None:
         self.source = source
         self.staged = staged
         self.pictures = pictures
         self.given = given
         self.split = split
-        self.model = PixelEncoder(source.encoder, source.spec).eval()
+        self.dynamic_size = dynamic_size
+        self.model = PixelEncoder(source.encoder, source.spec, dynamic_size).eval()
         self.expected = parity_pictures(pictures, source.spec)
         self.read = parity_pictures(pictures, given)
         self.reports: dict[str, FileReport] = {}
@@ -151,7 +156,7 @@ class _Files:
         """
         file, plain = self.staged / MODEL_FILES[precision], self.staged / MODEL_FILE
         if precision == "fp32":
-            write_onnx(self.source.encoder, self.source.spec, file)
+            write_onnx(self.source.encoder, self.source.spec, file, dynamic_size=self.dynamic_size)
             parity = self._enforced(file, precision)
             if self.split is not None:
                 self.judge = RecallDrop(file, self.split, self.given)
@@ -163,7 +168,8 @@ class _Files:
             self.judge = AgreementDrop(plain, judged, self.given)
         quantised = None
         if precision == "fp16":
-            write_half_onnx(self.source.encoder, self.source.spec, file)
+            size = self.dynamic_size
+            write_half_onnx(self.source.encoder, self.source.spec, file, dynamic_size=size)
             parity = self._enforced(file, precision)
             drop = self.judge(file)
         else:
@@ -176,6 +182,10 @@ class _Files:
         embedder = OnnxEmbedder(file, self.given, device="cpu")
         parity = measure_parity(self.model, embedder, self.expected, self.read, precision)
         parity.enforce()
+        if self.dynamic_size:
+            larger = replace(self.source.spec, size=round(OTHER_SIZE * self.source.spec.size))
+            pixels = parity_pictures(self.pictures, larger)
+            measure_parity(self.model, embedder, pixels, precision=precision).enforce()
         return parity
 
 

@@ -99,17 +99,19 @@ class PixelEncoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, encoder: Encoder, spec: Preprocessing) -> None:
+    def __init__(self, encoder: Encoder, spec: Preprocessing, dynamic_size: bool = False) -> None:
         super().__init__()
         self.encoder = encoder
         # A value for each number of a row of pixels: three at a time ONNX Runtime goes slowly.
-        self.register_buffer("mean", 255 * torch.tensor(spec.mean).repeat(spec.size), False)
-        self.register_buffer("std", 255 * torch.tensor(spec.std).repeat(spec.size), False)
+        pixels = 1 if dynamic_size else spec.size
+        self.register_buffer("mean", 255 * torch.tensor(spec.mean).repeat(pixels), False)
+        self.register_buffer("std", 255 * torch.tensor(spec.std).repeat(pixels), False)
 
     def normalised(self, image: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 -> (B, 3, H, W) normalised float."""
-        rows = (image.flatten(2).to(self.mean.dtype) - self.mean) / self.std
-        return torch.unflatten(rows, 2, (-1, 3)).permute(0, 3, 1, 2)
+        rows = image if len(self.mean) == 3 else image.flatten(2)
+        rows = (rows.to(self.mean.dtype) - self.mean) / self.std
+        return rows.view(image.shape).permute(0, 3, 1, 2)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H, W, 3) uint8 -> embedding (B, D) and rationale (B, h, w)."""

@@ -147,7 +147,10 @@ def test_a_broken_graph_is_no_bundle(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(write_bundle, "write_onnx", broken)
+    def write(encoder: Encoder, spec: Preprocessing, file: Path, *, dynamic_size: bool) -> None:
+        broken(encoder, spec, file)
+
+    monkeypatch.setattr(write_bundle, "write_onnx", write)
     with pytest.raises(IntegrityError, match=f"(?s){told}.*no bundle was written"):
         export_bundle(Source.open(run), tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
