@@ -138,7 +138,7 @@ def measure(
         finally:
             for process in running.values():
                 process.kill()
-                process.wait()
+                process.communicate()  # closes its pipes
     floor = min((seconds[name] for name in FLOORS), key=statistics.median)
     ours = seconds[OURS]
     return {
@@ -202,7 +202,7 @@ def _answer(process: "subprocess.Popen[str]", log: Path) -> dict[str, float]:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        raise RuntimeError(f"{process.args} ended: {log.read_text()[-2000:]}")
+        raise RuntimeError(f"{process.args!r} ended: {log.read_text()[-2000:]}")
     answer: dict[str, float] = json.loads(line)
     return answer
 

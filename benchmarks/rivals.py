@@ -169,7 +169,10 @@ def main() -> None:
 
 
 def _peak_mb() -> float:
-    """Of this process and of those it has running; ru_maxrss would count who started it."""
+    """Of this process and of those it has running; ru_maxrss would count who started it.
+
+    Processes of a pool that has ended are not seen.
+    """
     family = [Path("/proc/self"), *(Path(f"/proc/{one}") for one in _children())]
     lines = [line for one in family for line in (one / "status").read_text().splitlines()]
     return sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
