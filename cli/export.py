@@ -1,5 +1,6 @@
 """`fgembed export`."""
 
+import math
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -81,6 +82,8 @@ def export(
         raise ConfigError("--start exports the start and --force the run; give one of them")
     if (gallery is None) != (queries is None):
         raise ConfigError("--gallery and --queries are a pair; give both, or neither")
+    if not math.isfinite(max_drop):
+        raise ConfigError(f"--max-drop {max_drop} is no number of points, such as 0.5")
     precisions = _precisions(precision)
     if layout != Layout.bundle and (out == BUNDLE or precisions != ["fp32"] or dynamic_size):
         raise ConfigError(

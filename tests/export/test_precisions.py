@@ -193,4 +193,5 @@ def test_a_refused_int8_leaves_the_last_bundle(
     refused(command("export", run, "--gallery", photos), 2, "--gallery and --queries are a pair")
     done = command("export", run, "--precision", "int8", "--max-drop", "-1", *labelled)
     refused(done, 2, "'--max-drop'")
+    refused(command("export", run, "--max-drop", "nan"), 2, "--max-drop nan is no number")
     assert Path("bundle/config.json").read_bytes() == before
