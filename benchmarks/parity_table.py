@@ -46,7 +46,7 @@ BACKBONES = (
     "timm/efficientnet_b0",
     "timm/vit_tiny_patch16_224",
     "open_clip/RN50",
-    "open_clip/ViT-B-32",
+    "open_clip/ViT-S-32",
 )
 CALIBRATED = "calibrated"  # levels, whitening and mirror image, as `train --method none` reads it
 READINGS = ("mean", "gem", "rationale", CALIBRATED)

@@ -89,7 +89,7 @@ def embed(
         for bad in skipped[:1]:
             print(f"{len(skipped)} left out; the first:")
             print(showable(f"  {bad.path}: {bad.reason}"))
-    check_bad(skipped, done.pictures + len(skipped), max_bad)
+    check_bad(skipped, done.share + len(listing.skipped), max_bad)
 
 
 def _share(text: str) -> tuple[int, int]:

@@ -143,7 +143,7 @@ def probes(names: Sequence[str], few_labels: bool, views: int) -> "list[Measure]
 
 
 def _floor_run(bundle: Bundle, floor: Path | None) -> Path:
-    run = floor or Path(bundle.config.source_run)
+    run = floor or bundle.source_run
     if not run.is_dir():
         raise NotFoundError(
             f"{bundle.folder} was exported from {run}, which is not there, and no score is shown "
@@ -164,5 +164,6 @@ def _with_bundle(embedders: dict[str, "Embed"], bundle: Bundle, device: str) -> 
     from fgembed.index.onnx_embedder import OnnxEmbedder
 
     *floors, _ = embedders
+    name = f"bundle {bundle.folder}{'' if bundle.precision == 'fp32' else f', {bundle.precision}'}"
     onnx = OnnxEmbedder.of(bundle, device, bulk=True)
-    return {name: embedders[name] for name in floors} | {f"bundle {bundle.folder}": onnx}
+    return {floor: embedders[floor] for floor in floors} | {name: onnx}

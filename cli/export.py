@@ -1,6 +1,7 @@
 """`fgembed export`."""
 
 import math
+import sys
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -85,10 +86,14 @@ def export(
     if not math.isfinite(max_drop):
         raise ConfigError(f"--max-drop {max_drop} is no number of points, such as 0.5")
     precisions = _precisions(precision)
-    if layout != Layout.bundle and (out == BUNDLE or precisions != ["fp32"] or dynamic_size):
-        raise ConfigError(
-            f"--layout {layout} is fp32, of one size, and needs a folder of its own; give --out DIR"
-        )
+    if layout != Layout.bundle:
+        if out == BUNDLE:
+            raise ConfigError(f"--layout {layout} needs a folder of its own; give --out DIR")
+        if set(precisions) != {"fp32"} or dynamic_size or gallery is not None:
+            raise ConfigError(
+                f"--layout {layout} is fp32 and of one size; leave out --precision, "
+                "--dynamic-size, --gallery and --queries"
+            )
     require_torch()
     from fgembed.export.source import Source
     from fgembed.export.write_bundle import export_bundle
@@ -105,6 +110,7 @@ def export(
         precisions=precisions,
         max_drop=max_drop,
         dynamic_size=dynamic_size,
+        say=lambda text: print(text, file=sys.stderr),
         labelled=(gallery, queries) if gallery and queries else None,
     )
     if as_json:

@@ -12,7 +12,6 @@ from fgembed.cli.options import (
     DeviceOption,
     JsonOption,
     Precision,
-    PrecisionOption,
     ProviderOption,
     placed,
 )
@@ -50,7 +49,9 @@ def search(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show where the encoder looks, also in --png.")
     ] = False,
-    precision: PrecisionOption = Precision.fp32,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Of the bundle's models; that of the index.")
+    ] = None,
     device: DeviceOption = Device.auto,
     provider: ProviderOption = None,
     as_json: JsonOption = False,
@@ -68,7 +69,7 @@ def search(
     """
     from fgembed.index import Searcher
 
-    searcher = Searcher.open(index, bundle, placed(device, provider), precision.value)
+    searcher = Searcher.open(index, bundle, placed(device, provider), precision)
     hits = searcher.search(query, k, _way(rerank))
     explained = None
     if html or png or explain:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from fgembed.errors import FgembedError
 from fgembed.evaluate import Split, Vectorised
 from fgembed.images import Pixels, Preprocessing
 from fgembed.index.onnx_embedder import OnnxEmbedder
@@ -50,12 +51,21 @@ class Judge(Protocol):
 
 
 class RecallDrop:
-    """Recall@1 on labelled pictures."""
+    """Recall@1 on labelled pictures.
+
+    Raises:
+        FgembedError: it is zero already.
+    """
 
     def __init__(self, reference: Path, split: Split, spec: Preprocessing) -> None:
         self.split = split
         self.spec = spec
         self.before, self.queries = self._recall(reference)
+        if self.before == 0:
+            raise FgembedError(
+                "no labelled picture finds one of its class, so that nothing can be told from "
+                "recall@1; give labelled pictures whose classes are in both folders"
+            )
 
     def __call__(self, file: Path) -> Drop:
         """The drop of a file."""
@@ -81,9 +91,7 @@ class AgreementDrop:
         return Drop("neighbour agreement", len(self.pixels), 1.0, agreement)
 
     def _nearest(self, file: Path) -> Vectors:
-        embed = OnnxEmbedder(file, self.spec, "cpu")
-        parts = [embed.vectors(self.pixels[i : i + 32]) for i in range(0, len(self.pixels), 32)]
-        vectors = np.concatenate(parts)
+        vectors = OnnxEmbedder(file, self.spec, "cpu").in_batches(self.pixels)
         scores = vectors @ vectors.T
         np.fill_diagonal(scores, -np.inf)
         nearest: Vectors = scores.argmax(axis=1)

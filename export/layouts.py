@@ -61,7 +61,9 @@ def export_layout(name: str, source: Source, target: Path, images: Path | None =
         FgembedError: `target` holds something else.
     """
     layout = LAYOUTS[name]
-    refuse_foreign(target, layout.names, f"an export for {name}", (layout.mark, _model_type(name)))
+    # The names are common ones: without the mark none of them is ours.
+    names = layout.names if (target / layout.mark).is_file() else ()
+    refuse_foreign(target, names, f"an export for {name}", (layout.mark, _model_type(name)))
     pixels = parity_pictures(images or Path(source.settings["images"]), source.spec)
     with staged_folder(target) as staged:
         model = write_layout(name, source.encoder, source.spec, staged)

@@ -1,24 +1,25 @@
 """The bundle's README.md: what the model is, how it was made, and its scores with their floor."""
 
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 from fgembed.bundle import BundleConfig
-from fgembed.export.parity import Parity
+from fgembed.export.file_report import FileReport
 from fgembed.export.source import Source
 from fgembed.guard import Verdict
 from fgembed.scores import FloorTable, Selected
 
 
-def model_card(config: BundleConfig, source: Source, files: Sequence[Parity]) -> str:
+def model_card(config: BundleConfig, source: Source, files: Sequence[FileReport]) -> str:
     """The card as Markdown with the hub's YAML header.
 
     Args:
         config: the bundle's description.
         source: what is exported.
-        files: ONNX Runtime against torch, for each ONNX file.
+        files: what was measured of each ONNX file, float32 first.
     """
-    report, verdict = source.report, source.verdict
+    report, verdict, parity = source.report, source.verdict, files[0].parity
     untrained = verdict.by == "weights"
     return f"""---
 library_name: fgembed
@@ -33,7 +34,7 @@ An image encoder for look-alike photographs, made with fgembed: a picture in, a 
 
 | | |
 |---|---|
-| backbone | {config.backbone}, started from `{source.settings["backbone"]["weights"]}` |
+| backbone | {config.backbone}, started from `{_basename(source.settings["backbone"]["weights"])}` |
 | method | {config.method} |
 | pooling | {config.pooling}; the heat map is {_rationale(config.rationale)} |
 | training pictures | {report["images"]}, without labels |
@@ -49,21 +50,27 @@ An image encoder for look-alike photographs, made with fgembed: a picture in, a 
 {_scores(report.get("table"), untrained)}
 ## Parity
 
-ONNX Runtime against torch on {files[0].images} pictures at batch {_list(files[0].batches)};
-`parity.json` has more.
+ONNX Runtime against torch on {parity.images} pictures at batch {_list(parity.batches)};
+`parity.json` has more. The last column compares a file with the float32 one.
 
-| file | least cosine | mean cosine | largest difference | same nearest | ten nearest shared |
+| file | least cosine | mean cosine | same nearest | ten nearest shared | loses |
 |---|---|---|---|---|---|
-{_parity(files)}
+{_files(files)}
 """
 
 
-def _parity(files: Sequence[Parity]) -> str:
+def _files(files: Sequence[FileReport]) -> str:
     return "\n".join(
-        f"| {one.precision} | {one.min_cosine:.7f} | {one.mean_cosine:.7f} | "
-        f"{one.max_difference:.2e} | {one.top1_agreement:.1%} | {one.top10_agreement:.1%} |"
+        f"| {one.parity.precision} | {one.parity.min_cosine:.7f} | {one.parity.mean_cosine:.7f} | "
+        f"{one.parity.top1_agreement:.1%} | {one.parity.top10_agreement:.1%} | "
+        f"{'-' if one.drop is None else one.drop.sentence()} |"
         for one in files
     )
+
+
+def _basename(weights: str) -> str:
+    """A file's name without its folder, which is nobody's business."""
+    return PurePath(weights).name
 
 
 def _method(name: str) -> str:

@@ -100,7 +100,7 @@ class Parity:
                 )
 
 
-class Exported(Protocol):
+class Graph(Protocol):
     """What runs an exported file."""
 
     def run(self, pixels: Pixels) -> tuple[Vectors, Vectors]:
@@ -110,7 +110,7 @@ class Exported(Protocol):
 
 def measure_parity(
     model: PixelEncoder,
-    embedder: Exported,
+    embedder: Graph,
     pixels: Pixels,
     given: Pixels | None = None,
     precision: str = "fp32",
@@ -198,7 +198,7 @@ def _torch_outputs(model: PixelEncoder, pixels: Pixels) -> tuple[Vectors, Vector
     return vectors, maps
 
 
-def _in_batches(embedder: Exported, pixels: Pixels, batch: int) -> tuple[Vectors, Vectors]:
+def _in_batches(embedder: Graph, pixels: Pixels, batch: int) -> tuple[Vectors, Vectors]:
     try:
         parts = [embedder.run(pixels[i : i + batch]) for i in range(0, len(pixels), batch)]
     except Exception as error:  # a class of ONNX Runtime's own for each kind of failure

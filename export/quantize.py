@@ -5,12 +5,12 @@ is little work and sums many numbers, so it stays in float32.
 """
 
 import logging
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -32,6 +32,7 @@ FUSED = ("Relu", "Clip")  # ONNX Runtime makes them part of the layer before, if
 PASSING = ("Add", "MaxPool")  # between convolutions; a transformer's sums need their float range
 CALIBRATION_BATCH = 8
 SAMPLE = 32  # pictures on which one layer's harm is measured
+MIN_PICTURES = 20
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,11 @@ def write_int8(
     calibration: Pixels,
     judge: Judge,
     max_drop: float,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Quantised:
     """Writes the graph with as many layers in int8 as the limit allows.
 
-    First all of them; while the drop is too large, the most sensitive one, two, four, ... up to
+    First all of them; while the drop is too large, the most sensitive one, two, four, ... and last
     half of them stay in float. Sensitive is a layer that, alone in int8, turns the vectors most.
 
     Args:
@@ -69,30 +71,44 @@ def write_int8(
         calibration: pictures that give the ranges of activations, (N, size, size, 3) uint8.
         judge: measures the drop.
         max_drop: the limit, in points of percent.
+        say: takes a line on each file that is judged.
 
     Raises:
-        FgembedError: no file keeps the limit; none is left there.
+        FgembedError: no file keeps the limit, or the pictures are too few; none is left there.
     """
+    if len(calibration) < MIN_PICTURES:
+        raise FgembedError(
+            f"int8 is calibrated and judged on pictures, and {len(calibration)} are too few for "
+            f"that; give at least {MIN_PICTURES}, or leave int8 out of --precision"
+        )
     quantiser = _Quantiser(model, file.with_suffix(".ranges"), calibration)
-    order, kept, drops = quantiser.layers, 0, list[Drop]()
+    order, drops = quantiser.layers, list[Drop]()
     try:
-        while kept <= len(quantiser.layers) // 2:
+        for kept in _counts(len(order) // 2):
             quantiser.write(file, order[kept:])
             drops.append(judge(file))
+            say(f"int8 in {len(order) - kept} of {len(order)} layers: {drops[-1].sentence()}")
             if drops[-1].points <= max_drop:
                 return Quantised(len(order) - kept, order[:kept], drops[-1])
             if kept == 0:
+                say("looking for the layers that int8 harms most")
                 order = quantiser.by_sensitivity(model, file, spec, calibration[:SAMPLE])
-            kept = max(1, 2 * kept)
         file.unlink()
     finally:
         quantiser.ranges.unlink(missing_ok=True)
     least = min(drops, key=lambda drop: drop.points)
+    hint = "" if least.measure == "recall@1" else ", judge it by recall@1 with --gallery, --queries"
     raise FgembedError(
         f"no int8 model is within {max_drop:g} points: at best {least.sentence()}, although up to "
-        f"{kept // 2} of {len(order)} layers stayed in float; leave int8 out of --precision, or "
-        f"allow more with --max-drop"
+        f"{len(order) // 2} of {len(order)} layers stayed in float; leave int8 out of --precision"
+        f"{hint}, or allow more with --max-drop {math.ceil(10 * least.points) / 10:g}"
     )
+
+
+def _counts(most: int) -> list[int]:
+    """0, 1, 2, 4, ... and `most`."""
+    powers = [2**power for power in range(most.bit_length())]
+    return sorted({0, most, *powers})
 
 
 class _Quantiser:
@@ -165,6 +181,4 @@ def _in_backbone(node: onnx.NodeProto) -> bool:
 
 
 def _vectors(file: Path, spec: Preprocessing, pixels: Pixels) -> Vectors:
-    embed = OnnxEmbedder(file, spec, "cpu")
-    parts: Sequence[Vectors] = [embed.vectors(pixels[i : i + 8]) for i in range(0, len(pixels), 8)]
-    return np.concatenate(parts)
+    return OnnxEmbedder(file, spec, "cpu").in_batches(pixels)

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from fgembed.checkpoint import load_encoder
 from fgembed.encoder import Encoder
-from fgembed.errors import FgembedError, IntegrityError, NotFoundError
+from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.evaluate import Split
 from fgembed.files import read_json, read_toml
 from fgembed.floors import START
@@ -76,7 +76,7 @@ class Source:
         """The labelled pictures given, or those of the run's settings, if they are still there.
 
         Raises:
-            FgembedError: a folder that is given is missing, empty, or has no class folders.
+            FgembedError: a folder that is given is missing; one is not in class folders.
         """
         if given is not None:
             return Split.find(*given)
@@ -85,7 +85,7 @@ class Source:
             return None
         try:
             return Split.find(Path(folders["gallery"]), Path(folders["queries"]))
-        except FgembedError:
+        except NotFoundError:
             return None
 
 

@@ -1,8 +1,9 @@
 """A run becomes a bundle, or nothing is written: export, prove parity, describe, publish."""
 
+import os
 import shutil
-from collections.abc import Collection
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from fgembed.bundle import (
 )
 from fgembed.encoder import PixelEncoder
 from fgembed.evaluate import Split
-from fgembed.export.drop import AgreementDrop, Drop, Judge, RecallDrop
+from fgembed.export.drop import AgreementDrop, Judge, RecallDrop
+from fgembed.export.file_report import FileReport
 from fgembed.export.layouts import preprocessor_config
 from fgembed.export.model_card import model_card
 from fgembed.export.parity import Parity, measure_parity, parity_pictures
-from fgembed.export.quantize import Quantised, write_int8
+from fgembed.export.quantize import write_int8
 from fgembed.export.source import Source
 from fgembed.export.to_onnx import OPSET, write_half_onnx, write_onnx
 from fgembed.files import sha256, staged_folder, write_json, write_text
@@ -32,33 +34,6 @@ from fgembed.pooling import RationalePooling
 JUDGED_IMAGES = 1000  # whose neighbours int8 must keep, where there are no labels
 MAX_DROP = 0.5
 OTHER_SIZE = 1.25  # of the run's, at which a graph of dynamic size is proved too
-
-
-@dataclass(frozen=True)
-class FileReport:
-    """One ONNX file of a bundle, as it was measured.
-
-    Attributes:
-        parity: against torch.
-        drop: against the float32 file, of one in fewer bits.
-        quantised: of an int8 file.
-        recall: recall@1 on the run's labelled pictures, in 0..1, where there are any.
-    """
-
-    parity: Parity
-    drop: Drop | None = None
-    quantised: Quantised | None = None
-    recall: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """What `parity.json` says of the file."""
-        said = self.parity.to_json() | {"recall@1": self.recall}
-        if self.drop is not None:
-            said["drop"] = asdict(self.drop) | {"points": self.drop.points}
-        if self.quantised is not None:
-            said["int8_layers"] = self.quantised.layers
-            said["float_layers"] = self.quantised.in_float
-        return said
 
 
 @dataclass(frozen=True)
@@ -81,6 +56,7 @@ def export_bundle(
     max_drop: float = MAX_DROP,
     labelled: tuple[Path, Path] | None = None,
     dynamic_size: bool = False,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Exported:
     """Exports an encoder into the folder `target`, replacing a bundle that is there.
 
@@ -93,6 +69,7 @@ def export_bundle(
             has no labelled pictures, in points of percent.
         labelled: gallery and queries in class folders, for recall@1; the run's own if None.
         dynamic_size: let the graphs take square pictures of any size, proved at a second one.
+        say: takes a line on what is done next.
 
     Raises:
         NotFoundError: the pictures are gone.
@@ -102,11 +79,13 @@ def export_bundle(
     """
     refuse_other_than_bundle(target)
     pictures = images or Path(source.settings["images"])
-    config = _describe(source)
+    config = _describe(source, target)
     # Read as who opens the bundle will read them: a wrong description fails too.
     given = Preprocessing.from_json(config.preprocessing, target)
     with staged_folder(target) as staged:
-        files = _Files(source, staged, pictures, given, source.labelled(labelled), dynamic_size)
+        files = _Files(
+            source, staged, pictures, given, source.labelled(labelled), dynamic_size, say
+        )
         for precision in (name for name in MODEL_FILES if name in {"fp32", *precisions}):
             files.write(precision, max_drop)
         torch_recall = None if labelled else source.torch_recall()
@@ -116,7 +95,7 @@ def export_bundle(
         write_json(staged / "parity.json", _parity_json(exported))
         described = preprocessor_config(given, normalise=False)
         write_json(staged / "preprocessor_config.json", described)
-        card = model_card(config, source, [one.parity for one in files.reports.values()])
+        card = model_card(config, source, list(files.reports.values()))
         write_text(staged / "README.md", card)
         config = replace(config, files=_checksums(staged))
         write_json(staged / "config.json", config.to_json())
@@ -134,7 +113,9 @@ class _Files:
         given: Preprocessing,
         split: Split | None,
         dynamic_size: bool,
+        say: Callable[[str], None],
     ) -> None:
+        self.say = say
         self.source = source
         self.staged = staged
         self.pictures = pictures
@@ -155,10 +136,12 @@ class _Files:
             FgembedError: int8 loses more than `max_drop`.
         """
         file, plain = self.staged / MODEL_FILES[precision], self.staged / MODEL_FILE
+        self.say(f"{MODEL_FILES[precision]}: exporting, and comparing with torch")
         if precision == "fp32":
             write_onnx(self.source.encoder, self.source.spec, file, dynamic_size=self.dynamic_size)
             parity = self._enforced(file, precision)
             if self.split is not None:
+                self.say("recall@1 on the labelled pictures")
                 self.judge = RecallDrop(file, self.split, self.given)
             recall = self.judge.before if isinstance(self.judge, RecallDrop) else None
             self.reports[MODEL_FILE] = FileReport(parity, recall=recall)
@@ -173,7 +156,9 @@ class _Files:
             parity = self._enforced(file, precision)
             drop = self.judge(file)
         else:
-            quantised = write_int8(plain, file, self.given, self.read, self.judge, max_drop)
+            quantised = write_int8(
+                plain, file, self.given, self.read, self.judge, max_drop, self.say
+            )
             parity, drop = self._enforced(file, precision), quantised.drop
         recall = drop.after if isinstance(self.judge, RecallDrop) else None
         self.reports[MODEL_FILES[precision]] = FileReport(parity, drop, quantised, recall)
@@ -189,7 +174,7 @@ class _Files:
         return parity
 
 
-def _describe(source: Source) -> BundleConfig:
+def _describe(source: Source, target: Path) -> BundleConfig:
     """All but the checksums of the files."""
     encoder = source.encoder
     learned = isinstance(encoder.pooling, RationalePooling)
@@ -201,7 +186,7 @@ def _describe(source: Source) -> BundleConfig:
         dimensions=encoder.dimensions,
         opset=OPSET,
         preprocessing=source.spec.to_json(),
-        source_run=str(source.run.resolve()),
+        source_run=os.path.relpath(source.run.resolve(), target.resolve()),
         files={},
     )
 

@@ -56,7 +56,7 @@ class BundleConfig:
         dimensions: D of an embedding.
         opset: of the ONNX graph.
         preprocessing: what happens to a picture before the graph.
-        source_run: the run folder it was exported from, as an absolute path.
+        source_run: the run folder it was exported from, as seen from the bundle.
         files: SHA-256 of every other file, by name.
     """
 
@@ -122,7 +122,7 @@ class Bundle:
                 raise IntegrityError(f"{folder} is no fgembed bundle: it has no {CONFIG_FILE}")
             raise NotFoundError(f'no bundle at {folder}; make one with "fgembed export --onnx"')
         config = _parse(read_json(file, "bundle file"), folder)
-        if MODEL_FILES[precision] not in config.files:
+        if MODEL_FILES.get(precision) not in config.files:
             raise NotFoundError(
                 f"{folder} has no {precision} model; export it with "
                 f'"fgembed export --onnx --precision fp32,{precision}"'
@@ -144,6 +144,11 @@ class Bundle:
     def model(self) -> Path:
         """The ONNX file."""
         return self.folder / MODEL_FILES[self.precision]
+
+    @property
+    def source_run(self) -> Path:
+        """The run folder it was exported from, which may be gone."""
+        return self.folder.resolve() / self.config.source_run
 
     @property
     def optimised_graphs(self) -> Path:

@@ -1,6 +1,5 @@
 """Files that are whole or absent: atomic writes, folder swaps, checksums."""
 
-import glob
 import hashlib
 import json
 import os
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from fgembed.errors import ConfigError, FgembedError, IntegrityError
+from fgembed.leftovers import beside, in_use, sweep_abandoned
 
 
 @contextmanager
@@ -22,17 +22,18 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     old file or the new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep_abandoned(path)
-    temporary = path.parent / f".{path.name}.tmp-{os.getpid()}"
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    sweep_abandoned(path)
+    temporary = beside(path, "tmp")
+    with in_use(temporary):
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     sync(path.parent)
 
 
@@ -80,19 +81,28 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
     An error inside the block leaves `target` as it was. The swap is two renames: a kill
     exactly between them leaves the old folder under another name, which the next write to
-    `target` puts back.
+    `target` puts back. A link is followed: what it leads to is replaced.
+
+    Raises:
+        FgembedError: `target` is the current folder, which would stay the old one.
     """
+    if target.resolve() == Path.cwd():
+        raise FgembedError(
+            f"{target} is the current folder, which cannot be replaced; name another"
+        )
+    target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep_abandoned(target)
-    staged = target.parent / f".{target.name}.tmp-{os.getpid()}"
-    staged.mkdir()
-    try:
-        yield staged
-        for path in [*staged.rglob("*"), staged]:
-            sync(path)
-        _swap(staged, target)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+    sweep_abandoned(target)
+    staged = beside(target, "tmp")
+    with in_use(staged):
+        staged.mkdir()
+        try:
+            yield staged
+            for path in [*staged.rglob("*"), staged]:
+                sync(path)
+            _swap(staged, target)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
 
 
 def sync(path: Path) -> None:
@@ -168,7 +178,7 @@ def _is_foreign(description: Path, model_type: str) -> bool:
 
 
 def _swap(staged: Path, target: Path) -> None:
-    old = target.parent / f".{target.name}.old-{os.getpid()}"
+    old = beside(target, "old")
     if target.exists():
         target.rename(old)
     try:
@@ -179,27 +189,3 @@ def _swap(staged: Path, target: Path) -> None:
         raise
     sync(target.parent)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _sweep_abandoned(target: Path) -> None:
-    """Removes or restores what killed processes left beside `target`."""
-    for left in target.parent.glob(f".{glob.escape(target.name)}.*-*"):
-        kind, _, process = left.suffix.rpartition("-")
-        if kind not in (".tmp", ".old") or not process.isdigit() or _is_running(int(process)):
-            continue
-        if kind == ".old" and not target.exists():
-            left.rename(target)
-        elif left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -1,6 +1,6 @@
 """Pictures as a stream of ready batches: decoded in threads, bad ones set aside.
 
-Rows never shift: each batch names the paths it holds, and what could not be read is listed.
+Rows never shift: each batch says the places of its pictures, and what could not be read is listed.
 """
 
 import json

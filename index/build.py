@@ -72,6 +72,7 @@ def build_index(
         manifest = Manifest(
             bundle=_relative(bundle.folder, folder),
             bundle_fingerprint=bundle.config.fingerprint,
+            precision=bundle.precision,
             preprocessing=bundle.preprocessing.digest(),
             dimensions=bundle.config.dimensions,
             count=len(items),

@@ -11,7 +11,7 @@ from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.files import check_files, read_json, write_json
 from fgembed.records import record
 
-INDEX_FORMAT = 1
+INDEX_FORMAT = 2
 MODEL_TYPE = "fgembed-index"
 MANIFEST_FILE = "manifest.json"
 SKIPPED_FILE = "skipped.jsonl"
@@ -45,6 +45,7 @@ class Manifest:
     Attributes:
         bundle: the bundle's folder, relative to the index folder where that is possible.
         bundle_fingerprint: binds the vectors to the weights and the preprocessing.
+        precision: of the bundle's model that embedded them; queries are embedded by the same.
         preprocessing: digest of the preprocessing.
         dimensions: D.
         count: vectors in all segments.
@@ -57,6 +58,7 @@ class Manifest:
 
     bundle: str
     bundle_fingerprint: str
+    precision: str
     preprocessing: str
     dimensions: int
     count: int

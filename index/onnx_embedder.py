@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
 from fgembed.bundle import Bundle
 from fgembed.cores import core_count
 from fgembed.embedded import Embedded, Rows, embed_pictures, embedded
@@ -70,6 +72,11 @@ class OnnxEmbedder:
         """(B, size, size, 3) uint8 -> embeddings (B, D)."""
         vectors: Vectors = self.session.run(["embedding"], {"image": pixels})[0]
         return vectors
+
+    def in_batches(self, pixels: Pixels) -> Vectors:
+        """(N, size, size, 3) uint8 -> embeddings (N, D), some at a time."""
+        starts = range(0, len(pixels), self.batch_size)
+        return np.concatenate([self.vectors(pixels[i : i + self.batch_size]) for i in starts])
 
     def embed(
         self,

@@ -60,7 +60,7 @@ class Searcher:
         index: Path | str,
         bundle: Path | str | None = None,
         device: str = "auto",
-        precision: str = "fp32",
+        precision: str | None = None,
     ) -> Self:
         """Opens an index folder.
 
@@ -68,7 +68,8 @@ class Searcher:
             index: the index folder.
             bundle: the bundle it was made with, where that is no longer where it was.
             device: `auto`, `cpu`, `cuda`, or an ONNX Runtime execution provider by its name.
-            precision: of the model that embeds the query: `fp32`, `fp16` or `int8`.
+            precision: of the model that embeds the query: `fp32`, `fp16` or `int8`; that of the
+                indexed vectors if None.
 
         Raises:
             NotFoundError: there is no index or no bundle.
@@ -82,7 +83,7 @@ class Searcher:
                 f"the bundle that {folder} was made with is not at {place.resolve()} any more; "
                 "give its folder by --bundle"
             )
-        opened = Bundle.read(place, precision)
+        opened = Bundle.read(place, precision or manifest.precision)
         if opened.config.fingerprint != manifest.bundle_fingerprint:
             raise IntegrityError(
                 f"{folder} was made with another model than {opened.folder}; rebuild it with "

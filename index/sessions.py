@@ -5,7 +5,9 @@ import hashlib
 import io
 import os
 import platform
+import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from fgembed.errors import ConfigError, DeviceError, IntegrityError
 from fgembed.files import sha256
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+HALF_WRITTEN_FOR = 3600  # seconds after which nobody writes a kept graph any more
 DEVICES = {"cpu": CPU, "cuda": CUDA}
 BROUGHT_BY = {  # the package that has a provider; two ONNX Runtimes never go together
     CUDA: "onnxruntime-gpu",
@@ -53,7 +56,8 @@ def open_session(model: Path, device: str, threads: int, keep: Path | None = Non
     if wanted not in session.get_providers() and device != "auto":
         raise DeviceError(
             f"device {device} was asked for, but ONNX Runtime runs on "
-            f'{session.get_providers()[0]}; see "fgembed doctor" for the cause, or use --device cpu'
+            f"{session.get_providers()[0]}; it needs a driver and CUDA's libraries "
+            '("pip install onnxruntime-gpu[cuda,cudnn]"); see "fgembed doctor", or use --device cpu'
         )
     return session
 
@@ -65,7 +69,9 @@ def _wanted(device: str) -> str:
     provider = DEVICES.get(device, device)
     known, there = onnxruntime.get_all_providers(), onnxruntime.get_available_providers()
     if provider not in known:
-        raise ConfigError(f"ONNX Runtime knows no provider {provider!r}; it knows {known}")
+        raise ConfigError(
+            f"ONNX Runtime knows no provider {provider!r}; this one has {', '.join(there)}"
+        )
     if provider not in there:
         package = BROUGHT_BY.get(provider, "an ONNX Runtime that is built with it")
         raise DeviceError(
@@ -95,7 +101,7 @@ def _session(model: Path, threads: int, provider: str, options: Any = None) -> A
         if provider == CPU:
             raise IntegrityError(f"ONNX Runtime cannot load {model}: {error}") from None
         _session(model, threads, CPU)
-        reason = str(error).strip().splitlines()[0]
+        reason = re.sub(r"^/\S+:\d+ .*?\) (?=[A-Z])", "", str(error).strip().splitlines()[0])
         raise DeviceError(
             f"{provider} does not start: {reason}; install what it needs "
             f"({BROUGHT_BY.get(provider, 'see its page at onnxruntime.ai')}), or use --device cpu"
@@ -105,6 +111,10 @@ def _session(model: Path, threads: int, provider: str, options: Any = None) -> A
 def _options(threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # All but the last level, in which ONNX Runtime 1.31 crashes on float16 transformers; it has
+    # nothing for the others.
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = getattr(levels, "ORT_ENABLE_LAYOUT", levels.ORT_ENABLE_ALL)
     options.log_severity_level = 4
     return options
 
@@ -113,13 +123,14 @@ def _kept_session(model: Path, threads: int, keep: Path) -> Any:
     """Opens the optimised graph of an earlier session, or has this one write it."""
     own = f"{keep.name}-{_machine()}-"
     for kept in keep.parent.glob(f"{own}*.onnx"):
-        if kept.name == f"{own}{_version()}-{sha256(kept)[:32]}.onnx":
+        if _is_sound(kept, own):
             options = _options(threads)
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
             with contextlib.suppress(IntegrityError):
                 return _session(kept, threads, CPU, options)
         with contextlib.suppress(OSError):
             kept.unlink()  # damaged, or of another ONNX Runtime
+    _sweep(keep.parent)
     written = keep.parent / f".{own}{os.getpid()}"
     try:
         keep.parent.mkdir(exist_ok=True)
@@ -137,6 +148,22 @@ def _kept_session(model: Path, threads: int, keep: Path) -> Any:
         with contextlib.suppress(OSError):
             written.unlink(missing_ok=True)
     return session
+
+
+def _is_sound(kept: Path, own: str) -> bool:
+    """Whether it is of this ONNX Runtime and has the checksum that its name says."""
+    try:
+        return kept.name == f"{own}{_version()}-{sha256(kept)[:32]}.onnx"
+    except OSError:
+        return False
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what killed processes left half written."""
+    for left in folder.glob(".*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > HALF_WRITTEN_FOR:
+                left.unlink()
 
 
 def _version() -> str:

@@ -9,89 +9,24 @@ A part is written whole, its metadata last. A process that is killed loses the p
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fgembed.bundle import Bundle
-from fgembed.errors import FgembedError, IntegrityError, MissingExtraError
-from fgembed.files import atomic_write, digest, read_json, refuse_foreign, write_json
+from fgembed.bundle import MODEL_FILES, Bundle
+from fgembed.errors import MissingExtraError
+from fgembed.files import atomic_write, digest
 from fgembed.image_batches import write_skipped
 from fgembed.images import Skipped
 from fgembed.index.onnx_embedder import OnnxEmbedder
+from fgembed.index.shard_plan import Part, Plan, agree
 from fgembed.metrics import Vectors
 from fgembed.pictures import Listing
-from fgembed.records import record
 
-MODEL_TYPE = "fgembed-embeddings"
-FORMAT = 2
-PLAN_FILE = "embed.json"
-OWN_NAMES = (PLAN_FILE, "img_emb", "metadata", "skipped", f".{PLAN_FILE}.tmp-*")
 PART_SIZE = 1000
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a folder of embeddings is of; every process that writes into it has the same.
-
-    Attributes:
-        pictures: how many, readable or not.
-        listing: digest of their names, in order.
-        bundle_fingerprint: of the weights and the preprocessing.
-        precision: of the bundle's model.
-        dimensions: D of a vector.
-        part_size: pictures in a part.
-    """
-
-    pictures: int
-    listing: str
-    bundle_fingerprint: str
-    precision: str
-    dimensions: int
-    part_size: int
-
-    @property
-    def parts(self) -> int:
-        """How many parts there will be."""
-        return -(-self.pictures // self.part_size)
-
-    def rows(self, part: int) -> range:
-        """The ids of a part's pictures."""
-        return range(part * self.part_size, min((part + 1) * self.part_size, self.pictures))
-
-
-@dataclass(frozen=True)
-class Part:
-    """Where one part is written."""
-
-    vectors: Path
-    metadata: Path
-    skipped: Path
-
-    @classmethod
-    def of(cls, folder: Path, plan: Plan, number: int) -> "Part":
-        """The files of a part; zero-padded, so that names sort as numbers do."""
-        name = f"{number:0{max(4, len(str(plan.parts - 1)))}}"
-        return cls(
-            folder / "img_emb" / f"img_emb_{name}.npy",
-            folder / "metadata" / f"metadata_{name}.parquet",
-            folder / "skipped" / f"skipped_{name}.jsonl",
-        )
-
-    def is_whole(self) -> bool:
-        """Whether both files are there and agree on the number of rows."""
-        import pyarrow
-        import pyarrow.parquet
-
-        try:
-            rows = pyarrow.parquet.read_metadata(self.metadata).num_rows
-            vectors = np.load(self.vectors, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError, pyarrow.ArrowException):
-            return False
-        return bool(len(vectors) == rows)
 
 
 @dataclass(frozen=True)
@@ -103,13 +38,15 @@ class EmbedReport:
         parts_written: by this process.
         parts_found: of its share, that were there already.
         pictures: embedded by this process.
-        skipped: what this process could not read.
+        share: how many pictures are this process's, those that were found there too.
+        skipped: of its share, what could not be read now or before.
     """
 
     plan: Plan
     parts_written: int
     parts_found: int
     pictures: int
+    share: int
     skipped: list[Skipped]
 
 
@@ -146,14 +83,17 @@ def embed_into(
         digest([str(picture) for picture in listing.pictures]),
         bundle.config.fingerprint,
         bundle.precision,
+        bundle.config.files[MODEL_FILES[bundle.precision]],
         bundle.config.dimensions,
         part_size,
     )
-    _agree(folder, plan)
+    agree(folder, plan)
     own = range(share[0] - 1, plan.parts, share[1])
     missing = [number for number in own if not Part.of(folder, plan, number).is_whole()]
     total = sum(len(plan.rows(number)) for number in missing)
     embedder = OnnxEmbedder.of(bundle, device, bulk=True) if missing else None
+    found = [number for number in own if number not in set(missing)]
+    before = [bad for number in found for bad in Part.of(folder, plan, number).read_skipped()]
     done, skipped = 0, list[Skipped]()
     for number in missing:
         assert embedder is not None
@@ -162,6 +102,7 @@ def embed_into(
             listing.pictures[numbers.start : numbers.stop],
             partial(_report_after, done, total, report),
         )
+        part.skipped.unlink(missing_ok=True)
         if rows.skipped:
             write_skipped(part.skipped, rows.skipped)
         ids = [numbers.start + place for place in rows.places]
@@ -169,7 +110,9 @@ def embed_into(
         skipped += rows.skipped
         done += len(numbers)
         report(done, total)
-    return EmbedReport(plan, len(missing), len(own) - len(missing), done - len(skipped), skipped)
+    embedded = done - len(skipped)
+    of_share = sum(len(plan.rows(number)) for number in own)
+    return EmbedReport(plan, len(missing), len(found), embedded, of_share, before + skipped)
 
 
 def _report_after(
@@ -188,7 +131,9 @@ def _write(part: Part, listing: Listing, ids: list[int], vectors: Vectors) -> No
         "image_path": [str(listing.pictures[number]) for number in ids],
     }
     for name, values in listing.columns.items():
-        columns[name if name not in columns else f"given_{name}"] = [values[i] for i in ids]
+        while name in columns or (name in listing.columns and name in ("id", "image_path")):
+            name = f"given_{name}"
+        columns[name] = [values[i] for i in ids]
     types = {"id": pyarrow.int64(), "image_path": pyarrow.string()}
     table = pyarrow.table(
         {name: pyarrow.array(values, types.get(name)) for name, values in columns.items()}
@@ -197,42 +142,6 @@ def _write(part: Part, listing: Listing, ids: list[int], vectors: Vectors) -> No
         np.save(file, vectors)
     with atomic_write(part.metadata) as file:
         pyarrow.parquet.write_table(table, file)
-
-
-def _agree(folder: Path, plan: Plan) -> None:
-    """Writes the plan, or finds the same one there."""
-    refuse_foreign(folder, OWN_NAMES, "a folder of embeddings", (PLAN_FILE, MODEL_TYPE))
-    file = folder / PLAN_FILE
-    if not file.is_file():
-        write_json(file, {"model_type": MODEL_TYPE, "format": FORMAT} | asdict(plan))
-    content = read_json(file, "plan of embeddings")
-    content.pop("model_type", None)
-    version = content.pop("format", None)
-    if version != FORMAT:
-        raise IntegrityError(f"{folder} is of format {version!r}, this fgembed writes {FORMAT}")
-    try:
-        there = record(Plan, content)
-    except ValueError as error:
-        raise IntegrityError(f"{file} is damaged: {error}") from None
-    if there.bundle_fingerprint != plan.bundle_fingerprint:
-        raise IntegrityError(
-            f"{folder} holds embeddings of another model; embed into another folder"
-        )
-    if there.precision != plan.precision:
-        raise IntegrityError(
-            f"{folder} holds embeddings of an {there.precision} model, this is {plan.precision}; "
-            f"give --precision {there.precision}, or embed into another folder"
-        )
-    if there.part_size != plan.part_size:
-        raise FgembedError(
-            f"{folder} was begun in parts of {there.part_size} pictures, not {plan.part_size}; "
-            f"give --part-size {there.part_size}"
-        )
-    if there != plan:
-        raise FgembedError(
-            f"{folder} holds embeddings of {there.pictures} pictures, these {plan.pictures} are "
-            "not the same or in another order; embed into another folder"
-        )
 
 
 def _require_pyarrow() -> None:

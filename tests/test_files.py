@@ -9,6 +9,7 @@ import pytest
 
 from fgembed.errors import FgembedError, IntegrityError
 from fgembed.files import atomic_write, check_files, refuse_foreign, sha256, staged_folder
+from fgembed.leftovers import _host, beside
 
 
 def names(folder: Path) -> list[str]:
@@ -31,11 +32,41 @@ def test_an_error_in_the_middle_leaves_the_old_file_and_nothing_else(tmp_path: P
 
 
 def test_what_a_killed_process_left_is_swept_and_a_live_one_s_is_not(tmp_path: Path):
-    (tmp_path / f".a.txt.tmp-{dead_process()}").write_text("left")
-    (tmp_path / f".a.txt.tmp-{os.getppid()}").write_text("in use")
+    here, elsewhere = _host(), "0123abcd"
+    (tmp_path / f".a.txt.tmp-{here}-{dead_process()}").write_text("left")
+    (tmp_path / f".a.txt.tmp-{here}-{os.getppid()}").write_text("in use")
+    (tmp_path / f".a.txt.tmp-{elsewhere}-{dead_process()}").write_text("in use elsewhere")
+    old = tmp_path / f".a.txt.tmp-{elsewhere}-1"
+    old.write_text("left elsewhere")
+    os.utime(old, (0, 0))
     with atomic_write(tmp_path / "a.txt") as stream:
         stream.write(b"new")
-    assert names(tmp_path) == [f".a.txt.tmp-{os.getppid()}", "a.txt"]
+    kept = (f".a.txt.tmp-{here}-{os.getppid()}", f".a.txt.tmp-{elsewhere}-")
+    assert [name.startswith(kept) for name in names(tmp_path)] == [True, True, False]
+
+
+def test_what_an_earlier_process_of_our_number_left_is_swept(tmp_path: Path):
+    """As in a container that starts again after a kill."""
+    left = beside(tmp_path / "bundle", "tmp")
+    left.mkdir()
+    (left / "half").write_text("half")
+    with staged_folder(tmp_path / "bundle") as staged:
+        (staged / "new").write_text("new")
+        with staged_folder(tmp_path / "bundle2"), atomic_write(staged / "b") as stream:
+            stream.write(b"b")  # what is in use is not swept
+    assert (names(tmp_path), names(tmp_path / "bundle")) == (["bundle", "bundle2"], ["b", "new"])
+
+
+def test_the_current_folder_is_not_replaced_and_a_link_is_followed(tmp_path: Path, monkeypatch):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with staged_folder(tmp_path / "link") as staged:
+        (staged / "new").write_text("new")
+    assert (tmp_path / "link").is_symlink() and names(tmp_path / "real") == ["new"]
+    monkeypatch.chdir(tmp_path / "real")
+    with pytest.raises(FgembedError, match="is the current folder"), staged_folder(Path()):
+        pass
+    assert names(tmp_path / "real") == ["new"]
 
 
 def test_a_staged_folder_replaces_the_old_one_only_when_whole(tmp_path: Path):
@@ -52,7 +83,7 @@ def test_a_staged_folder_replaces_the_old_one_only_when_whole(tmp_path: Path):
 
 
 def test_a_kill_between_the_two_renames_is_mended_by_the_next_write(tmp_path: Path):
-    old = tmp_path / f".bundle.old-{dead_process()}"
+    old = tmp_path / f".bundle.old-{_host()}-{dead_process()}"
     old.mkdir()
     (old / "kept").write_text("kept")
     with pytest.raises(ValueError, match="stop"), staged_folder(tmp_path / "bundle"):

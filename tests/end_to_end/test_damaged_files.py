@@ -128,7 +128,7 @@ def test_a_bundle_that_names_a_file_outside_itself_is_exit_5(
         (truncated, "not valid JSON"),
         (garbage, "not valid JSON"),
         (lambda file: file.write_text("[1]"), "expected a JSON object"),
-        (edited(format=99), "format 99, this fgembed reads 1"),
+        (edited(format=99), "format 99, this fgembed reads 2"),
         (edited(model_type="web"), "no fgembed index"),
         (edited(bundle=None), "missing key 'bundle'"),
         (edited(bundle=5), "'bundle' is 5, expected str"),

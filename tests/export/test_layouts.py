@@ -85,13 +85,22 @@ def test_a_layout_replaces_its_own_kind_alone(command: Command, run: Path, bundl
     refused(
         command("export", run, "--layout", "immich", "--out", "m", "--precision", "int8"),
         2,
-        "needs a folder of its own",
+        "is fp32 and of one size",
     )
     assert command("export", run, "--layout", "immich", "--out", "m").code == 0
     assert command("export", run, "--layout", "immich", "--out", "m", "--json").code == 0
     refused(command("export", run, "--layout", "fastembed", "--out", "m"), 1, "holds 'config.json'")
     refused(command("export", run, "--layout", "immich", "--out", bundle), 1, "is no part of")
     assert Bundle.open(bundle, every_file=True)
+
+
+def test_folders_that_only_have_the_same_names_are_kept(command: Command, run: Path):
+    for layout, theirs in (("immich", "mine/visual/holiday.jpg"), ("fastembed", "own/model.onnx")):
+        Path(theirs).parent.mkdir(parents=True)
+        Path(theirs).write_text("theirs")
+        done = command("export", run, "--layout", layout, "--out", theirs.split("/")[0])
+        refused(done, 1, "which is no part of")
+        assert Path(theirs).read_text() == "theirs"
 
 
 def test_a_bundle_goes_back_to_torch(bundle: Path, run: Path):

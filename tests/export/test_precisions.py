@@ -157,6 +157,35 @@ def test_recall_is_that_of_the_floor_table(every: Path, photos: Path, run: Path)
     assert judge.queries == 9
 
 
+def test_too_few_pictures_and_labels_that_tell_nothing_are_refused(
+    every: Path, pixels: Pixels, photos: Path, tmp_path: Path
+):
+    model = every / MODEL_FILES["fp32"]
+    with pytest.raises(FgembedError, match="19 are too few"):
+        write_int8(model, tmp_path / "a.onnx", SPEC, pixels[:19], Scripted(0.0), 0.5)
+    one, other = sorted((photos / "train").iterdir())[:2]
+    for side, species in (("g", one), ("q", other)):
+        shutil.copytree(species, tmp_path / side / species.name)
+    with pytest.raises(FgembedError, match="no labelled picture finds one of its class"):
+        RecallDrop(model, Split.find(tmp_path / "g", tmp_path / "q"), SPEC)
+
+
+def test_labels_that_are_gone_are_done_without_and_faulty_ones_are_told(run: Path, tmp_path: Path):
+    source = Source.open(run)
+    for folders, told in (("gone", None), ("flat", "is in no class folder")):
+        settings = {
+            "eval": {"gallery": str(tmp_path / folders), "queries": str(tmp_path / folders)}
+        }
+        object.__setattr__(source, "settings", settings)
+        (tmp_path / "flat").mkdir(exist_ok=True)
+        shutil.copy(sorted(Path(run).rglob("*.json"))[0], tmp_path / "flat" / "a.jpg")
+        if told is None:
+            assert source.labelled(None) is None
+        else:
+            with pytest.raises(FgembedError, match=told):
+                source.labelled(None)
+
+
 def test_a_run_without_labels_is_judged_by_its_neighbours(run: Path, tmp_path: Path):
     source = Source.open(run)
     unlabelled = copy.copy(source)
@@ -177,9 +206,15 @@ def test_an_index_is_searched_with_any_of_its_bundle_s_models(
     query = sorted((photos / "train").rglob("*.jpg"))[0]
     built = command("index", "build", photos / "train", "--bundle", every, "--precision", "int8")
     assert built.code == 0, built.err
-    for precision in MODEL_FILES:
-        found = command("search", query, "-k", "1", "--json", "--precision", precision)
-        assert json.loads(found.out)[0]["path"] == str(query)
+    assert json.loads(Path("gallery.index/manifest.json").read_text())["precision"] == "int8"
+    scores = {}
+    for name in ("", *MODEL_FILES):
+        chosen = ["--precision", name] if name else []
+        found = json.loads(command("search", query, "-k", "1", "--json", *chosen).out)
+        assert found[0]["path"] == str(query)
+        scores[name] = found[0]["score"]
+    assert scores[""] == scores["int8"] == pytest.approx(1, abs=1e-5)  # by default the index's own
+    assert scores["fp32"] < scores["int8"]
 
 
 def test_a_refused_int8_leaves_the_last_bundle(

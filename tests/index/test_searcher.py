@@ -61,7 +61,7 @@ def test_the_manifest_binds_the_index_to_its_model(index: Path, bundle: Path):
     opened = Bundle.open(bundle)
     assert manifest["bundle_fingerprint"] == opened.config.fingerprint
     assert manifest["preprocessing"] == opened.preprocessing.digest()
-    assert (manifest["format"], manifest["kind"], manifest["count"]) == (1, "flat", 24)
+    assert (manifest["format"], manifest["kind"], manifest["count"]) == (2, "flat", 24)
     assert set(manifest["segments"][0]["files"]) == {
         "seg-000001/vectors.faiss",
         "seg-000001/items.sqlite",

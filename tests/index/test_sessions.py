@@ -76,7 +76,7 @@ def test_bulk_is_for_many_small_batches_each_on_one_core(own):
 
 
 def test_a_provider_nobody_knows_is_a_usage_error(own):
-    with pytest.raises(ConfigError, match=r"no provider 'TensorRT'; it knows .*TensorrtExecution"):
+    with pytest.raises(ConfigError, match=r"no provider 'TensorRT'; this one has .*CPUExec"):
         OnnxEmbedder.of(own, "TensorRT")
 
 

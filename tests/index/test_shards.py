@@ -15,7 +15,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from fgembed.bundle import Bundle
+from fgembed.bundle import MODEL_FILES, Bundle
 from fgembed.errors import FgembedError, IntegrityError
 from fgembed.images import read_image
 from fgembed.index.onnx_embedder import OnnxEmbedder
@@ -102,16 +102,32 @@ def test_a_part_of_bad_pictures_alone_is_empty(bundle, listing, tmp_path):
     assert embed_into(tmp_path / "out", pictures, Bundle.open(bundle), part_size=2).parts_found == 2
 
 
+def test_what_could_not_be_read_counts_again_and_not_once_it_is_mended(bundle, photos, tmp_path):
+    shutil.copytree(photos / "train", tmp_path / "photos")
+    listing, out = list_pictures([tmp_path / "photos"]), tmp_path / "out"
+    whole = [Path(str(path)).read_bytes() for path in listing.pictures[:3]]
+    for path in listing.pictures[:3]:
+        Path(str(path)).write_bytes(b"no picture")
+    first = embed_into(out, listing, Bundle.open(bundle), part_size=10)
+    second = embed_into(out, listing, Bundle.open(bundle), part_size=10)
+    assert (second.parts_written, second.share, second.skipped) == (0, 24, first.skipped)
+    for path, content in zip(listing.pictures[:3], whole, strict=True):
+        Path(str(path)).write_bytes(content)
+    (out / "metadata" / "metadata_0000.parquet").unlink()
+    third = embed_into(out, listing, Bundle.open(bundle), part_size=10)
+    assert (third.parts_written, third.pictures, third.skipped) == (1, 10, [])
+    assert list((out / "skipped").iterdir()) == []
+
+
 def test_columns_of_a_manifest_stay_with_their_rows(bundle, listing, tmp_path):
     labels = [f"label {number}" for number in range(24)]
-    given = replace(listing, columns={"label": labels, "id": labels})
+    mine = [f"mine {number}" for number in range(24)]
+    given = replace(listing, columns={"label": labels, "given_id": mine, "id": labels})
     embed_into(tmp_path / "out", given, Bundle.open(bundle), part_size=9)
     _, columns = read(tmp_path / "out")
-    assert (columns["label"], columns["given_id"], columns["id"]) == (
-        labels,
-        labels,
-        list(range(24)),
-    )
+    assert sorted(columns) == ["given_given_id", "given_id", "id", "image_path", "label"]
+    assert {str(columns["given_id"]), str(columns["given_given_id"])} == {str(labels), str(mine)}
+    assert (columns["label"], columns["id"]) == (labels, list(range(24)))
 
 
 def test_other_pictures_sizes_and_models_are_refused(bundle, listing, tmp_path):
@@ -122,11 +138,16 @@ def test_other_pictures_sizes_and_models_are_refused(bundle, listing, tmp_path):
         embed_into(out, fewer, opened, part_size=12)
     with pytest.raises(FgembedError, match=r"parts of 12 pictures, not 5; give --part-size 12"):
         embed_into(out, listing, opened, part_size=5)
+    again = opened.config.files | {MODEL_FILES["fp32"]: "of another export"}
+    with pytest.raises(IntegrityError, match="embeddings of another export of this model"):
+        embed_into(out, listing, replace(opened, config=replace(opened.config, files=again)))
     other = replace(opened, config=replace(opened.config, preprocessing={}))
     with pytest.raises(IntegrityError, match="embeddings of another model"):
         embed_into(out, listing, other, part_size=12)
     with pytest.raises(IntegrityError, match="embeddings of an fp32 model, this is int8"):
-        embed_into(out, listing, replace(opened, precision="int8"), part_size=12)
+        files = opened.config.files | {MODEL_FILES["int8"]: "of int8"}
+        config = replace(opened.config, files=files)
+        embed_into(out, listing, replace(opened, config=config, precision="int8"), part_size=12)
     (out / "embed.json").write_text('{"model_type": "fgembed-embeddings", "format": 1}')
     with pytest.raises(IntegrityError, match="of format 1"):
         embed_into(out, listing, opened, part_size=12)

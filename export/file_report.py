@@ -1,0 +1,35 @@
+"""What was measured of one ONNX file of a bundle."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fgembed.export.drop import Drop
+from fgembed.export.parity import Parity
+from fgembed.export.quantize import Quantised
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """One ONNX file of a bundle, as it was measured.
+
+    Attributes:
+        parity: against torch.
+        drop: against the float32 file, of one in fewer bits.
+        quantised: of an int8 file.
+        recall: recall@1 on the labelled pictures, in 0..1, where there are any.
+    """
+
+    parity: Parity
+    drop: Drop | None = None
+    quantised: Quantised | None = None
+    recall: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What `parity.json` says of the file."""
+        said = self.parity.to_json() | {"recall@1": self.recall}
+        if self.drop is not None:
+            said["drop"] = asdict(self.drop) | {"points": self.drop.points}
+        if self.quantised is not None:
+            said["int8_layers"] = self.quantised.layers
+            said["float_layers"] = self.quantised.in_float
+        return said
