@@ -102,6 +102,8 @@ def main() -> None:
     try:
         sys.exit(app(prog_name="fgembed", standalone_mode=False))
     except typer.TyperException as error:
+        if not error.format_message().strip():  # the help was wanted and has been printed
+            sys.exit(error.exit_code)
         _fail(_usage(error), error.exit_code)
     except FgembedError as error:
         _fail(str(error), error.exit_code)

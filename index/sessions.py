@@ -101,7 +101,9 @@ def _session(model: Path, threads: int, provider: str, options: Any = None) -> A
         if provider == CPU:
             raise IntegrityError(f"ONNX Runtime cannot load {model}: {error}") from None
         _session(model, threads, CPU)
-        reason = re.sub(r"^/\S+:\d+ .*?\) (?=[A-Z])", "", str(error).strip().splitlines()[0])
+        reason = re.sub(
+            r"^/\S+:\d+ .*?\) (?=[A-Z])", "", str(error).strip().splitlines()[0].rstrip(".")
+        )
         raise DeviceError(
             f"{provider} does not start: {reason}; install what it needs "
             f"({BROUGHT_BY.get(provider, 'see its page at onnxruntime.ai')}), or use --device cpu"

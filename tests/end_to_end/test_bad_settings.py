@@ -145,6 +145,13 @@ def test_a_wrong_command_line_is_one_line(
     refused(command(*command_line), 2, *words)
 
 
+@pytest.mark.parametrize("group", [[], ["index"]])
+def test_without_a_command_the_help_is_the_answer(command: Command, group: list[str]) -> None:
+    done = command(*group)
+    assert (done.code, done.err) == (2, "")
+    assert "Usage: fgembed" in done.out
+
+
 @pytest.mark.skipif(not NO_GPU, reason="a GPU is there")
 @pytest.mark.parametrize("kind", ["search", "build", "evaluate"])
 def test_cuda_without_a_gpu_is_exit_4(
