@@ -30,8 +30,8 @@ tags: [fine-grained, image-retrieval, onnx]
 # {config.backbone}, {_method(config.method)}
 
 An image encoder for look-alike photographs, made with fgembed: a picture in, a unit vector of
-{config.dimensions} numbers out; the cosine of two vectors says how alike the pictures are. Compare it
-among the hits of one query: whitened vectors have small cosines even where a hit is right.
+{config.dimensions} numbers out; the cosine of two vectors says how alike the pictures are. Compare
+it among the hits of one query: whitened vectors have small cosines even where a hit is right.
 
 | | |
 |---|---|
