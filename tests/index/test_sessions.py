@@ -1,5 +1,6 @@
 """Sessions: what was asked for or a refusal, and a graph that is optimised once."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import onnxruntime
 import pytest
 
 from fgembed.bundle import CACHE, Bundle
+from fgembed.diagnosis import IDENTITY_MODEL
 from fgembed.errors import ConfigError, DeviceError, IntegrityError
 from fgembed.files import sha256
 from fgembed.index.onnx_embedder import CPU_BATCH, OnnxEmbedder
@@ -44,7 +46,7 @@ def test_a_damaged_or_foreign_kept_graph_is_made_anew(own):
     expected = OnnxEmbedder.of(own, "cpu").vectors(PIXELS)
     (kept,) = graphs(own)
     content = kept.read_bytes()
-    for wrong in (b"", content[:1000], bytes([content[0] ^ 1]) + content[1:]):
+    for wrong in (b"", content[:1000], bytes([content[0] ^ 1]) + content[1:], IDENTITY_MODEL):
         kept.write_bytes(wrong)
         np.testing.assert_array_equal(OnnxEmbedder.of(own, "cpu").vectors(PIXELS), expected)
         (kept,) = graphs(own)
@@ -57,6 +59,28 @@ def test_a_damaged_or_foreign_kept_graph_is_made_anew(own):
 def test_a_bundle_that_may_only_be_read_is_used_without_keeping(own):
     (own.folder / CACHE).write_text("in the way")
     assert OnnxEmbedder.of(own, "cpu").vectors(PIXELS).shape == (5, own.config.dimensions)
+
+
+def test_a_kept_graph_that_cannot_be_read_is_done_without(own):
+    OnnxEmbedder.of(own, "cpu")
+    (kept,) = graphs(own)
+    for make in (kept.mkdir, lambda: kept.symlink_to("nowhere")):
+        kept.unlink()
+        make()
+        assert OnnxEmbedder.of(own, "cpu").vectors(PIXELS).shape == (5, own.config.dimensions)
+        if kept.is_dir():
+            kept.rmdir()
+            kept.touch()
+
+
+def test_what_a_killed_writer_left_is_swept_later(own):
+    (own.folder / CACHE).mkdir()
+    (fresh, left) = ((own.folder / CACHE / name) for name in (".fresh", ".left"))
+    for file in (fresh, left):
+        file.touch()
+    os.utime(left, (0, 0))
+    OnnxEmbedder.of(own, "cpu")
+    assert (fresh.exists(), left.exists()) == (True, False)
 
 
 def test_another_export_does_not_open_the_graph_of_the_last(own, tmp_path):
