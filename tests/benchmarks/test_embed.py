@@ -49,7 +49,7 @@ def test_a_rival_that_dies_is_shown_with_its_last_words(tmp_path: Path):
 def test_the_floor_and_fgembed_take_part_for_real(monkeypatch, tmp_path: Path):
     out = tmp_path / "embed.json"
     line = ["embed", "--backbone", "torchvision/resnet18:layer1", "--size", "64"]
-    line += ["--pictures", "6", "--rounds", "1", "--out", str(out)]
+    line += ["--pictures", "20", "--rounds", "1", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", line)
     main()
     rivals = json.loads(out.read_text())["rivals"]

@@ -21,11 +21,12 @@ Damage = Callable[[Path], None]
 def refused(done: Outcome, code: int, *words: str) -> None:
     """Asserts the exit code and one line on stderr that holds the words.
 
-    Nothing else is there but, before it, the stage in which a training was.
+    Nothing else is there but, before it, the stages in which a training or an export was.
     """
     assert done.code == code, done.err
     assert done.out == ""
-    stages = re.compile(r"(checking \d+ pictures\n)?(error: [^\n]+\n)")
+    said = r"checking \d+ pictures|onnx/\S+: exporting[^\n]*|recall@1 on [^\n]+|int8 in [^\n]+"
+    stages = re.compile(rf"((?:{said})\n)*(error: [^\n]+\n)")
     match = stages.fullmatch(done.err)
     assert match, done.err
     assert all(c == "\n" or c.isprintable() for c in done.err)
