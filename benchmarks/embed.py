@@ -7,11 +7,14 @@ one pass over all pictures each, several rounds; a ratio is the median over roun
 that others use slows all of them alike. Weights are random: the time does not depend on them.
 
     python -m benchmarks.embed --backbone torchvision/resnet50 --peers build/peers --out embed.json
+
+With --bundle it is the bundle's own float32 and int8 files that are timed, without peers.
 """
 
 import argparse
 import json
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -25,6 +28,7 @@ import numpy as np
 from PIL import Image
 
 from fgembed.backbones import make_backbone
+from fgembed.bundle import MODEL_FILES, Bundle
 from fgembed.calibration import Whitening
 from fgembed.config import PoolingSettings
 from fgembed.cores import core_count
@@ -43,11 +47,11 @@ RIVALS = {  # by name: the function of benchmarks/rivals.py, and what it changes
     FLOORS[0]: 'floor:{"floor_batch": 32}',
     FLOORS[1]: 'floor:{"floor_batch": 8}',
     OURS: "fgembed",
-    "torch eager, ready pixels": "torch_eager",
     "ONNX Runtime int8, ready pixels, batch 8": 'floor:{"floor_batch": 8, "model": "int8.onnx"}',
     "ONNX Runtime int8, ready pixels, batch 32": 'floor:{"floor_batch": 32, "model": "int8.onnx"}',
     "fgembed int8, JPEG files": 'fgembed:{"model": "int8.onnx"}',
 }
+EAGER = {"torch eager, ready pixels": "torch_eager"}
 COMPILED = {"torch compiled, ready pixels": "torch_compiled"}
 PEERS = {  # by name: the same, and what pip installs for it
     "fastembed, JPEG files": ('fastembed:{"fastembed_batch": 16}', ["fastembed==0.9.1"]),
@@ -84,19 +88,25 @@ def encoder_of(backbone: str, size: int, reading: str) -> Encoder:
     return encoder.eval()
 
 
-def prepare(folder: Path, setup: dict[str, Any], pictures: int) -> None:
-    """Writes what the rivals read: photographs, their pixels, and the graphs."""
+def prepare(
+    folder: Path, setup: dict[str, Any], pictures: int, bundle: Bundle | None = None
+) -> None:
+    """Writes what the rivals read: photographs, their pixels, and the graphs, or a bundle's."""
     spec = Preprocessing(size=setup["size"])
     paths = photographs(folder / "photographs", pictures)
     pixels = np.stack([read_image(path, spec) for path in paths])
     np.save(folder / "pixels.npy", pixels)
+    (folder / "setup.json").write_text(json.dumps(setup))
+    if bundle is not None:
+        for precision, name in (("fp32", "model.onnx"), ("int8", "int8.onnx")):
+            shutil.copyfile(bundle.folder / MODEL_FILES[precision], folder / name)
+        return
     encoder = encoder_of(setup["backbone"], setup["size"], setup["reading"])
     write_onnx(encoder, spec, folder / "model.onnx")
     judge = AgreementDrop(folder / "model.onnx", pixels[:32], spec)
     write_int8(folder / "model.onnx", folder / "int8.onnx", spec, pixels[:64], judge, max_drop=100)
     (folder / "fastembed").mkdir()
     write_layout("fastembed", encoder, spec, folder / "fastembed")
-    (folder / "setup.json").write_text(json.dumps(setup))
 
 
 def peer_python(folder: Path, packages: Sequence[str]) -> Path:
@@ -167,12 +177,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--compiled", action="store_true", help="also torch.compile")
     parser.add_argument("--peers", type=Path, help="folder for the peers' environments")
+    parser.add_argument("--bundle", type=Path, help="one with an int8 file")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     setup = {key: getattr(arguments, key) for key in ("backbone", "size", "reading", "timm")}
+    bundle = Bundle.open(arguments.bundle, "int8", every_file=True) if arguments.bundle else None
+    if bundle is not None:
+        setup = {"bundle": str(bundle.folder), "size": bundle.preprocessing.size}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(folder, setup, arguments.pictures)
+        prepare(folder, setup, arguments.pictures, bundle)
         commands = _commands(arguments, folder)
         found = {
             "machine": f"{platform.machine()}, {platform.platform()}, {core_count()} cores",
@@ -188,7 +202,8 @@ def main() -> None:
 
 
 def _commands(arguments: argparse.Namespace, folder: Path) -> dict[str, list[str]]:
-    own = RIVALS | (COMPILED if arguments.compiled else {})
+    eager = {} if arguments.bundle else EAGER
+    own = RIVALS | eager | (COMPILED if arguments.compiled else {})
     module, file = ["-m", "benchmarks.rivals"], [str(Path(__file__).with_name("rivals.py"))]
     commands = {name: [sys.executable, *module, rival] for name, rival in own.items()}
     if arguments.peers:

@@ -87,13 +87,8 @@ def export(
         raise ConfigError(f"--max-drop {max_drop} is no number of points, such as 0.5")
     precisions = _precisions(precision)
     if layout != Layout.bundle:
-        if out == BUNDLE:
-            raise ConfigError(f"--layout {layout} needs a folder of its own; give --out DIR")
-        if set(precisions) != {"fp32"} or dynamic_size or gallery is not None:
-            raise ConfigError(
-                f"--layout {layout} is fp32 and of one size; leave out --precision, "
-                "--dynamic-size, --gallery and --queries"
-            )
+        plain = set(precisions) == {"fp32"} and not dynamic_size and gallery is None
+        _refuse_layout(layout, out, plain)
     require_torch()
     from fgembed.export.source import Source
     from fgembed.export.write_bundle import export_bundle
@@ -122,6 +117,16 @@ def export(
         print(json.dumps(said | {"torch_recall@1": exported.torch_recall, "parity": files}))
         return
     _print(exported)
+
+
+def _refuse_layout(layout: Layout, out: Path, plain: bool) -> None:
+    if out == BUNDLE:
+        raise ConfigError(f"--layout {layout} needs a folder of its own; give --out DIR")
+    if not plain:
+        raise ConfigError(
+            f"--layout {layout} is fp32 and of one size; leave out --precision, --dynamic-size, "
+            "--gallery and --queries"
+        )
 
 
 def _export_layout(

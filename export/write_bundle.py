@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class Exported:
     config: BundleConfig
     verdict: Verdict
     torch_recall: float | None
-    files: dict[str, FileReport] = field(default_factory=dict)
+    files: dict[str, FileReport]
 
 
 def export_bundle(
@@ -140,10 +140,11 @@ class _Files:
         if precision == "fp32":
             write_onnx(self.source.encoder, self.source.spec, file, dynamic_size=self.dynamic_size)
             parity = self._enforced(file, precision)
+            recall = None
             if self.split is not None:
                 self.say("recall@1 on the labelled pictures")
-                self.judge = RecallDrop(file, self.split, self.given)
-            recall = self.judge.before if isinstance(self.judge, RecallDrop) else None
+                self.judge = judge = RecallDrop(file, self.split, self.given)
+                recall = judge.before
             self.reports[MODEL_FILE] = FileReport(parity, recall=recall)
             return
         if self.judge is None:
@@ -160,7 +161,7 @@ class _Files:
                 plain, file, self.given, self.read, self.judge, max_drop, self.say
             )
             parity, drop = self._enforced(file, precision), quantised.drop
-        recall = drop.after if isinstance(self.judge, RecallDrop) else None
+        recall = drop.after if self.split is not None else None
         self.reports[MODEL_FILES[precision]] = FileReport(parity, drop, quantised, recall)
 
     def _enforced(self, file: Path, precision: str) -> Parity:

@@ -3,11 +3,9 @@
 import contextlib
 import hashlib
 import io
-import os
 import platform
 import re
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,9 @@ import onnxruntime
 
 from fgembed.errors import ConfigError, DeviceError, IntegrityError
 from fgembed.files import sha256
+from fgembed.leftovers import beside, in_use, sweep_abandoned
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
-HALF_WRITTEN_FOR = 3600  # seconds after which nobody writes a kept graph any more
 DEVICES = {"cpu": CPU, "cuda": CUDA}
 BROUGHT_BY = {  # the package that has a provider; two ONNX Runtimes never go together
     CUDA: "onnxruntime-gpu",
@@ -132,23 +130,24 @@ def _kept_session(model: Path, threads: int, keep: Path) -> Any:
                 return _session(kept, threads, CPU, options)
         with contextlib.suppress(OSError):
             kept.unlink()  # damaged, or of another ONNX Runtime
-    _sweep(keep.parent)
-    written = keep.parent / f".{own}{os.getpid()}"
-    try:
-        keep.parent.mkdir(exist_ok=True)
-        written.touch()
-    except OSError:  # a bundle that may only be read
-        return _session(model, threads, CPU)
-    options = _options(threads)
-    options.optimized_model_filepath = str(written)
-    try:
-        session = _session(model, threads, CPU, options)
-        written.rename(keep.parent / f"{own}{_version()}-{sha256(written)[:32]}.onnx")
-    except (IntegrityError, OSError):  # the disk is full, or the model is damaged
-        session = _session(model, threads, CPU)
-    finally:
-        with contextlib.suppress(OSError):
-            written.unlink(missing_ok=True)
+    written = beside(keep.parent / own, "tmp")
+    with in_use(written):
+        try:
+            keep.parent.mkdir(exist_ok=True)
+            sweep_abandoned(keep.parent / own)
+            written.touch()
+        except OSError:  # a bundle that may only be read
+            return _session(model, threads, CPU)
+        options = _options(threads)
+        options.optimized_model_filepath = str(written)
+        try:
+            session = _session(model, threads, CPU, options)
+            written.rename(keep.parent / f"{own}{_version()}-{sha256(written)[:32]}.onnx")
+        except (IntegrityError, OSError):  # the disk is full, or the model is damaged
+            session = _session(model, threads, CPU)
+        finally:
+            with contextlib.suppress(OSError):
+                written.unlink(missing_ok=True)
     return session
 
 
@@ -158,14 +157,6 @@ def _is_sound(kept: Path, own: str) -> bool:
         return kept.name == f"{own}{_version()}-{sha256(kept)[:32]}.onnx"
     except OSError:
         return False
-
-
-def _sweep(folder: Path) -> None:
-    """Removes what killed processes left half written."""
-    for left in folder.glob(".*"):
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > HALF_WRITTEN_FOR:
-                left.unlink()
 
 
 def _version() -> str:
