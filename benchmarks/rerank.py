@@ -21,9 +21,9 @@ import numpy as np
 from fgembed.bundle import CONFIG_FILE, Bundle
 from fgembed.errors import FgembedError
 from fgembed.evaluate import Embed, Split, Vectorised
-from fgembed.index import kinds
 from fgembed.index.onnx_embedder import OnnxEmbedder
 from fgembed.index.ranking import RERANKINGS, Gallery, Reranking
+from fgembed.index.rows import Rows
 from fgembed.metrics import Ids, Vectors, bootstrap_interval, precision_of_ranking
 from fgembed.scores import Score, percent
 
@@ -34,16 +34,15 @@ class FlatGallery:
     """Vectors in a flat index; the id is the row."""
 
     def __init__(self, vectors: Vectors) -> None:
-        ids = np.arange(len(vectors), dtype=np.int64)
-        self.index = kinds.build_flat(vectors, ids).faiss_index
+        self.rows = Rows(vectors)
 
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, Ids]:
         """Cosines and ids, (Q, k) each."""
-        return kinds.search(self.index, queries, k, {})
+        return self.rows.exact(queries, k)
 
     def reconstruct(self, ids: Ids) -> Vectors:
         """The vectors of the ids."""
-        return kinds.reconstruct(self.index, ids)
+        return self.rows.take(ids)
 
 
 @dataclass(frozen=True)

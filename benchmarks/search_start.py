@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     manifest = Manifest.read(arguments.index)
-    bundle = Bundle.open(arguments.index / manifest.bundle)
+    bundle = Bundle.open(arguments.index / manifest.model.bundle)
     vectors = arguments.index / manifest.segments[0].name / "vectors.faiss"
     size = str(bundle.preprocessing.size)
     script = [sys.executable, "-c", SCRIPT, bundle.model, vectors, arguments.query, size]

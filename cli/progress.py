@@ -92,8 +92,20 @@ class PictureProgress(_Bar):
         if self.begun is None:
             self.begun = now
         rate = done / max(now - self.begun, 1e-9)
-        self.bar.update(self.task, total=total, completed=done, figures=f"{rate:.0f} images/s")
+        self.bar.update(self.task, total=total, completed=done, figures=f"{rate:.0f}/s")
         left = (total - done) / max(rate, 1e-9)
-        self.line(
-            f"{self.what}  {done}/{total}  {rate:.0f} images/s  {left:.0f} s left", last=False
-        )
+        self.line(f"{self.what}  {done}/{total}  {rate:.0f}/s  {left:.0f} s left", last=False)
+
+
+class StageProgress(PictureProgress):
+    """One stage after the other, each with what is done, the rate and the time left."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Takes a stage's name and how much of it is done, of how much."""
+        if name != self.what:
+            self.what, self.begun = name, None
+            self.bar.update(self.task, description=name)
+        self.report(done, total)

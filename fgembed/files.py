@@ -20,6 +20,9 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
     The bytes are on disk before the name changes, so a crash or a full disk leaves the
     old file or the new one.
+
+    Raises:
+        OSError: it cannot be written; the error names the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep_abandoned(path)
@@ -31,6 +34,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            if error.filename is None:  # a full disk does not say which file it was
+                raise OSError(error.errno, error.strerror, str(path)) from None
+            raise
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -112,6 +120,11 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def absolute(path: Path | str) -> Path:
+    """From the root of the file system, without `..`; links stay as they are."""
+    return Path(os.path.normpath(Path(path).absolute()))
 
 
 def sha256(path: Path) -> str:

@@ -1,31 +1,17 @@
-"""Builds an index: embed a folder through ONNX Runtime, write a segment, publish the manifest."""
+"""Builds an index out of pictures or of embeddings that are there already."""
 
-import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from filelock import FileLock, Timeout
-
 from fgembed.bundle import Bundle
-from fgembed.errors import FgembedError
-from fgembed.files import refuse_foreign, sha256
-from fgembed.image_batches import check_bad, write_skipped
-from fgembed.images import Skipped, find_images
-from fgembed.index.kinds import KINDS
-from fgembed.index.manifest import (
-    LOCK_FILE,
-    MANIFEST_FILE,
-    MODEL_TYPE,
-    OWN_NAMES,
-    SKIPPED_FILE,
-    Manifest,
-)
-from fgembed.index.onnx_embedder import OnnxEmbedder
-from fgembed.index.segment import Item, write_segment
+from fgembed.errors import IntegrityError
+from fgembed.images import Skipped
+from fgembed.index.assemble import DEFAULTS, Stage, Wishes, assemble
+from fgembed.index.embedding import Pictures, embed_segment
+from fgembed.index.given_embeddings import GivenEmbeddings
+from fgembed.index.manifest import Manifest
+from fgembed.index.structure import check_kind
+from fgembed.index.writing import model_of, only_writer, publish
 
 
 @dataclass(frozen=True)
@@ -41,90 +27,111 @@ def build_index(
     bundle: Bundle,
     folder: Path,
     *,
-    kind: str = "flat",
+    wishes: Wishes = DEFAULTS,
     max_bad: float = 0.5,
     device: str = "auto",
-    report: Callable[[int, int], None] = lambda done, total: None,
+    report: Stage = lambda stage, done, total: None,
 ) -> BuildReport:
-    """Indexes every picture below `images` into `folder`, replacing an index that is there.
+    """Indexes every picture of a folder, manifest or list, replacing an index that is there.
 
-    Until the new index is whole on disk the old one stays in use; a crash leaves one of them.
-    `report` takes how many pictures are embedded, of how many.
+    Until the new index is whole on disk the old one stays in use; a crash leaves one of them, and
+    what was embedded by then is found by the next call.
+
+    Args:
+        images: as `Pictures.of` takes it.
+        bundle: the exported model.
+        folder: the index.
+        wishes: what it is to be.
+        max_bad: share of unreadable pictures that is a failure.
+        device: `auto`, `cpu`, `cuda`, or an ONNX Runtime execution provider by its name.
+        report: takes the stage, how much of it is done, of how much.
 
     Raises:
         FgembedError: `folder` holds something else, or another process is writing it.
         NotFoundError: `images` is missing or empty.
         BadImagesError: more than the share `max_bad` cannot be read; the list of them is written.
+        ConfigError: the kind cannot be built, or not within the memory.
     """
-    refuse_foreign(folder, OWN_NAMES, "an index", (MANIFEST_FILE, MODEL_TYPE))
-    paths, unreadable = find_images(images)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _only_writer(folder):
-        embedder = OnnxEmbedder.of(bundle, device, bulk=True)
-        embedded = embedder.embed(paths, report)
-        items, rows, vanished = _items([paths[place] for place in embedded.places], images)
-        skipped = unreadable + embedded.skipped + vanished
-        write_skipped(folder / SKIPPED_FILE, skipped)
-        check_bad(skipped, len(paths) + len(unreadable), max_bad)
-        ids = np.arange(len(items), dtype=np.int64)
-        built = KINDS[kind](np.ascontiguousarray(embedded.vectors[rows]), ids)
-        segment = write_segment(folder, _next_name(folder), images, built.faiss_index, items)
+    pictures = Pictures.of(images)
+    check_kind(wishes.kind, bundle.config.dimensions)
+    store = wishes.stored(len(pictures.paths), bundle.config.dimensions)
+    wishes = replace(wishes, store=store)
+    with only_writer(folder):
+        segment, skipped = embed_segment(
+            folder, pictures, bundle, wishes, 0, max_bad, device, report
+        )
         manifest = Manifest(
-            bundle=_relative(bundle.folder, folder),
-            bundle_fingerprint=bundle.config.fingerprint,
-            precision=bundle.precision,
-            preprocessing=bundle.preprocessing.digest(),
+            model=model_of(bundle, folder),
             dimensions=bundle.config.dimensions,
-            count=len(items),
-            kind=kind,
-            parameters=built.parameters,
-            recall_at_10=built.recall_at_10,
-            next_id=len(items),
+            count=segment.count,
+            kind=wishes.kind,
+            store=store,
+            recall=wishes.recall,
+            memory=wishes.memory,
+            next_id=segment.count,
             segments=[segment],
         )
-        manifest.write(folder)
-        _remove_unnamed(folder, [segment.name])
-    return BuildReport(manifest, skipped)
+        return BuildReport(publish(folder, manifest), skipped)
 
 
-@contextmanager
-def _only_writer(folder: Path) -> Iterator[None]:
-    try:
-        with FileLock(folder / LOCK_FILE, timeout=0):
-            yield
-    except Timeout:
-        raise FgembedError(
-            f"another process is writing {folder}; wait for it to end, then try again"
-        ) from None
+def build_from_embeddings(
+    given: GivenEmbeddings,
+    bundle: Bundle | None,
+    folder: Path,
+    *,
+    wishes: Wishes = DEFAULTS,
+    report: Stage = lambda stage, done, total: None,
+) -> BuildReport:
+    """Indexes embeddings that are there already, replacing an index that is there.
+
+    Args:
+        given: the embeddings.
+        bundle: the model that made them, None if that is not known: then no picture can be
+            looked up.
+        folder: the index.
+        wishes: what it is to be.
+        report: takes the stage, how much of it is done, of how much.
+
+    Raises:
+        FgembedError: `folder` holds something else, or another process is writing it.
+        IntegrityError: another model made them, or they are damaged.
+        ConfigError: the kind cannot be built, or not within the memory.
+    """
+    if bundle is not None:
+        _check_maker(given, bundle)
+    check_kind(wishes.kind, given.dimensions)
+    store = wishes.stored(given.count, given.dimensions)
+    wishes = replace(wishes, store=store)
+    with only_writer(folder):
+        ids = given.ids()
+        segment = assemble(
+            folder, given.parts(), given.count, given.dimensions, given.root, given.columns,
+            wishes, report,
+        )  # fmt: skip
+        manifest = Manifest(
+            model=None if bundle is None else model_of(bundle, folder),
+            dimensions=given.dimensions,
+            count=segment.count,
+            kind=wishes.kind,
+            store=store,
+            recall=wishes.recall,
+            memory=wishes.memory,
+            next_id=given.count if ids is None else max(ids) + 1,
+            segments=[segment],
+        )
+        return BuildReport(publish(folder, manifest), [])
 
 
-def _items(paths: Sequence[Path], root: Path) -> tuple[list[Item], list[int], list[Skipped]]:
-    """What the index keeps of each picture, the rows of their vectors, and what has vanished."""
-    items: list[Item] = []
-    rows, vanished = [], []
-    for row, path in enumerate(paths):
-        try:
-            status, checksum = path.stat(), sha256(path)
-        except OSError as error:
-            vanished.append(Skipped(path, error.strerror or "cannot be read"))
-            continue
-        name = path.relative_to(root).as_posix()
-        items.append(Item(len(items), name, checksum, status.st_size, status.st_mtime_ns))
-        rows.append(row)
-    return items, rows, vanished
-
-
-def _next_name(folder: Path) -> str:
-    """A segment name that no folder has, not even one that a crash left."""
-    used = [int(path.name[4:]) for path in folder.glob("seg-*") if path.name[4:].isdigit()]
-    return f"seg-{max(used, default=0) + 1:06}"
-
-
-def _remove_unnamed(folder: Path, names: Sequence[str]) -> None:
-    for path in folder.glob("seg-*"):
-        if path.name not in names:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _relative(bundle: Path, folder: Path) -> str:
-    return Path(os.path.relpath(bundle.resolve(), folder.resolve())).as_posix()
+def _check_maker(given: GivenEmbeddings, bundle: Bundle) -> None:
+    if bundle.config.dimensions != given.dimensions:
+        raise IntegrityError(
+            f"{bundle.folder} gives {bundle.config.dimensions} dimensions, the embeddings in "
+            f"{given.folder} have {given.dimensions}: another model made them"
+        )
+    plan = given.plan
+    made_by = None if plan is None else (plan.get("bundle_fingerprint"), plan.get("precision"))
+    if made_by is not None and made_by != (bundle.config.fingerprint, bundle.precision):
+        raise IntegrityError(
+            f"the embeddings in {given.folder} were made by another model or precision "
+            f"({plan and plan.get('precision')}) than {bundle.folder}; give the one that made them"
+        )

@@ -1,97 +1,123 @@
-"""The kinds of index, one class each: how FAISS is built, and how its search is tuned.
+"""The kinds of index: which FAISS structure each is, and which is taken where none is asked for.
 
-Vectors are unit length and the metric is the inner product, so a score is a cosine.
+Vectors are unit length and the metric is the inner product, so a score is a cosine. A structure
+proposes candidates; whatever it has compressed is scored anew by the vectors themselves.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import faiss
-import numpy as np
+from fgembed.errors import ConfigError
 
-from fgembed.metrics import Ids, Vectors
-
-RECALL_TARGET = 0.95
-SAMPLE = 200
-TRAINING_VECTORS_A_LIST = 39  # below this FAISS warns that the lists are badly trained
+VECTORS_A_LIST = 39  # below this FAISS warns that the lists are badly trained
+FLAT_BYTES = 20_000_000  # of float32 vectors: exact search of as much takes two milliseconds
 
 
 @dataclass(frozen=True)
-class Built:
-    """A FAISS index with its search parameters and its recall@10 against exact search."""
+class Size:
+    """What a structure is made for.
 
-    faiss_index: Any
-    parameters: dict[str, int]
-    recall_at_10: float
-
-
-def build_flat(vectors: Vectors, ids: Ids) -> Built:
-    """Exact search: every vector is compared."""
-    index = faiss.IndexIDMap2(faiss.IndexFlatIP(vectors.shape[1]))
-    index.add_with_ids(vectors, ids)
-    return Built(index, {}, 1.0)
-
-
-def build_ivf(vectors: Vectors, ids: Ids) -> Built:
-    """Vectors in lists around k-means centres; a search visits the `nprobe` nearest lists.
-
-    nprobe is the smallest power of two (or all lists) whose recall@10 reaches 0.95 on a sample
-    of the vectors that is held out for it and added at the end.
+    Attributes:
+        count: N vectors.
+        dimensions: D.
+        store: how their rows are kept, `float32` or `float16`.
+        trainable: vectors that it may be trained on.
     """
-    count, dimensions = vectors.shape
-    held_out = np.zeros(count, dtype=bool)
-    held_out[:: max(10, count // SAMPLE)] = count > 10
-    kept = ~held_out
-    lists = max(1, min(round(4 * math.sqrt(count)), int(kept.sum()) // TRAINING_VECTORS_A_LIST))
-    index = faiss.IndexIVFFlat(
-        faiss.IndexFlatIP(dimensions), dimensions, lists, faiss.METRIC_INNER_PRODUCT
-    )
-    index.train(vectors[kept])
-    index.add_with_ids(vectors[kept], ids[kept])
-    nprobe, recall = _tune(index, vectors[held_out], build_flat(vectors[kept], ids[kept]))
-    index.add_with_ids(vectors[held_out], ids[held_out])
-    return Built(index, {"nprobe": nprobe}, recall)
+
+    count: int
+    dimensions: int
+    store: str
+    trainable: int
+
+    @property
+    def lists(self) -> int:
+        """Lists of an inverted file: four times the square root of N, if they can be trained."""
+        return max(1, min(round(4 * math.sqrt(self.count)), self.trainable // VECTORS_A_LIST))
 
 
-def _tune(index: Any, queries: Vectors, exact: Built) -> tuple[int, float]:
-    """The smallest nprobe that reaches the recall target on the queries, and its recall@10."""
-    if len(queries) == 0:
-        return int(index.nlist), 1.0
-    wanted = min(10, index.ntotal)
-    expected = search(exact.faiss_index, queries, wanted, {})[1]
-    nprobe = 1
-    while True:
-        found = search(index, queries, wanted, {"nprobe": nprobe})[1]
-        recall = _recall(found, expected)
-        if recall >= RECALL_TARGET or nprobe == index.nlist:
-            return nprobe, recall
-        nprobe = min(2 * nprobe, index.nlist)
+def _flat(_: Size) -> str:
+    return ""
 
 
-KINDS = {"flat": build_flat, "ivf": build_ivf}
+def _ivf(size: Size) -> str:
+    return f"IVF{size.lists},{'Flat' if size.store == 'float32' else 'SQfp16'}"
 
 
-def search(index: Any, queries: Vectors, k: int, parameters: dict[str, int]) -> tuple[Vectors, Ids]:
-    """Scores (Q, k) and ids (Q, k) by falling score; id -1 where there are fewer than k."""
-    if "nprobe" in parameters:
-        chosen = faiss.SearchParametersIVF()
-        chosen.nprobe = parameters["nprobe"]
-        scores, ids = index.search(queries, k, params=chosen)
-    else:
-        scores, ids = index.search(queries, k)
-    return scores, ids
+def _ivfpq(size: Size) -> str:
+    """Four bits for every four dimensions, compared by fast-scan; the width is padded to fours."""
+    width = -(-size.dimensions // 4) * 4
+    pad = f"Pad{width}," if width > size.dimensions else ""
+    return f"{pad}IVF{size.lists},PQ{width // 4}x4fs"
 
 
-def reconstruct(index: Any, ids: Ids) -> Vectors:
-    """The vectors (N, D) of the ids (N,), which must be in the index."""
-    maps: Any = faiss.DirectMap  # type: ignore[attr-defined]
-    if isinstance(index, faiss.IndexIVF) and index.direct_map.type == maps.NoMap:
-        index.set_direct_map_type(maps.Hashtable)  # in memory; the file stays as it is
-    vectors: Vectors = index.reconstruct_batch(ids)
-    return vectors
+def _hnsw(size: Size) -> str:
+    return "HNSW32" if size.store == "float32" else "HNSW32,SQfp16"
 
 
-def _recall(found: Ids, exact: Ids) -> float:
-    pairs = zip(found, exact, strict=True)
-    return float(np.mean([len(np.intersect1d(some, all_)) / len(all_) for some, all_ in pairs]))
+def _rabitq(size: Size) -> str:
+    return f"IVF{size.lists},RaBitQfs"
+
+
+def is_small(count: int, dimensions: int) -> bool:
+    """Whether exact search of so many vectors is as fast as any."""
+    return 4 * count * dimensions <= FLAT_BYTES
+
+
+KINDS: dict[str, Callable[[Size], str]] = {
+    "flat": _flat,
+    "ivf": _ivf,
+    "ivfpq": _ivfpq,
+    "hnsw": _hnsw,
+    "rabitq": _rabitq,
+}
+
+
+def is_raw(kind: str) -> bool:
+    """Whether it is a FAISS factory string."""
+    return kind != "auto" and kind not in KINDS
+
+
+def check_name(kind: str) -> None:
+    """Whether it is a kind, or may be a factory string.
+
+    Raises:
+        ConfigError: it is neither, or adds what fgembed adds itself.
+    """
+    if not is_raw(kind):
+        return
+    if (kind.isalpha() and kind.islower()) or not kind.strip():
+        names = ", ".join(KINDS)
+        raise ConfigError(f"{kind!r} is no kind of index: none of {names}, nor a FAISS factory")
+    for name in ("IDMap", "Refine", "RFlat"):
+        if name in kind:
+            raise ConfigError(
+                f"--kind {kind!r} holds {name}; leave it out: ids are kept and candidates are "
+                "scored by the vectors themselves with every kind"
+            )
+
+
+def factory_string(kind: str, size: Size) -> str:
+    """FAISS's name for the structure of a kind, or of a kind that is such a name itself.
+
+    Empty for exact search of the rows, which every kind is while it is too small to be trained.
+
+    Raises:
+        ConfigError: it adds what fgembed adds itself.
+    """
+    if kind == "auto":
+        kind = "flat" if is_small(size.count, size.dimensions) else "ivfpq"
+    if kind in KINDS:
+        trained = kind != "hnsw"
+        return "" if trained and size.trainable < 4 * VECTORS_A_LIST else KINDS[kind](size)
+    check_name(kind)
+    return kind
+
+
+def structure_bytes(factory: str, size: Size) -> int:
+    """What FAISS takes for a structure while it grows, roughly, beside the mapped vectors."""
+    graph = 300 if "HNSW" in factory and "_HNSW" not in factory else 0
+    whole = 4 * size.dimensions if factory.endswith(("Flat", "HNSW32")) else 0
+    half = 2 * size.dimensions if factory.endswith("SQfp16") else 0
+    codes = whole or half or size.dimensions // 4 + 16
+    return round(1.5 * size.count * (codes + graph + 8))  # half as much again while it grows

@@ -3,39 +3,107 @@
 The manifest is replaced last and atomically, so a reader sees the old index or the new one.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from fgembed.errors import IntegrityError, NotFoundError
-from fgembed.files import check_files, read_json, write_json
+from fgembed.files import read_json, write_json
 from fgembed.records import record
 
-INDEX_FORMAT = 2
+INDEX_FORMAT = 3
+EARLIER_FORMAT = 2  # read by `fgembed.index.earlier`
 MODEL_TYPE = "fgembed-index"
 MANIFEST_FILE = "manifest.json"
 SKIPPED_FILE = "skipped.jsonl"
 LOCK_FILE = ".lock"
-VECTORS_FILE = "vectors.faiss"
+PROVED_FILE = ".proved.json"
+PENDING_FOLDER = "pending"
+ROWS_FILE = "vectors.npy"
+IDS_FILE = "ids.npy"
 ITEMS_FILE = "items.sqlite"
-OWN_NAMES = (MANIFEST_FILE, SKIPPED_FILE, LOCK_FILE, "seg-*", ".*.tmp-*")
+STRUCTURE_FILE = "vectors.faiss"
+STORES = ("float32", "float16")
+ALWAYS = (ROWS_FILE, IDS_FILE, ITEMS_FILE)
+EARLIER = "format 2"  # in place of a factory string
+EARLIER_FILES = (ITEMS_FILE, STRUCTURE_FILE)
+OWN_NAMES = (
+    MANIFEST_FILE, SKIPPED_FILE, LOCK_FILE, PROVED_FILE, PENDING_FOLDER,
+    "seg-*", "removed-*.npy", ".*.tmp-*",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How a segment's search does on queries that are held out of it and of the tuning.
+
+    Attributes:
+        queries: how many; 0 where search is exact and nothing was measured.
+        recall_at_10: of exact search; 1.0 where search is exact.
+        query_ms: median of one query at a time, one thread, warm.
+    """
+
+    queries: int
+    recall_at_10: float
+    query_ms: float
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One immutable part: a folder with `vectors.faiss` and `items.sqlite`.
+    """One immutable part: a folder with vectors, ids, items and, if searched by FAISS, `.faiss`.
 
     Attributes:
         name: the folder, `seg-000001`.
         root: the pictures' folder, absolute; item paths are relative to it.
-        count: vectors in it.
+        count: vectors in it, those that were removed since among them.
+        factory: FAISS's name for its structure; empty for exact search of the vectors.
+        parameters: of the search, as tuned: `nprobe`, `efSearch`, `k_factor`.
+        measured: with these parameters.
+        columns: of its items beside those of fgembed, with SQLite's type.
         files: SHA-256 of each file, by its name below the index folder.
     """
 
     name: str
     root: str
     count: int
+    factory: str
+    parameters: dict[str, int]
+    measured: Measured
+    columns: dict[str, str]
     files: dict[str, str]
+
+    def file_names(self) -> set[str]:
+        """What it must have, below the index folder."""
+        names = EARLIER_FILES if self.factory == EARLIER else ALWAYS
+        searched = self.factory not in ("", EARLIER)
+        return {f"{self.name}/{name}" for name in (*names, *[STRUCTURE_FILE] * searched)}
+
+
+@dataclass(frozen=True)
+class Removed:
+    """The ids that were removed, as a file of sorted int64."""
+
+    file: str
+    count: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """What embedded the vectors, and must embed the queries.
+
+    Attributes:
+        bundle: its folder, relative to the index folder where that is possible.
+        fingerprint: of the weights and the preprocessing.
+        precision: of the bundle's file; queries are embedded by the same.
+        preprocessing: digest of the preprocessing.
+    """
+
+    bundle: str
+    fingerprint: str
+    precision: str
+    preprocessing: str
 
 
 @dataclass(frozen=True)
@@ -43,30 +111,38 @@ class Manifest:
     """What `manifest.json` says.
 
     Attributes:
-        bundle: the bundle's folder, relative to the index folder where that is possible.
-        bundle_fingerprint: binds the vectors to the weights and the preprocessing.
-        precision: of the bundle's model that embedded them; queries are embedded by the same.
-        preprocessing: digest of the preprocessing.
+        model: of the vectors, None for embeddings that came without one.
         dimensions: D.
-        count: vectors in all segments.
-        kind: `flat` or `ivf`.
-        parameters: of the search, as tuned, such as `nprobe`.
-        recall_at_10: measured against exact search on a sample; 1.0 where the search is exact.
+        count: vectors that a search can find.
+        kind: as asked for: one of `kinds.KINDS`, `auto`, or a FAISS factory string.
+        store: how vectors are kept, `float32` or `float16`.
+        recall: the recall@10 that searches are tuned to.
+        memory: bytes that building and searching may take.
         next_id: ids are never used twice.
+        removed: what is still in the segments and no longer found.
         segments: the parts, oldest first.
     """
 
-    bundle: str
-    bundle_fingerprint: str
-    precision: str
-    preprocessing: str
+    model: Model | None
     dimensions: int
     count: int
     kind: str
-    parameters: dict[str, int]
-    recall_at_10: float
+    store: str
+    recall: float
+    memory: int
     next_id: int
-    segments: list[Segment]
+    removed: Removed | None = None
+    segments: list[Segment] = field(default_factory=list)
+
+    @property
+    def main(self) -> Segment:
+        """The largest part."""
+        return max(self.segments, key=lambda segment: segment.count)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Every column of the items beside those of fgembed, with its type."""
+        return {name: kind for part in self.segments for name, kind in part.columns.items()}
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -77,18 +153,16 @@ class Manifest:
             IntegrityError: it is damaged, foreign, or of an unknown format.
         """
         file = folder / MANIFEST_FILE
-        if not file.is_file():
-            if folder.is_dir() and any(not _is_own(p) for p in folder.iterdir()):
-                raise IntegrityError(f"{folder} is no fgembed index: it has no {MANIFEST_FILE}")
-            raise NotFoundError(f'no index at {folder}; make one with "fgembed index build"')
-        content = read_json(file, "index file")
-        if content.pop("model_type", None) != MODEL_TYPE:
-            raise IntegrityError(f"{folder} is no fgembed index: {MANIFEST_FILE} is another's")
+        content = read_content(folder)
         version = content.pop("format", None)
+        if version == EARLIER_FORMAT:
+            from fgembed.index.earlier import manifest_of_format_2
+
+            return cls._parse(manifest_of_format_2(content), file)
         if version != INDEX_FORMAT:
             raise IntegrityError(
-                f"{folder} is an index of format {version!r}, this fgembed reads {INDEX_FORMAT}; "
-                'build it again with "fgembed index build"'
+                f"{folder} is an index of format {version!r}, this fgembed reads "
+                f'{EARLIER_FORMAT} and {INDEX_FORMAT}; build it again with "fgembed index build"'
             )
         return cls._parse(content, file)
 
@@ -96,25 +170,30 @@ class Manifest:
     def _parse(cls, content: dict[str, Any], file: Path) -> Self:
         try:
             manifest = record(cls, content)
-            if min((segment.count for segment in manifest.segments), default=0) < 1:
-                raise ValueError("it names no vectors")
-            if sum(segment.count for segment in manifest.segments) != manifest.count:
-                raise ValueError("the segments' counts do not add up")
-        except ValueError as error:
+            manifest._check_values()
+        except (ValueError, TypeError) as error:
             raise IntegrityError(f"index file {file} is damaged: {error}") from None
         return manifest
 
-    def check(self, folder: Path) -> None:
-        """Proves the checksum of every segment's files, which FAISS itself does not.
-
-        Raises:
-            IntegrityError: a file is missing or damaged, or has no checksum.
-        """
+    def _check_values(self) -> None:
+        if min((segment.count for segment in self.segments), default=1) < 1:
+            raise ValueError("a segment has no vectors")
+        if self.dimensions < 1:
+            raise ValueError(f"vectors of {self.dimensions} dimensions")
+        if self.store not in STORES:
+            raise ValueError(f"vectors kept as {self.store!r}")
+        removed = self.removed.count if self.removed else 0
+        if sum(segment.count for segment in self.segments) != self.count + removed:
+            raise ValueError("the segments' counts do not add up")
         for segment in self.segments:
-            for name in (VECTORS_FILE, ITEMS_FILE):
-                if f"{segment.name}/{name}" not in segment.files:
-                    raise IntegrityError(f"index {folder} is damaged: no checksum of {name}")
-            check_files(folder, segment.files, "index")
+            if segment.files.keys() != segment.file_names():
+                raise ValueError(f"checksums of {segment.name} are missing or too many")
+
+    @property
+    def files(self) -> dict[str, str]:
+        """SHA-256 of every file, by its name below the index folder."""
+        files = {name: sha for part in self.segments for name, sha in part.files.items()}
+        return files | ({self.removed.file: self.removed.sha256} if self.removed else {})
 
     def write(self, folder: Path) -> None:
         """Publishes the index: until this returns, readers see the earlier one."""
@@ -122,5 +201,36 @@ class Manifest:
         write_json(folder / MANIFEST_FILE, content)
 
 
-def _is_own(path: Path) -> bool:
-    return any(path.match(name) for name in OWN_NAMES)
+def read_content(folder: Path) -> dict[str, Any]:
+    """The manifest as JSON, whatever its format.
+
+    Raises:
+        NotFoundError: there is no index.
+        IntegrityError: it is damaged or foreign.
+    """
+    file = folder / MANIFEST_FILE
+    if not file.is_file():
+        if folder.is_dir() and any(not is_own(path.name) for path in folder.iterdir()):
+            raise IntegrityError(f"{folder} is no fgembed index: it has no {MANIFEST_FILE}")
+        raise NotFoundError(f'no index at {folder}; make one with "fgembed index build"')
+    content = read_json(file, "index file")
+    if content.pop("model_type", None) != MODEL_TYPE:
+        raise IntegrityError(f"{folder} is no fgembed index: {MANIFEST_FILE} is another's")
+    return content
+
+
+def is_own(name: str) -> bool:
+    """Whether an entry of an index folder is one of ours."""
+    return any(Path(name).match(pattern) for pattern in OWN_NAMES)
+
+
+def next_name(folder: Path, prefix: str, suffix: str = "") -> str:
+    """A name that no file or folder has, not even one that a crash left."""
+    found = (path.name[len(prefix) :].removesuffix(suffix) for path in folder.glob(f"{prefix}*"))
+    return f"{prefix}{max((int(n) for n in found if n.isdecimal()), default=0) + 1:06}{suffix}"
+
+
+def names_in_use(manifests: Sequence[Manifest]) -> set[str]:
+    """The segments and files of removed ids that the manifests name."""
+    named = {part.name for manifest in manifests for part in manifest.segments}
+    return named | {manifest.removed.file for manifest in manifests if manifest.removed}

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -13,9 +14,11 @@ from fgembed.errors import FgembedError, IntegrityError, NotFoundError
 from fgembed.images import Pixels, read_image
 from fgembed.index.manifest import Manifest
 from fgembed.index.onnx_embedder import OnnxEmbedder
+from fgembed.index.opening import open_state
 from fgembed.metrics import Ids, Vectors
 
 if TYPE_CHECKING:
+    from fgembed.index.items import Item
     from fgembed.index.ranking import Reranking
     from fgembed.index.vectors import IndexedVectors
 
@@ -24,13 +27,15 @@ if TYPE_CHECKING:
 class Hit:
     """A neighbour: its rank from 1, its cosine with the query, its picture and its stable id.
 
-    Scores fall with the rank, except where the hits were re-ranked.
+    Scores fall with the rank, except where the hits were re-ranked. `metadata` holds the columns
+    that the index was given for the picture.
     """
 
     rank: int
     score: float
     path: Path
     id: int
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 class Searcher:
@@ -76,31 +81,24 @@ class Searcher:
             IntegrityError: one of them is damaged, or the index was made with another model.
         """
         folder = Path(index)
-        manifest = Manifest.read(folder)
-        place = folder / manifest.bundle if bundle is None else Path(bundle)
-        if bundle is None and not place.is_dir():
-            raise NotFoundError(
-                f"the bundle that {folder} was made with is not at {place.resolve()} any more; "
-                "give its folder by --bundle"
-            )
-        opened = Bundle.read(place, precision or manifest.precision)
-        if opened.config.fingerprint != manifest.bundle_fingerprint:
-            raise IntegrityError(
-                f"{folder} was made with another model than {opened.folder}; rebuild it with "
-                '"fgembed index build", or give the bundle it was made with by --bundle'
-            )
+        made_with = Manifest.read(folder)
+        opened = find_bundle(folder, made_with, bundle, precision)
         with ThreadPoolExecutor(2) as pool:
             # Checksums and ONNX Runtime's session need no interpreter lock: faiss loads meanwhile.
             embedder = pool.submit(_checked_embedder, opened, device)
-            checked = pool.submit(manifest.check, folder)
-            from fgembed.index.vectors import IndexedVectors
-
-            checked.result()
-            vectors = IndexedVectors(folder, manifest)
+            loading = pool.submit(import_module, "fgembed.index.vectors")
+            manifest, vectors = open_state(
+                folder, lambda state: loading.result().IndexedVectors(folder, state)
+            )
+        check_model(folder, manifest, opened)
         return cls(manifest, opened, vectors, embedder.result())
 
     def search(
-        self, query: Path | str, k: int = 10, rerank: "Reranking | None" = None
+        self,
+        query: Path | str,
+        k: int = 10,
+        rerank: "Reranking | None" = None,
+        where: str | None = None,
     ) -> list[Hit]:
         """The k nearest pictures, nearest first; fewer where the index holds fewer.
 
@@ -108,37 +106,105 @@ class Searcher:
             query: the picture to look up.
             k: how many.
             rerank: how to order them anew, one of `fgembed.index.ranking`.
+            where: an SQL condition on the items, such as `label = 'kiwi' and year > 2020`.
 
         Raises:
             ImageError: the query cannot be read.
+            FgembedError: the condition cannot be asked.
         """
         pixels = read_image(Path(query), self.embedder.spec)
         vectors, _ = self.embedder.run(pixels[None])
-        return self.search_vectors(vectors, k, rerank)[0]
+        return self.search_vectors(vectors, k, rerank, where)[0]
 
     def search_vectors(
-        self, queries: Vectors, k: int = 10, rerank: "Reranking | None" = None
+        self,
+        queries: Vectors,
+        k: int = 10,
+        rerank: "Reranking | None" = None,
+        where: str | None = None,
     ) -> list[list[Hit]]:
-        """The k nearest pictures of each unit vector (Q, D), or those that `rerank` puts first."""
+        """The k nearest pictures of each unit vector (Q, D), or those that `rerank` puts first.
+
+        Raises:
+            FgembedError: k is below 1, or the condition cannot be asked.
+        """
         if k < 1:
             raise FgembedError(f"k is {k}; expected at least 1")
-        count = min(k, self.manifest.count)
+        count = min(k, max(1, self.manifest.count))
         if rerank is None:
-            rows = list(zip(*self.vectors.search(queries, count), strict=True))
+            rows = list(zip(*self.vectors.search(queries, count, where), strict=True))
         else:
-            rows = [self._reranked(query, count, rerank) for query in queries]
+            gallery = Filtered(self.vectors, where)
+            rows = [self._reranked(query, gallery, count, rerank) for query in queries]
         found = {number for _, ids in rows for number in ids.tolist() if number >= 0}
-        paths = self.vectors.paths(sorted(found))
-        return [_hits(scores, ids, paths) for scores, ids in rows]
+        items = self.vectors.items(sorted(found))
+        return [_hits(scores, ids, items) for scores, ids in rows]
 
     def rationales(self, pictures: Sequence[Pixels]) -> Vectors:
         """Where the encoder looks, (B, h, w) in [0, 1], of uint8 pictures fitted to its size."""
         return self.embedder.run(np.stack(pictures))[1]
 
-    def _reranked(self, query: Vectors, k: int, rerank: "Reranking") -> tuple[Vectors, Ids]:
+    def _reranked(
+        self, query: Vectors, gallery: "Filtered", k: int, rerank: "Reranking"
+    ) -> tuple[Vectors, Ids]:
         """Cosines and ids of a unit vector's hits, (k,) each, in the order of `rerank`."""
-        ids = rerank(query, self.vectors, k)
+        ids = rerank(query, gallery, k)
         return self.vectors.reconstruct(ids) @ query, ids
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """The vectors for which an SQL condition holds, all of them where there is none."""
+
+    vectors: "IndexedVectors"
+    where: str | None
+
+    def search(self, queries: Vectors, k: int) -> tuple[Vectors, Ids]:
+        """Scores and ids, (Q, k) each, by falling score; id -1 where there are fewer."""
+        return self.vectors.search(queries, k, self.where)
+
+    def reconstruct(self, ids: Ids) -> Vectors:
+        """The vectors (N, D) of ids (N,)."""
+        return self.vectors.reconstruct(ids)
+
+
+def find_bundle(
+    folder: Path, manifest: Manifest, bundle: Path | str | None, precision: str | None = None
+) -> Bundle:
+    """The bundle that an index was made with, at its own place or where it is now.
+
+    Raises:
+        NotFoundError: it is not where it was.
+        FgembedError: the index was made without one.
+        IntegrityError: another one made the index.
+    """
+    if manifest.model is None:
+        raise FgembedError(
+            f"{folder} was made of embeddings without a model, so pictures cannot be looked up; "
+            'build it with "fgembed index build --from-embeddings DIR --bundle BUNDLE"'
+        )
+    place = folder / manifest.model.bundle if bundle is None else Path(bundle)
+    if bundle is None and not place.is_dir():
+        raise NotFoundError(
+            f"the bundle that {folder} was made with is not at {place.resolve()} any more; "
+            "give its folder by --bundle"
+        )
+    opened = Bundle.read(place, precision or manifest.model.precision)
+    check_model(folder, manifest, opened)
+    return opened
+
+
+def check_model(folder: Path, manifest: Manifest, bundle: Bundle) -> None:
+    """Whether a bundle made the index's vectors.
+
+    Raises:
+        IntegrityError: another one made them.
+    """
+    if manifest.model is None or bundle.config.fingerprint != manifest.model.fingerprint:
+        raise IntegrityError(
+            f"{folder} was made with another model than {bundle.folder}; rebuild it with "
+            '"fgembed index build", or give the bundle it was made with by --bundle'
+        )
 
 
 def _checked_embedder(bundle: Bundle, device: str) -> OnnxEmbedder:
@@ -146,9 +212,13 @@ def _checked_embedder(bundle: Bundle, device: str) -> OnnxEmbedder:
     return OnnxEmbedder.of(bundle, device)
 
 
-def _hits(scores: Vectors, ids: Ids, paths: dict[int, Path]) -> list[Hit]:
-    return [
-        Hit(rank, float(score), paths[int(number)], int(number))
-        for rank, (score, number) in enumerate(zip(scores, ids, strict=True), start=1)
-        if number >= 0
-    ]
+def _hits(
+    scores: Vectors, ids: Ids, items: "dict[int, tuple[Path, Item, dict[str, str]]]"
+) -> list[Hit]:
+    hits: list[Hit] = []
+    for score, number in zip(scores.tolist(), ids.tolist(), strict=True):
+        if number >= 0:
+            path, item, columns = items[number]
+            metadata = dict(zip(columns, item.values, strict=True))
+            hits.append(Hit(len(hits) + 1, score, path, number, metadata))
+    return hits

@@ -1,112 +1,198 @@
-"""A segment on disk: vectors in FAISS's own file format, and what belongs to each id."""
+"""One segment: vectors, their ids, their items, and what finds candidates among them."""
 
-import errno
 import shutil
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import faiss
+import numpy as np
 
 from fgembed.errors import IntegrityError
 from fgembed.files import sha256, sync
-from fgembed.index.manifest import ITEMS_FILE, VECTORS_FILE, Manifest, Segment
+from fgembed.index.items import Item, open_items, positions_of, write_items
+from fgembed.index.manifest import (
+    ALWAYS,
+    IDS_FILE,
+    ITEMS_FILE,
+    ROWS_FILE,
+    STRUCTURE_FILE,
+    Measured,
+    Segment,
+    next_name,
+)
+from fgembed.index.rows import Rows, RowWriter
+from fgembed.index.structure import Mask, Parameters, Structure, read_structure
+from fgembed.metrics import Ids, Vectors
 
-QUERY_IDS = 500  # below the limit on variables of every SQLite build
+EXACT_SHARE = 0.05  # of the vectors: where a filter keeps less, those it keeps are all compared
+EXACT_COUNT = 10_000
+TUNED: Parameters = {}
+
+
+EXACT = Measured(0, 1.0, 0.0)
 
 
 @dataclass(frozen=True)
-class Item:
-    """What the index knows of one picture; `path` is relative to its segment's root."""
+class Made:
+    """What searches a new segment: nothing, for exact search, or a tuned structure."""
 
-    id: int
-    path: str
-    sha256: str
-    size: int
-    mtime_ns: int
+    factory: str = ""
+    parameters: Parameters | None = None
+    measured: Measured = EXACT
+    structure: Structure | None = None
 
 
-def write_segment(
-    folder: Path, name: str, root: Path, faiss_index: Any, items: Sequence[Item]
-) -> Segment:
-    """Writes a new segment below the index folder and returns its entry for the manifest.
+class OpenSegment:
+    """A segment's vectors in memory or mapped, with what was removed from them left out."""
+
+    def __init__(
+        self,
+        entry: Segment,
+        rows: Rows,
+        ids: Ids,
+        base: sqlite3.Connection,
+        structure: Structure | None,
+        removed: Ids,
+    ) -> None:
+        self.entry = entry
+        self.rows = rows
+        self.ids = ids
+        self.base = base
+        self.structure = structure
+        gone = np.isin(ids, removed, assume_unique=True) if len(removed) else np.zeros(0, bool)
+        self.live: Mask | None = ~gone if gone.any() else None
+
+    @classmethod
+    def open(cls, folder: Path, entry: Segment, dimensions: int, removed: Ids) -> "OpenSegment":
+        """Opens the files; `prove` must have read them before.
+
+        Raises:
+            IntegrityError: a file is not what the manifest says.
+        """
+        place = folder / entry.name
+        rows = Rows.open(place / ROWS_FILE, entry.count, dimensions)
+        ids = read_ids(place / IDS_FILE)
+        if len(ids) != entry.count:
+            raise IntegrityError(f"{place / IDS_FILE} holds {len(ids)} ids, not {entry.count}")
+        structure = read_structure(place / STRUCTURE_FILE, rows) if entry.factory else None
+        return cls(entry, rows, ids, open_items(place / ITEMS_FILE), structure, removed)
+
+    def search(
+        self, queries: Vectors, k: int, allowed: Mask | None = None, parameters: Parameters = TUNED
+    ) -> tuple[Vectors, Ids]:
+        """Scores and ids, (Q, k) each, by falling score; id -1 where there are fewer.
+
+        Args:
+            queries: unit vectors (Q, D).
+            k: how many.
+            allowed: positions that may be found, None for all that were not removed.
+            parameters: in place of the tuned ones.
+        """
+        allowed = self.live if allowed is None else allowed
+        count = len(self.rows) if allowed is None else int(allowed.sum())
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        positions = np.full((len(queries), k), -1, np.int64)
+        some = min(k, count)
+        if some:
+            found = self._search(queries, some, allowed, count, parameters)
+            scores[:, :some], positions[:, :some] = found
+        return scores, np.where(positions < 0, -1, self.ids[positions])
+
+    def take(self, ids: Ids) -> tuple[Ids, Vectors]:
+        """Those of the ids (N,) that are here, as places in `ids`, and their vectors."""
+        where = positions_of(self.base, ids.tolist())
+        here = np.array([i for i, number in enumerate(ids.tolist()) if number in where], np.int64)
+        positions = np.array([where[number] for number in ids[here].tolist()], np.int64)
+        return here, self.rows.take(positions)
+
+    def _search(
+        self, queries: Vectors, k: int, allowed: Mask | None, count: int, given: Parameters
+    ) -> tuple[Vectors, Ids]:
+        if self.structure is None:
+            return self._exact(queries, k, allowed)
+        if allowed is not None and count <= max(EXACT_COUNT, EXACT_SHARE * len(self.rows)):
+            return self._exact(queries, k, allowed)
+        widened = widen(self.entry.parameters | given, len(self.rows) / count)
+        scores, positions = self.structure.search(queries, k, widened, allowed)
+        short = (positions < 0).any(axis=1)
+        if short.any():  # the lists or the path it took hold fewer than there are
+            scores[short], positions[short] = self._exact(queries[short], k, allowed)
+        return scores, positions
+
+    def _exact(self, queries: Vectors, k: int, allowed: Mask | None) -> tuple[Vectors, Ids]:
+        return self.rows.exact(queries, k, None if allowed is None else np.flatnonzero(allowed))
+
+
+def widen(parameters: Parameters, times: float) -> Parameters:
+    """Search parameters for a filter that keeps one vector in `times`."""
+    grown = {"nprobe", "efSearch"}
+    return {
+        name: int(np.ceil(value * times)) if name in grown else value
+        for name, value in parameters.items()
+    }
+
+
+def read_ids(file: Path) -> Ids:
+    """The ids (N,) in a file.
 
     Raises:
-        OSError: it cannot be written, as on a full disk; nothing of it is left.
+        IntegrityError: it holds something else.
     """
-    place = folder / name
+    try:
+        ids: Ids = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError, SyntaxError, MemoryError) as error:
+        raise IntegrityError(f"{file} is damaged: {error}") from None
+    if ids.ndim != 1 or ids.dtype != np.int64:
+        raise IntegrityError(f"{file} is damaged: expected a list of int64")
+    return ids
+
+
+@contextmanager
+def new_segment(folder: Path) -> Iterator[Path]:
+    """A folder for a new segment below the index folder; gone if the block fails.
+
+    Raises:
+        OSError: it cannot be written, as on a full disk.
+    """
+    place = folder / next_name(folder, "seg-")
     place.mkdir(parents=True)
     try:
-        _write_vectors(place / VECTORS_FILE, faiss_index)
-        _write_items(place / ITEMS_FILE, items)
-        for path in (*place.iterdir(), place, folder):
-            sync(path)
+        yield place
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
-    files = {f"{name}/{file}": sha256(place / file) for file in (VECTORS_FILE, ITEMS_FILE)}
-    return Segment(name, str(root.resolve()), len(items), files)
 
 
-def open_vectors(folder: Path, segment: Segment, manifest: Manifest) -> Any:
-    """The segment's FAISS index; `Manifest.check` must have proved its file before.
+def write_rows(
+    place: Path, chunks: Iterable[Vectors], count: int, dimensions: int, store: str
+) -> Rows:
+    """Writes the vectors and maps what was written."""
+    with RowWriter(place / ROWS_FILE, count, dimensions, store) as writer:
+        for vectors in chunks:
+            writer.write(vectors)
+    return Rows.open(place / ROWS_FILE, count, dimensions)
+
+
+def finish_segment(
+    place: Path, root: str, items: Iterable[Item], columns: dict[str, str], made: Made
+) -> Segment:
+    """Writes all but the vectors, flushes everything, and gives the entry for the manifest.
 
     Raises:
-        IntegrityError: the file is not what the manifest says.
+        OSError: it cannot be written, as on a full disk.
     """
-    file = folder / segment.name / VECTORS_FILE
-    try:
-        index = faiss.read_index(str(file))
-    except RuntimeError as error:
-        raise IntegrityError(f"FAISS cannot read {file}: {error}") from None
-    if index.d != manifest.dimensions or index.ntotal != segment.count:
-        raise IntegrityError(
-            f"{file} holds {index.ntotal} vectors of {index.d}, "
-            f"the manifest says {segment.count} of {manifest.dimensions}"
-        )
-    return index
-
-
-def open_items(folder: Path, segment: Segment) -> sqlite3.Connection:
-    """The segment's table of items, for reading; it outlives a rebuild that deletes the file."""
-    address = f"{(folder / segment.name / ITEMS_FILE).resolve().as_uri()}?mode=ro&immutable=1"
-    return sqlite3.connect(address, uri=True, check_same_thread=False)
-
-
-def read_items(base: sqlite3.Connection, ids: Sequence[int]) -> dict[int, Item]:
-    """The items of the given ids that lie in this segment."""
-    found: dict[int, Item] = {}
-    for start in range(0, len(ids), QUERY_IDS):
-        some = ids[start : start + QUERY_IDS]
-        marks = ",".join("?" * len(some))
-        rows = base.execute(
-            f"SELECT id, path, sha256, size, mtime_ns FROM items WHERE id IN ({marks})", some
-        )
-        found |= {row[0]: Item(*row) for row in rows}
-    return found
-
-
-def _write_vectors(file: Path, faiss_index: Any) -> None:
-    # Through a file of our own: FAISS's own does not notice that its last block is not written.
-    try:
-        with file.open("wb") as stream:
-            writer = faiss.PyCallbackIOWriter(stream.write)  # type: ignore[attr-defined]
-            faiss.write_index(faiss_index, writer)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(file)) from None
-
-
-def _write_items(file: Path, items: Sequence[Item]) -> None:
-    rows = [(item.id, item.path, item.sha256, item.size, item.mtime_ns) for item in items]
-    try:
-        with closing(sqlite3.connect(file)) as base, base:
-            base.execute(
-                "CREATE TABLE items (id INTEGER PRIMARY KEY, path TEXT NOT NULL, "
-                "sha256 TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL)"
-            )
-            base.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?)", rows)
-    except sqlite3.OperationalError as error:
-        raise OSError(errno.EIO, str(error), str(file)) from None
+    ids = write_items(place / ITEMS_FILE, items, columns)
+    with (place / IDS_FILE).open("wb") as stream:
+        np.save(stream, ids)
+    if made.structure is not None:
+        made.structure.write(place / STRUCTURE_FILE)
+    for path in (*place.iterdir(), place, place.parent):
+        sync(path)
+    names = [*ALWAYS, *([STRUCTURE_FILE] if made.structure is not None else [])]
+    files = {f"{place.name}/{name}": sha256(place / name) for name in names}
+    return Segment(
+        place.name, root, len(ids), made.factory, made.parameters or {}, made.measured, columns,
+        files,
+    )  # fmt: skip

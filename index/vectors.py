@@ -1,58 +1,134 @@
-"""The index on disk, open for search: FAISS for the vectors, SQLite for what belongs to an id."""
+"""The index on disk, open for search: all its segments as one."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import faiss
 import numpy as np
 
 from fgembed.cores import core_count
-from fgembed.index import kinds
-from fgembed.index.manifest import Manifest
-from fgembed.index.segment import open_items, open_vectors, read_items
+from fgembed.errors import FgembedError
+from fgembed.index.items import Item, positions_where, read_items
+from fgembed.index.manifest import EARLIER, Manifest, Removed, Segment
+from fgembed.index.rows import merge
+from fgembed.index.segment import TUNED, OpenSegment, read_ids
+from fgembed.index.structure import Mask, Parameters
 from fgembed.metrics import Ids, Vectors
+
+KEPT_FILTERS = 16
 
 
 class IndexedVectors:
-    """All segments of an index as one."""
+    """Vectors by cosine and by id."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
-        """Opens every segment.
+        """Opens every segment; `prove` must have read their files before.
 
         Raises:
-            IntegrityError: a file is damaged or missing.
+            IntegrityError: a file is not what the manifest says.
         """
         self.folder = folder
         self.manifest = manifest
-        self._segments = [
-            (s, open_vectors(folder, s, manifest), open_items(folder, s)) for s in manifest.segments
-        ]
+        removed = removed_ids(folder, manifest.removed)
+        self.segments = [_open(folder, part, manifest, removed) for part in manifest.segments]
+        self._filters: dict[str, list[Mask]] = {}
 
-    def search(self, queries: Vectors, k: int) -> tuple[Vectors, Ids]:
-        """Scores and ids, (Q, k) each, by falling score; id -1 where fewer were found."""
+    def search(
+        self,
+        queries: Vectors,
+        k: int,
+        where: str | None = None,
+        parameters: Parameters = TUNED,
+    ) -> tuple[Vectors, Ids]:
+        """Scores and ids, (Q, k) each, by falling score; id -1 where there are fewer.
+
+        Args:
+            queries: unit vectors (Q, D).
+            k: how many.
+            where: an SQL condition on the items; only those that meet it are found.
+            parameters: in place of the tuned ones.
+
+        Raises:
+            FgembedError: the condition cannot be asked, or queries have another dimension.
+        """
+        if queries.shape[1:] != (self.manifest.dimensions,):
+            raise FgembedError(
+                f"queries of shape {queries.shape} for an index of "
+                f"{self.manifest.dimensions} dimensions"
+            )
+        queries = np.ascontiguousarray(queries, np.float32)
+        allowed = self._allowed(where) if where is not None else [None] * len(self.segments)
         # Waking a second thread costs more than one query takes.
         faiss.omp_set_num_threads(1 if len(queries) == 1 else core_count())
-        parts = [self._search_segment(index, queries, k) for _, index, _ in self._segments]
-        scores, ids = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
+        nothing = (np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1))
+        parts = [
+            segment.search(queries, k, mask, parameters)
+            for segment, mask in zip(self.segments, allowed, strict=True)
+        ]
+        return merge(parts or [nothing], k)
 
     def reconstruct(self, ids: Ids) -> Vectors:
         """The vectors (N, D) of ids (N,) that a search has given."""
         found = np.empty((len(ids), self.manifest.dimensions), np.float32)
-        for _, index, base in self._segments:
-            here = np.isin(ids, list(read_items(base, ids.tolist())))
-            found[here] = kinds.reconstruct(index, ids[here])
+        for segment in self.segments:
+            here, vectors = segment.take(ids)
+            found[here] = vectors
+        return found
+
+    def items(self, ids: Sequence[int]) -> dict[int, tuple[Path, Item, dict[str, str]]]:
+        """The picture, the item and its columns, of each id."""
+        found: dict[int, tuple[Path, Item, dict[str, str]]] = {}
+        for segment in self.segments:
+            entry = segment.entry
+            for number, item in read_items(segment.base, ids).items():
+                found[number] = (Path(entry.root, item.path), item, entry.columns)
         return found
 
     def paths(self, ids: Sequence[int]) -> dict[int, Path]:
         """The picture of each id."""
-        found: dict[int, Path] = {}
-        for segment, _, base in self._segments:
-            items = read_items(base, ids)
-            found |= {number: Path(segment.root, item.path) for number, item in items.items()}
-        return found
+        return {number: path for number, (path, _, _) in self.items(ids).items()}
 
-    def _search_segment(self, index: Any, queries: Vectors, k: int) -> tuple[Vectors, Ids]:
-        return kinds.search(index, queries, k, self.manifest.parameters)
+    def ids_where(self, condition: str) -> Ids:
+        """The ids of the items for which an SQL condition holds.
+
+        Raises:
+            FgembedError: the condition cannot be asked.
+        """
+        masks = self._allowed(condition)
+        pairs = zip(self.segments, masks, strict=True)
+        return np.concatenate([[], *(s.ids[mask] for s, mask in pairs)]).astype(np.int64)
+
+    def live_ids(self) -> Ids:
+        """Every id that a search can find."""
+        parts = [s.ids if s.live is None else s.ids[s.live] for s in self.segments]
+        return np.concatenate([np.zeros(0, np.int64), *parts])
+
+    def _allowed(self, condition: str) -> list[Mask]:
+        """Of each segment, which positions a condition leaves."""
+        if condition not in self._filters:
+            masks = []
+            for segment in self.segments:
+                mask = np.zeros(len(segment.rows), bool)
+                mask[positions_where(segment.base, condition, self.manifest.columns)] = True
+                masks.append(mask if segment.live is None else mask & segment.live)
+            if len(self._filters) >= KEPT_FILTERS:
+                del self._filters[next(iter(self._filters))]
+            self._filters[condition] = masks
+        return self._filters[condition]
+
+
+def removed_ids(folder: Path, removed: Removed | None) -> Ids:
+    """The ids that were removed and are still in segments, sorted.
+
+    Raises:
+        IntegrityError: their file holds something else.
+    """
+    return np.zeros(0, np.int64) if removed is None else read_ids(folder / removed.file)
+
+
+def _open(folder: Path, part: Segment, manifest: Manifest, removed: Ids) -> OpenSegment:
+    if part.factory == EARLIER:
+        from fgembed.index.earlier import open_segment_of_format_2
+
+        return open_segment_of_format_2(folder, part, manifest.dimensions)
+    return OpenSegment.open(folder, part, manifest.dimensions, removed)

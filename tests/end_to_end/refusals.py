@@ -3,7 +3,7 @@
 import re
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from fgembed.index.manifest import Manifest
-from fgembed.index.segment import open_items, open_vectors, read_items
+from fgembed.index.vectors import IndexedVectors
 from fgembed.metrics import Vectors
 from tests.conftest import Outcome
 
@@ -57,11 +57,9 @@ def garbage(file: Path) -> None:
 def vectors_by_path(index: Path) -> dict[str, Vectors]:
     """Each item's vector."""
     manifest = Manifest.read(index)
-    (segment,) = manifest.segments
-    vectors = open_vectors(index, segment, manifest)
-    with closing(open_items(index, segment)) as base:
-        items = read_items(base, range(manifest.count))
-    return {item.path: vectors.reconstruct(number) for number, item in items.items()}
+    vectors = IndexedVectors(index, manifest)
+    items = vectors.items(range(manifest.next_id))
+    return {item.path: vectors.reconstruct(np.array([n]))[0] for n, (_, item, _) in items.items()}
 
 
 @contextmanager

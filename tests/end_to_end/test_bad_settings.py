@@ -133,7 +133,7 @@ def test_init_keeps_the_settings_that_are_there(command: Command, photos: Path) 
         (["search", "x.jpg", "--device", "tpu"], ["'--device'", "'tpu'", "'cuda'"]),
         (["search"], ["missing argument 'query'", '"fgembed search --help"']),
         (["search", "x.jpg", "--colour"], ["no such option", "--colour"]),
-        (["index", "build", "--kind", "round"], ["'--kind'", "'flat'"]),
+        (["index", "build", "--kind", "round"], ["'round'", "flat, ivf, ivfpq"]),
         (["index", "build", "--max-bad", "1.5"], ["'--max-bad'"]),
         (["sarch"], ["sarch"]),
         (["\x1b[31msearch\n"], ["\\x1b[31msearch"]),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fgembed.files import sha256
+from fgembed.index.manifest import ALWAYS
 from tests.conftest import Command, Outcome
 from tests.end_to_end.refusals import Damage, flipped, garbage, refused, truncated
 
@@ -20,7 +21,8 @@ def edited(**changes: Any) -> Damage:
 
     def edit(file: Path) -> None:
         content = json.loads(file.read_text()) | changes
-        file.write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
+        dropped = {key for key, value in changes.items() if value is None}
+        file.write_text(json.dumps({k: v for k, v in content.items() if k not in dropped}))
 
     return edit
 
@@ -65,7 +67,8 @@ def search(command: Command, bundle: Path, index: Path, query: Path, tmp_path: P
     "file",
     [
         "bundle/onnx/model.onnx",
-        "gallery.index/seg-000001/vectors.faiss",
+        "gallery.index/seg-000001/vectors.npy",
+        "gallery.index/seg-000001/ids.npy",
         "gallery.index/seg-000001/items.sqlite",
     ],
 )
@@ -128,27 +131,35 @@ def test_a_bundle_that_names_a_file_outside_itself_is_exit_5(
         (truncated, "not valid JSON"),
         (garbage, "not valid JSON"),
         (lambda file: file.write_text("[1]"), "expected a JSON object"),
-        (edited(format=99), "format 99, this fgembed reads 2"),
+        (edited(format=99), "format 99, this fgembed reads 2 and 3"),
         (edited(model_type="web"), "no fgembed index"),
-        (edited(bundle=None), "missing key 'bundle'"),
-        (edited(bundle=5), "'bundle' is 5, expected str"),
+        (edited(model=None), "missing key 'model'"),
+        (edited(model=5), "expected an object, got 5"),
+        (edited(model={}), "missing key 'bundle'"),
+        (edited(store="float8"), "'float8'"),
+        (edited(removed={"file": "../x.npy", "count": 1, "sha256": ""}), "do not add up"),
+        (edited(count=23, removed={"file": "../x.npy", "count": 1, "sha256": ""}),
+         "outside itself"),
+        (edited(count=23, removed={"file": "removed-1.npy", "count": 1, "sha256": ""}),
+         "removed-1.npy is missing"),
         (edited(count="24"), "'count' is '24', expected int"),
         (edited(count=23), "counts do not add up"),
         (edited(dimensions=17), "17"),
-        (edited(parameters={"nprobe": "x"}), "'parameters.nprobe' is 'x', expected int"),
-        (edited(parameters=[]), "'parameters' is []"),
-        (edited(recall_at_10="high"), "'recall_at_10' is 'high', expected float"),
-        (edited(segments=[]), "no vectors"),
+        (edited(recall="high"), "'recall' is 'high', expected float"),
+        (edited(segments=[]), "do not add up"),
+        (segment_edited(parameters={"nprobe": "x"}), "'parameters.nprobe' is 'x', expected int"),
+        (segment_edited(parameters=[]), "'parameters' is []"),
+        (segment_edited(measured={}), "missing key 'queries'"),
+        (segment_edited(factory="IVF1,Flat"), "checksums of seg-000001"),
+        (segment_edited(count=0), "no vectors"),
         (edited(segments=[5]), "expected an object"),
         (edited(segments={}), "'segments' is {}"),
         (segment_edited(name=5), "'name' is 5, expected str"),
         (segment_edited(root=None), "'root' is None, expected str"),
-        (segment_edited(files={}), "no checksum of vectors.faiss"),
-        (segment_edited(name="../bundle"), "no checksum of vectors.faiss"),
-        (segment_edited(name="x", files={f"x/{n}": "" for n in ("vectors.faiss", "items.sqlite")}),
-         "x/vectors.faiss is missing"),
-        (segment_edited(name="../x", files={f"../x/{n}": "" for n in
-                                            ("vectors.faiss", "items.sqlite")}), "outside itself"),
+        (segment_edited(files={}), "checksums of"),
+        (segment_edited(name="../bundle"), "checksums of"),
+        (segment_edited(name="x", files={f"x/{n}": "" for n in ALWAYS}), "is missing"),
+        (segment_edited(name="../x", files={f"../x/{n}": "" for n in ALWAYS}), "outside itself"),
     ],
 )  # fmt: skip
 def test_a_damaged_manifest_is_exit_5(search: Search, damage: Damage, word: str) -> None:
@@ -156,8 +167,14 @@ def test_a_damaged_manifest_is_exit_5(search: Search, damage: Damage, word: str)
     refused(search(), 5, "gallery.index", word)
 
 
-def test_what_faiss_cannot_read_is_exit_5_though_the_checksum_is_right(search: Search) -> None:
+def test_what_faiss_cannot_read_is_exit_5_though_the_checksum_is_right(
+    search: Search, command: Command
+) -> None:
+    assert command("index", "compact", "--kind", "hnsw").code == 0
+    Path("gallery.index/seg-000002").rename("gallery.index/seg-000001")
     file = Path("gallery.index/manifest.json")
+    file.write_text(file.read_text().replace("seg-000002", "seg-000001"))
+    assert search().code == 0
     truncated(Path("gallery.index/seg-000001/vectors.faiss"))
     files = json.loads(file.read_text())["segments"][0]["files"]
     files["seg-000001/vectors.faiss"] = sha256(Path("gallery.index/seg-000001/vectors.faiss"))
@@ -170,11 +187,12 @@ def test_an_unlisted_items_file_is_not_trusted(search: Search) -> None:
     files = json.loads(file.read_text())["segments"][0]["files"]
     del files["seg-000001/items.sqlite"]
     segment_edited(files=files)(file)
-    refused(search(), 5, "no checksum of items.sqlite")
+    refused(search(), 5, "checksums of seg-000001")
 
 
 def test_an_index_of_another_model_is_exit_5_with_the_remedy(search: Search) -> None:
-    edited(bundle_fingerprint="0" * 64)(Path("gallery.index/manifest.json"))
+    file = Path("gallery.index/manifest.json")
+    edited(model=json.loads(file.read_text())["model"] | {"fingerprint": "0" * 64})(file)
     refused(search(), 5, "another model", '"fgembed index build"', "--bundle")
 
 

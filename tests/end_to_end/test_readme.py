@@ -40,7 +40,7 @@ def test_the_five_commands_and_five_lines_work_as_written(
     trained, exported, built, found = outputs
     assert trained.startswith("runs/neighbours-1: neighbours on 24 pictures\n")
     assert "same nearest neighbour 100.0%" in exported
-    assert built.startswith("gallery.index: 24 pictures, 23 dimensions, flat, recall@10 1.000")
+    assert built.startswith("gallery.index: 24 pictures, 23 dimensions, flat, exact search")
     paths = [line.split()[2] for line in found.splitlines()[1:]]
     assert len(paths) == 10
     exec("\n".join(block("python", "from fgembed.index")), {})

@@ -10,6 +10,7 @@ from fgembed.bundle import Bundle
 from fgembed.errors import FgembedError
 from fgembed.images import find_images, read_image
 from fgembed.index import Searcher
+from fgembed.index.assemble import Wishes
 from fgembed.index.build import build_index
 from fgembed.index.gallery import explain, peak
 from fgembed.index.onnx_embedder import OnnxEmbedder
@@ -47,7 +48,7 @@ def test_rebuilding_keeps_readers_of_the_old_index_working(
     build_index(photos / "train", opened, folder)
     before = Searcher.open(folder)
     picture = find_images(photos / "train")[0][3]
-    build_index(photos / "test", opened, folder, kind="ivf")
+    build_index(photos / "test", opened, folder, wishes=Wishes("ivf"))
     query = find_images(photos / "test")[0][0]
     after = Searcher.open(folder)
     assert (before.manifest.count, after.manifest.count) == (24, 9)
@@ -59,11 +60,12 @@ def test_rebuilding_keeps_readers_of_the_old_index_working(
 def test_the_manifest_binds_the_index_to_its_model(index: Path, bundle: Path):
     manifest = json.loads((index / "manifest.json").read_text())
     opened = Bundle.open(bundle)
-    assert manifest["bundle_fingerprint"] == opened.config.fingerprint
-    assert manifest["preprocessing"] == opened.preprocessing.digest()
-    assert (manifest["format"], manifest["kind"], manifest["count"]) == (2, "flat", 24)
+    assert manifest["model"]["fingerprint"] == opened.config.fingerprint
+    assert manifest["model"]["preprocessing"] == opened.preprocessing.digest()
+    assert (manifest["format"], manifest["kind"], manifest["count"]) == (3, "auto", 24)
     assert set(manifest["segments"][0]["files"]) == {
-        "seg-000001/vectors.faiss",
+        "seg-000001/ids.npy",
+        "seg-000001/vectors.npy",
         "seg-000001/items.sqlite",
     }
 

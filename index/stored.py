@@ -1,0 +1,96 @@
+"""What an index holds already: its live items by picture, and its vectors as parts to merge."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fgembed.index.assemble import Part
+from fgembed.index.items import Item, all_items, read_items
+from fgembed.index.segment import OpenSegment
+from fgembed.index.vectors import IndexedVectors
+from fgembed.metrics import Ids, Vectors
+
+ROWS_AT_ONCE = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An indexed picture, as its file was."""
+
+    id: int
+    sha256: str | None
+    size: int | None
+    mtime_ns: int | None
+
+
+@dataclass(frozen=True)
+class StoredPart:
+    """Some live rows of a segment, in the order of their ids."""
+
+    segment: OpenSegment
+    positions: Ids
+    root: str
+    columns: dict[str, str]
+
+    def vectors(self) -> Vectors:
+        """(B, D) float32."""
+        return self.segment.rows.take(self.positions)
+
+    def items(self) -> list[Item]:
+        """B items, with their paths below the common root and a value for every column."""
+        ids = self.segment.ids[self.positions].tolist()
+        found = read_items(self.segment.base, ids)
+        own = list(self.segment.entry.columns)
+        root = self.segment.entry.root
+        items = []
+        for number in ids:
+            item = found[number]
+            values = dict(zip(own, item.values, strict=True))
+            path = item.path
+            if root != self.root:
+                path = Path(os.path.relpath(Path(root, path), self.root)).as_posix()
+            every = tuple(values.get(name) for name in self.columns)
+            items.append(replace(item, path=path, values=every))
+        return items
+
+
+def stored_parts(vectors: IndexedVectors) -> tuple[str, dict[str, str], list[Part]]:
+    """The root of all pictures, the columns of all items, and all that is live."""
+    roots = [segment.entry.root for segment in vectors.segments]
+    root = os.path.commonpath(roots)
+    columns = merged_columns([segment.entry.columns for segment in vectors.segments])
+    parts: list[Part] = []
+    for segment in vectors.segments:
+        count = len(segment.rows)
+        live = np.arange(count) if segment.live is None else np.flatnonzero(segment.live)
+        live = live[np.argsort(segment.ids[live])]
+        for start in range(0, len(live), ROWS_AT_ONCE):
+            parts.append(StoredPart(segment, live[start : start + ROWS_AT_ONCE], root, columns))
+    return root, columns, parts
+
+
+def merged_columns(given: list[dict[str, str]]) -> dict[str, str]:
+    """All columns; one that has several types becomes the widest of them."""
+    order = ["INTEGER", "REAL", "TEXT"]
+    merged: dict[str, str] = {}
+    for columns in given:
+        for name, kind in columns.items():
+            merged[name] = max(kind, merged.get(name, kind), key=order.index)
+    return merged
+
+
+def live_items(vectors: IndexedVectors) -> dict[str, Known]:
+    """Every picture that a search can find, by its absolute path."""
+    return {path: known for path, known in _live_items(vectors)}
+
+
+def _live_items(vectors: IndexedVectors) -> Iterator[tuple[str, Known]]:
+    for segment in vectors.segments:
+        root = segment.entry.root
+        for position, item in enumerate(all_items(segment.base)):
+            if segment.live is None or segment.live[position]:
+                known = Known(item.id, item.sha256, item.size, item.mtime_ns)
+                yield str(Path(root, item.path)), known

@@ -1,0 +1,228 @@
+"""What finds candidates among a segment's rows: a FAISS index of any kind, or none at all.
+
+Its numbers are positions of rows. It proposes `k_factor` times as many as are asked for, and those
+are scored by the rows themselves (FAISS's refinement), so that every kind gives exact cosines.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from fgembed.errors import ConfigError, IntegrityError
+from fgembed.files import sync
+from fgembed.index.kinds import Size, factory_string, is_raw
+from fgembed.index.rows import Rows
+from fgembed.metrics import Ids, Vectors
+
+Mask = NDArray[np.bool_]  # of a segment's positions, (N,)
+Parameters = dict[str, int]
+SLACK = 4  # times a file's size that FAISS may allocate while reading it
+NO_SIZE = Size(0, 0, "float32", 0)
+SKIP_STORAGE = faiss.IO_FLAG_SKIP_STORAGE
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A FAISS index over positions, and the rows that it was made of.
+
+    Attributes:
+        base: the index that proposes candidates.
+        rows: the vectors.
+    """
+
+    base: Any
+    rows: Rows
+
+    @property
+    def lists(self) -> int | None:
+        """How many lists it visits at most, None for what has no lists."""
+        inverted = inverted_file(self.base)
+        return None if inverted is None else int(inverted.nlist)
+
+    @property
+    def compresses(self) -> bool:
+        """Whether its own scores are not those of the vectors."""
+        if isinstance(self.base, faiss.IndexPreTransform):
+            return True
+        codes = innermost(self.base)
+        codes = faiss.downcast_index(codes.storage) if self.is_graph else codes
+        if isinstance(codes, faiss.IndexFlat | faiss.IndexIVFFlat):
+            return False
+        quantizer = getattr(codes, "sq", None)
+        return quantizer is None or quantizer.qtype != faiss.ScalarQuantizer.QT_fp16
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether its search walks a graph."""
+        return isinstance(innermost(self.base), faiss.IndexHNSW)
+
+    def search(
+        self, queries: Vectors, k: int, parameters: Parameters, allowed: Mask | None = None
+    ) -> tuple[Vectors, Ids]:
+        """Scores and positions, (Q, k) each, by falling score; -1 where fewer were found."""
+        factor = min(parameters.get("k_factor", 1), -(-len(self.rows) // k))
+        selector = None if allowed is None else bitmap(allowed)
+        inner = _parameters(self.base, parameters, k * factor, selector)
+        refined = faiss.IndexRefine(self.base, self.rows.flat)
+        chosen = faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=inner)
+        scores, positions = refined.search(queries, k, params=chosen)
+        return np.where(positions < 0, -np.inf, scores).astype(np.float32), positions
+
+    def write(self, file: Path) -> None:
+        """Writes the FAISS index; a graph without the vectors, which are the rows.
+
+        Raises:
+            OSError: it cannot be written, as on a full disk.
+        """
+        # Through a file of our own: FAISS's own does not notice that its last block is not written.
+        try:
+            with file.open("wb") as stream:
+                writer = faiss.PyCallbackIOWriter(stream.write)
+                faiss.write_index(self.base, writer, SKIP_STORAGE if self.is_graph else 0)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(file)) from None
+        sync(file)
+
+
+def build_structure(
+    factory: str,
+    rows: Rows,
+    sample: Ids,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Structure:
+    """A new index of the rows, trained on those at the positions `sample`.
+
+    Vectors are added some at a time. `report` takes how many are in, of how many.
+
+    Raises:
+        ConfigError: FAISS cannot build it, or cannot search it under a filter.
+    """
+    try:
+        base = faiss.index_factory(rows.dimensions, factory, faiss.METRIC_INNER_PRODUCT)
+        _quieten(base)
+        if not base.is_trained:
+            base.train(rows.take(np.sort(sample)))
+        for start, vectors in rows.chunks():
+            base.add(vectors)
+            report(start + len(vectors), len(rows))
+        built = Structure(base, rows)
+        everything = np.ones(len(rows), bool)
+        built.search(rows.take(np.zeros(1, np.int64)), 1, {}, everything)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ConfigError(f"FAISS cannot build {factory!r}: {reason(error)}") from None
+    return built
+
+
+def check_kind(kind: str, dimensions: int) -> None:
+    """Whether a kind can be had, before any work is done for it.
+
+    Raises:
+        ConfigError: FAISS does not know it, or not for so many dimensions.
+    """
+    if not is_raw(kind):
+        return
+    try:
+        faiss.index_factory(dimensions, factory_string(kind, NO_SIZE), faiss.METRIC_INNER_PRODUCT)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ConfigError(f"FAISS cannot build {kind!r}: {reason(error)}") from None
+
+
+def grown(structure: Structure, rows: Rows) -> Structure:
+    """The structure with the rest of `rows`, of which it has the first."""
+    for start, vectors in rows.chunks(np.arange(len(structure.rows), len(rows))):
+        del start
+        structure.base.add(vectors)
+    return Structure(structure.base, rows)
+
+
+def read_structure(file: Path, rows: Rows) -> Structure:
+    """The index in a file, whose checksum must have been proved before.
+
+    FAISS may allocate no more than a few times the file's size, whatever the file says.
+
+    Raises:
+        IntegrityError: the file is not an index of these rows.
+    """
+    try:
+        with bounded(file):
+            base = faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC | SKIP_STORAGE)
+    except (RuntimeError, MemoryError) as error:
+        raise IntegrityError(f"FAISS cannot read {file}: {reason(error)}") from None
+    if base.d != rows.dimensions or base.ntotal != len(rows):
+        raise IntegrityError(
+            f"{file} holds {base.ntotal} vectors of {base.d}, "
+            f"the segment has {len(rows)} of {rows.dimensions}"
+        )
+    if base.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise IntegrityError(f"{file} does not compare by inner product")
+    graph = innermost(base)
+    if isinstance(graph, faiss.IndexHNSW) and graph.storage is None:
+        graph.storage = rows.flat
+        graph.own_fields = False
+    return Structure(base, rows)
+
+
+@contextmanager
+def bounded(file: Path) -> Iterator[None]:
+    """Within the block FAISS refuses to allocate for a file far more than it can hold."""
+    before = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()
+    size = file.stat().st_size
+    faiss.set_deserialization_vector_byte_limit(SLACK * size)
+    faiss.set_deserialization_loop_limit(SLACK * size)
+    try:
+        yield
+    finally:
+        faiss.set_deserialization_vector_byte_limit(before[0])
+        faiss.set_deserialization_loop_limit(before[1])
+
+
+def bitmap(allowed: Mask) -> Any:
+    """A selector of the positions (N,) that are allowed."""
+    return faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+
+
+def innermost(index: Any) -> Any:
+    """The index behind its transforms."""
+    index = faiss.downcast_index(index)
+    return innermost(index.index) if isinstance(index, faiss.IndexPreTransform) else index
+
+
+def inverted_file(index: Any) -> Any:
+    """The inverted file within an index, or None."""
+    inner = innermost(index)
+    return inner if isinstance(inner, faiss.IndexIVF) else None
+
+
+def reason(error: BaseException) -> str:
+    """What FAISS says, without where in its sources."""
+    text = str(error).replace("\n", " ")
+    return text.partition("Error: ")[2] or text
+
+
+def _parameters(index: Any, parameters: Parameters, k: int, selector: Any) -> Any:
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        inner = _parameters(index.index, parameters, k, selector)
+        return faiss.SearchParametersPreTransform(index_params=inner)
+    if isinstance(index, faiss.IndexIVF):
+        nprobe = min(parameters.get("nprobe", index.nlist), index.nlist)
+        return faiss.SearchParametersIVF(sel=selector, nprobe=nprobe)
+    if isinstance(index, faiss.IndexHNSW):
+        width = max(parameters.get("efSearch", 64), k)
+        return faiss.SearchParametersHNSW(sel=selector, efSearch=width)
+    return faiss.SearchParameters(sel=selector)
+
+
+def _quieten(index: Any) -> None:
+    """No warnings on small training sets: candidates are scored anew whatever they come from."""
+    inner = innermost(index)
+    for place in (getattr(inner, "pq", None), inner):
+        clustering = getattr(place, "cp", None)
+        if clustering is not None:
+            clustering.min_points_per_centroid = 1

@@ -1,0 +1,107 @@
+"""Small indexes of drawn vectors, without pictures or a model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fgembed.index.assemble import Wishes, assemble
+from fgembed.index.items import Item
+from fgembed.index.manifest import Manifest
+from fgembed.index.vectors import IndexedVectors
+from fgembed.index.writing import only_writer, publish
+
+# Every kind, and a FAISS factory string with a transform.
+WISHES = {
+    "flat": Wishes("flat"),
+    "flat-half": Wishes("flat", "float16"),
+    "ivf": Wishes("ivf"),
+    "ivf-half": Wishes("ivf", "float16"),
+    "ivfpq": Wishes("ivfpq"),
+    "hnsw": Wishes("hnsw"),
+    "hnsw-half": Wishes("hnsw", "float16"),
+    "rabitq": Wishes("rabitq"),
+    "factory": Wishes("PCA12,IVF4,SQ8"),
+    "auto": Wishes(),
+}
+EVERYTHING = {"nprobe": 10**6, "efSearch": 10**5, "k_factor": 10**6}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Vectors with ids, and a label each."""
+
+    drawn: np.ndarray
+    ids: Sequence[int]
+    labels: Sequence[str | None]
+
+    def vectors(self) -> np.ndarray:
+        return self.drawn
+
+    def items(self) -> list[Item]:
+        return [
+            Item(number, f"{number}.jpg", None, None, None, (label, number % 7))
+            for number, label in zip(self.ids, self.labels, strict=True)
+        ]
+
+
+COLUMNS = {"label": "TEXT", "year": "INTEGER"}
+
+
+def unit_vectors(count: int, dimensions: int = 24, seed: int = 0) -> np.ndarray:
+    """Clustered, as embeddings are; each seed draws from the same clusters."""
+    generator = np.random.default_rng(seed)
+    centres = np.random.default_rng(9).normal(size=(30, dimensions))
+    vectors = centres[generator.integers(0, 30, count)] + 0.5 * generator.normal(
+        size=(count, dimensions)
+    )
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors, dtype=np.float32)
+
+
+def drawn(vectors: np.ndarray, first: int = 0) -> Drawn:
+    ids = range(first, first + len(vectors))
+    return Drawn(vectors, ids, [f"label {number % 3}" for number in ids])
+
+
+def make_index(folder: Path, vectors: np.ndarray, wishes: Wishes) -> IndexedVectors:
+    """An index whose ids count from 0."""
+    count, dimensions = vectors.shape
+    with only_writer(folder):
+        segment = assemble(
+            folder, [drawn(vectors)], count, dimensions, "/pictures", COLUMNS, wishes
+        )
+        store = wishes.stored(count, dimensions)
+        manifest = Manifest(
+            None, dimensions, count, wishes.kind, store, wishes.recall, wishes.memory, count,
+            None, [segment],
+        )  # fmt: skip
+        publish(folder, manifest)
+    return open_index(folder)
+
+
+def open_index(folder: Path) -> IndexedVectors:
+    return IndexedVectors(folder, Manifest.read(folder))
+
+
+def exact(queries: np.ndarray, vectors: np.ndarray, ids: np.ndarray, k: int):
+    """Scores and ids of the k best by numpy alone."""
+    scores = queries.astype(np.float64) @ vectors.astype(np.float64).T
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, order, axis=1), ids[order]
+
+
+def assert_same_hits(found, expected, scores: np.ndarray, tolerance: float) -> None:
+    """Scores are equal by rank, and each id has the score that numpy gives it.
+
+    Args:
+        found: scores and ids of a search.
+        expected: scores and ids of exact search.
+        scores: of every query and id, as a dense array.
+        tolerance: of a score.
+    """
+    np.testing.assert_allclose(found[0], expected[0], atol=tolerance)
+    for row, ids in enumerate(found[1]):
+        assert len(set(ids.tolist())) == len(ids)
+        np.testing.assert_allclose(scores[row, ids], found[0][row], atol=tolerance)
