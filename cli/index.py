@@ -4,6 +4,8 @@ import typer
 
 from fgembed.cli.index_build import build
 from fgembed.cli.index_change import add, compact, remove
+from fgembed.cli.index_more import export, tune
+from fgembed.cli.index_state import duplicates, info, verify
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -13,5 +15,5 @@ def index() -> None:
     """Make and keep the index that `fgembed search` looks things up in."""
 
 
-for command in (build, add, remove, compact):
+for command in (build, add, remove, compact, info, verify, tune, duplicates, export):
     app.command()(command)

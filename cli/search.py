@@ -15,6 +15,7 @@ from fgembed.cli.options import (
     ProviderOption,
     placed,
 )
+from fgembed.errors import ConfigError
 from fgembed.workspace import INDEX
 
 if TYPE_CHECKING:
@@ -35,11 +36,22 @@ class Rerank(StrEnum):
 
 @app.command()
 def search(
-    query: Annotated[Path, typer.Argument(help="The picture to look up.")],
+    query: Annotated[Path | None, typer.Argument(help="The picture to look up.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many neighbours.")] = 10,
     index: Annotated[Path, typer.Option(help="The index folder.")] = INDEX,
     bundle: Annotated[
         Path | None, typer.Option(help="The exported model, where it was moved since.")
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="SQL", help="Only what meets a condition on the index's columns."),
+    ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(help="In place of QUERY: a folder or list of pictures, or .npy of vectors."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --queries: a .jsonl or .parquet file for the hits.")
     ] = None,
     rerank: Annotated[
         Rerank | None, typer.Option(help="Order the hits anew by what they say of one another.")
@@ -65,12 +77,26 @@ def search(
     neighbours they share with the query (k-reciprocal re-ranking). augmentation: compare the first
     hits once each is moved towards its own neighbours (database-side augmentation).
 
-    Example: fgembed search query.jpg -k 5 --html hits.html
+    --where takes SQL over the columns of the pictures (`fgembed index info` lists them).
+
+    Examples: fgembed search query.jpg -k 5 --html hits.html
+    fgembed search query.jpg --where "label = 'kiwi' and year > 2020"
+    fgembed search --queries photos/ --out hits.parquet
     """
     from fgembed.index import Searcher
 
+    if queries is not None:
+        if query is not None or out is None or rerank or html or png or explain:
+            raise ConfigError("--queries goes with --out, -k and --where alone, without QUERY")
+        from fgembed.cli.search_many import search_many
+
+        place = placed(device, provider)
+        search_many(queries, out, k, where, index, bundle, place, precision, as_json)
+        return
+    if query is None:
+        raise ConfigError("missing argument 'query'; see \"fgembed search --help\"")
     searcher = Searcher.open(index, bundle, placed(device, provider), precision)
-    hits = searcher.search(query, k, _way(rerank))
+    hits = searcher.search(query, k, _way(rerank), where)
     explained = None
     if html or png or explain:
         from fgembed.index import gallery
@@ -142,6 +168,8 @@ def _as_json(
         "path": str(hit.path),
         "id": hit.id,
     }
+    if hit.metadata:
+        plain["metadata"] = hit.metadata
     if rerank:
         plain["reranked"] = rerank.value
     return plain if peaks is None else plain | {"peak": peaks.get(hit.id)}

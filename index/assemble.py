@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from fgembed.errors import ConfigError
+from fgembed.index import kinds
 from fgembed.index.items import Item
 from fgembed.index.kinds import Size, factory_string, structure_bytes
 from fgembed.index.manifest import Measured, Segment
@@ -20,7 +21,6 @@ from fgembed.metrics import Ids, Vectors
 
 QUERIES = 1000  # held out at most, half for tuning and half for what is reported
 TRAINING_SHARE = 0.25  # of the memory, for the training sample
-VECTORS_A_LIST = 64
 SEED = 0
 
 
@@ -107,7 +107,7 @@ def _make(rows: Rows, held: int, wishes: Wishes, report: Stage) -> Made:
             f"more than the {wishes.memory / 1e9:.1f} GB of --memory; raise it, or take ivfpq"
         )
     sample = np.random.default_rng(SEED).permutation(len(kept))
-    sample = sample[: min(trainable, max(VECTORS_A_LIST * size.lists, 1 << 16))]
+    sample = sample[: min(trainable, max(kinds.VECTORS_A_LIST * size.lists, 1 << 16))]
     structure = build_structure(
         factory, kept, sample, lambda done, total: report("indexing", done, total)
     )

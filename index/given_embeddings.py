@@ -115,6 +115,19 @@ class GivenEmbeddings:
             raise NotFoundError(f"the .npy files in {place} hold no vectors")
         return given
 
+    @classmethod
+    def of_file(cls, file: Path) -> "GivenEmbeddings":
+        """One .npy file without metadata.
+
+        Raises:
+            NotFoundError: it is not there.
+            IntegrityError: it holds no vectors.
+        """
+        if not file.is_file():
+            raise NotFoundError(f"no file of vectors at {file}")
+        count, dimensions = _shape(file)
+        return cls(file.parent, [file], [count], dimensions)
+
     @property
     def count(self) -> int:
         """N."""

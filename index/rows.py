@@ -102,6 +102,24 @@ class Rows:
             part = self.array[chosen] if positions is None else self.array[positions[chosen]]
             yield start, np.asarray(part, np.float32)
 
+    def best_of(self, queries: Vectors, positions: Ids, k: int) -> tuple[Vectors, Ids]:
+        """Of candidates (Q, M) for each query the k best by their vectors; -1 is no candidate.
+
+        Gives scores and positions, (Q, k) each, by falling score.
+        """
+        best = np.empty((len(queries), k), np.float32)
+        found = np.empty((len(queries), k), np.int64)
+        step = max(1, CHUNK_BYTES // (4 * self.dimensions * positions.shape[1]))
+        for start in range(0, len(queries), step):
+            some = positions[start : start + step]
+            vectors = np.asarray(self.array[some], np.float32)  # (B, M, D)
+            scores = np.einsum("bmd,bd->bm", vectors, queries[start : start + step])
+            scores[some < 0] = -np.inf
+            order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+            best[start : start + step] = np.take_along_axis(scores, order, axis=1)
+            found[start : start + step] = np.take_along_axis(some, order, axis=1)
+        return best, found
+
     def exact(self, queries: Vectors, k: int, positions: Ids | None = None) -> tuple[Vectors, Ids]:
         """Scores and positions, (Q, k) each, among all rows or those at the positions (M,).
 

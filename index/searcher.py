@@ -1,6 +1,6 @@
 """Searches an index: one picture in, its nearest neighbours out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -11,11 +11,13 @@ import numpy as np
 
 from fgembed.bundle import Bundle
 from fgembed.errors import FgembedError, IntegrityError, NotFoundError
-from fgembed.images import Pixels, read_image
+from fgembed.images import Pixels, Skipped, read_image
 from fgembed.index.manifest import Manifest
 from fgembed.index.onnx_embedder import OnnxEmbedder
 from fgembed.index.opening import open_state
 from fgembed.metrics import Ids, Vectors
+
+QUERIES_AT_ONCE = 1000
 
 if TYPE_CHECKING:
     from fgembed.index.items import Item
@@ -53,7 +55,9 @@ class Searcher:
         bundle: Bundle,
         vectors: "IndexedVectors",
         embedder: OnnxEmbedder,
+        device: str = "auto",
     ) -> None:
+        self.device = device
         self.manifest = manifest
         self.bundle = bundle
         self.vectors = vectors
@@ -91,7 +95,7 @@ class Searcher:
                 folder, lambda state: loading.result().IndexedVectors(folder, state)
             )
         check_model(folder, manifest, opened)
-        return cls(manifest, opened, vectors, embedder.result())
+        return cls(manifest, opened, vectors, embedder.result(), device)
 
     def search(
         self,
@@ -132,13 +136,34 @@ class Searcher:
             raise FgembedError(f"k is {k}; expected at least 1")
         count = min(k, max(1, self.manifest.count))
         if rerank is None:
-            rows = list(zip(*self.vectors.search(queries, count, where), strict=True))
-        else:
-            gallery = Filtered(self.vectors, where)
-            rows = [self._reranked(query, gallery, count, rerank) for query in queries]
-        found = {number for _, ids in rows for number in ids.tolist() if number >= 0}
-        items = self.vectors.items(sorted(found))
-        return [_hits(scores, ids, items) for scores, ids in rows]
+            return hits_of(self.vectors, queries, count, where)
+        gallery = Filtered(self.vectors, where)
+        rows = [self._reranked(query, gallery, count, rerank) for query in queries]
+        return _named(self.vectors, rows)
+
+    def search_many(
+        self,
+        pictures: Sequence[Path | str],
+        k: int = 10,
+        where: str | None = None,
+        report: Callable[[int, int], None] = lambda done, total: None,
+    ) -> tuple[list[tuple[Path, list[Hit]]], list[Skipped]]:
+        """Each picture that can be read with its k nearest, and those that cannot be read.
+
+        For many queries: each core decodes and embeds its own, and all are searched at once.
+        `report` takes how many are embedded, of how many.
+
+        Raises:
+            FgembedError: k is below 1, or the condition cannot be asked.
+        """
+        paths = [Path(picture) for picture in pictures]
+        rows = OnnxEmbedder.of(self.bundle, self.device, bulk=True).embed(paths, report)
+        found: list[list[Hit]] = []
+        for start in range(0, len(rows.places), QUERIES_AT_ONCE):
+            some = rows.vectors[start : start + QUERIES_AT_ONCE]
+            found += self.search_vectors(some, k, where=where)
+        asked = [paths[place] for place in rows.places]
+        return list(zip(asked, found, strict=True)), rows.skipped
 
     def rationales(self, pictures: Sequence[Pixels]) -> Vectors:
         """Where the encoder looks, (B, h, w) in [0, 1], of uint8 pictures fitted to its size."""
@@ -210,6 +235,25 @@ def check_model(folder: Path, manifest: Manifest, bundle: Bundle) -> None:
 def _checked_embedder(bundle: Bundle, device: str) -> OnnxEmbedder:
     bundle.check()
     return OnnxEmbedder.of(bundle, device)
+
+
+def hits_of(
+    vectors: "IndexedVectors", queries: Vectors, k: int, where: str | None = None
+) -> list[list[Hit]]:
+    """The k nearest pictures of each unit vector (Q, D), nearest first.
+
+    Raises:
+        FgembedError: the condition cannot be asked, or queries have another dimension.
+    """
+    scores, ids = vectors.search(queries, k, where)
+    return _named(vectors, list(zip(scores, ids, strict=True)))
+
+
+def _named(vectors: "IndexedVectors", rows: list[tuple[Vectors, Ids]]) -> list[list[Hit]]:
+    """Scores and ids of each query as hits."""
+    found = {number for _, ids in rows for number in ids.tolist() if number >= 0}
+    items = vectors.items(sorted(found))
+    return [_hits(scores, ids, items) for scores, ids in rows]
 
 
 def _hits(

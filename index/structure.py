@@ -23,6 +23,8 @@ from fgembed.metrics import Ids, Vectors
 Mask = NDArray[np.bool_]  # of a segment's positions, (N,)
 Parameters = dict[str, int]
 SLACK = 4  # times a file's size that FAISS may allocate while reading it
+ROUNDS = 6  # of k-means; ten train no better lists in the same time
+BATCH = 20  # queries from which FAISS takes matrix products
 NO_SIZE = Size(0, 0, "float32", 0)
 SKIP_STORAGE = faiss.IO_FLAG_SKIP_STORAGE
 
@@ -68,11 +70,37 @@ class Structure:
         """Scores and positions, (Q, k) each, by falling score; -1 where fewer were found."""
         factor = min(parameters.get("k_factor", 1), -(-len(self.rows) // k))
         selector = None if allowed is None else bitmap(allowed)
-        inner = _parameters(self.base, parameters, k * factor, selector)
+        if len(queries) >= BATCH and self.lists is not None:
+            return self._search_batch(queries, k, k * factor, parameters, selector)
+        chosen = _parameters(self.base, parameters, k * factor, selector)
         refined = faiss.IndexRefine(self.base, self.rows.flat)
-        chosen = faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=inner)
-        scores, positions = refined.search(queries, k, params=chosen)
+        both = faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=chosen)
+        scores, positions = refined.search(queries, k, params=both)
         return np.where(positions < 0, -np.inf, scores).astype(np.float32), positions
+
+    def _search_batch(
+        self, queries: Vectors, k: int, candidates: int, parameters: Parameters, selector: Any
+    ) -> tuple[Vectors, Ids]:
+        """As `search`, with the nearest lists found for all queries at once.
+
+        FAISS finds them in each thread on its own, where the threads' matrix products wait for one
+        another: on two cores that takes two to six times as long (measured with 4,096 and 16,384
+        lists, FAISS 1.15).
+        """
+        inner, changed = self.base, queries
+        while isinstance(inner, faiss.IndexPreTransform):
+            for step in range(inner.chain.size()):
+                changed = faiss.downcast_VectorTransform(inner.chain.at(step)).apply(changed)
+            inner = faiss.downcast_index(inner.index)
+        chosen = _parameters(inner, parameters, candidates, selector)
+        cosines, lists = inner.quantizer.search(changed, chosen.nprobe)
+        scores = np.empty((len(queries), candidates), np.float32)
+        positions = np.empty((len(queries), candidates), np.int64)
+        inner.search_preassigned_c(
+            len(queries), *map(faiss.swig_ptr, (changed,)), candidates,
+            *map(faiss.swig_ptr, (lists, cosines, scores, positions)), False, chosen,
+        )  # fmt: skip
+        return self.rows.best_of(queries, positions, k)
 
     def write(self, file: Path) -> None:
         """Writes the FAISS index; a graph without the vectors, which are the rows.
@@ -105,7 +133,7 @@ def build_structure(
     """
     try:
         base = faiss.index_factory(rows.dimensions, factory, faiss.METRIC_INNER_PRODUCT)
-        _quieten(base)
+        _prepare(base)
         if not base.is_trained:
             base.train(rows.take(np.sort(sample)))
         for start, vectors in rows.chunks():
@@ -219,9 +247,11 @@ def _parameters(index: Any, parameters: Parameters, k: int, selector: Any) -> An
     return faiss.SearchParameters(sel=selector)
 
 
-def _quieten(index: Any) -> None:
-    """No warnings on small training sets: candidates are scored anew whatever they come from."""
+def _prepare(index: Any) -> None:
+    """Few rounds of k-means, and no warnings: candidates are scored anew wherever they lie."""
     inner = innermost(index)
+    if isinstance(inner, faiss.IndexIVF):
+        inner.cp.niter = ROUNDS
     for place in (getattr(inner, "pq", None), inner):
         clustering = getattr(place, "cp", None)
         if clustering is not None:

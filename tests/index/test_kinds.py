@@ -93,7 +93,7 @@ def test_a_higher_recall_is_reached_when_it_is_asked_for(tmp_path: Path):
 def test_auto_compares_few_vectors_and_builds_a_structure_for_many():
     few, many = Size(10_000, 256, "float32", 9_000), Size(100_000, 256, "float32", 90_000)
     assert factory_string("auto", few) == ""
-    assert factory_string("auto", many) == "IVF1265,PQ64x4fs"
+    assert factory_string("auto", many) == "IVF2530,PQ64x4fs"
 
 
 def test_auto_falls_back_to_exact_search_where_the_recall_is_out_of_reach(
@@ -110,7 +110,7 @@ def test_auto_falls_back_to_exact_search_where_the_recall_is_out_of_reach(
 
 def test_widths_that_are_no_multiple_of_four_are_padded():
     assert factory_string("ivfpq", Size(10_000, 414, "float32", 9_000)) == (
-        "Pad416,IVF230,PQ104x4fs"
+        "Pad416,IVF281,PQ104x4fs"
     )
 
 

@@ -1,0 +1,159 @@
+"""An index for other tools: a plain FAISS file with Parquet, or ann-benchmarks' HDF5."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from fgembed.errors import FgembedError, MissingExtraError
+from fgembed.files import atomic_write, staged_folder
+from fgembed.index.manifest import Manifest
+from fgembed.index.rows import merge
+from fgembed.index.stored import ROWS_AT_ONCE, stored_parts
+from fgembed.index.vectors import IndexedVectors
+from fgembed.metrics import Ids, Vectors
+
+INDEX_FILE = "knn.index"  # as autofaiss and clip-retrieval name it
+INFOS_FILE = "index_infos.json"
+NEIGHBOURS = 100
+
+
+def export_faiss(folder: Path, out: Path, overwrite: bool = False) -> Manifest:
+    """Writes `knn.index`, `index_infos.json`, `metadata/*.parquet` and `img_emb/*.npy`.
+
+    The names are those of autofaiss and clip-retrieval. FAISS's positions are the rows of the
+    metadata, where ids are a column: a plain FAISS file does not know them. The index is that of
+    the largest segment's kind if it is the only one and nothing was removed, else an exact one.
+
+    Args:
+        folder: the index.
+        out: a new folder.
+        overwrite: replace `out` if it is such a folder.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        FgembedError: `out` is there already.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingExtraError("metadata in Parquet", "pyarrow", "scale") from None
+    if out.exists() and not (overwrite and (out / INFOS_FILE).is_file()):
+        raise FgembedError(f"{out} is there already; choose another folder, or give --overwrite")
+    manifest = Manifest.read(folder)
+    vectors = _opened(folder)
+    whole = len(vectors.segments) == 1 and vectors.segments[0].live is None
+    with staged_folder(out) as staged:
+        (staged / "img_emb").mkdir()
+        (staged / "metadata").mkdir()
+        plain, parameters = _plain(vectors) if whole else (_flat(vectors), {})
+        faiss.write_index(plain, str(staged / INDEX_FILE))
+        infos = {
+            "index_key": vectors.segments[0].entry.factory if whole and parameters else "Flat",
+            "index_param": ",".join(f"{name}={value}" for name, value in parameters.items()),
+            "index_path": INDEX_FILE,
+            "nb vectors": manifest.count,
+            "vectors dimension": manifest.dimensions,
+            "metric": "inner product of unit vectors",
+        }
+        (staged / INFOS_FILE).write_text(json.dumps(infos, indent=2) + "\n")
+        for number, (rows, table) in enumerate(_tables(vectors, whole)):
+            with (staged / "img_emb" / f"img_emb_{number:04}.npy").open("wb") as stream:
+                np.save(stream, rows)
+            file = staged / "metadata" / f"metadata_{number:04}.parquet"
+            pyarrow.parquet.write_table(pyarrow.table(table), file)
+    return manifest
+
+
+def export_hdf5(folder: Path, out: Path, queries: int, seed: int = 0) -> int:
+    """Writes vectors as an ann-benchmarks data set: `train`, `test`, `neighbors`, `distances`.
+
+    Some vectors are held out as `test`; the rest is `train`. Neighbours are exact, distances are
+    1 - cosine, as ann-benchmarks has them for `angular`. Gives the number of queries.
+
+    Raises:
+        MissingExtraError: h5py is not installed.
+        FgembedError: the index holds too few vectors.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise MissingExtraError("HDF5", "h5py", "scale") from None
+    vectors = _opened(folder)
+    everyone = np.sort(vectors.live_ids())
+    if len(everyone) < 2:
+        raise FgembedError(f"{folder} holds {len(everyone)} vectors, too few for a data set")
+    count = min(queries, len(everyone) // 2)
+    test = np.random.default_rng(seed).choice(len(everyone), count, replace=False)
+    train = np.delete(np.arange(len(everyone)), test)
+    asked = vectors.reconstruct(everyone[test])
+    k = min(NEIGHBOURS, len(train))
+    best: tuple[Vectors, Ids] = (
+        np.full((count, k), -np.inf, np.float32),
+        np.full((count, k), -1, np.int64),
+    )
+    with atomic_write(out) as stream, h5py.File(stream, "w") as file:
+        shape = (len(train), vectors.manifest.dimensions)
+        rows = file.create_dataset("train", shape, np.float32)
+        for start in range(0, len(train), ROWS_AT_ONCE):
+            some = vectors.reconstruct(everyone[train[start : start + ROWS_AT_ONCE]])
+            rows[start : start + len(some)] = some
+            scores, places = faiss.knn(asked, some, min(k, len(some)), faiss.METRIC_INNER_PRODUCT)
+            best = merge([best, (scores, places + start)], k)
+        file["test"] = asked
+        file["neighbors"] = best[1].astype(np.int32)
+        file["distances"] = 1 - best[0]
+        file.attrs["distance"] = "angular"
+        file.attrs["dimension"] = shape[1]
+    return count
+
+
+def _opened(folder: Path) -> IndexedVectors:
+    from fgembed.index.opening import open_state
+
+    return open_state(folder, lambda state: IndexedVectors(folder, state))[1]
+
+
+def _plain(vectors: IndexedVectors) -> tuple[Any, dict[str, int]]:
+    """The one segment as FAISS has it: a refined structure, or a flat index."""
+    segment = vectors.segments[0]
+    if segment.structure is None:
+        return segment.rows.flat, {}
+    if segment.structure.compresses:
+        return faiss.IndexRefine(
+            segment.structure.base, segment.rows.flat
+        ), segment.entry.parameters
+    return segment.structure.base, segment.entry.parameters
+
+
+def _flat(vectors: IndexedVectors) -> Any:
+    index = faiss.IndexFlatIP(vectors.manifest.dimensions)
+    for part in stored_parts(vectors)[2]:
+        index.add(np.ascontiguousarray(part.vectors()))
+    return index
+
+
+def _tables(vectors: IndexedVectors, whole: bool) -> Any:
+    """Rows and metadata, in the order of the FAISS index's positions."""
+    root, columns, parts = stored_parts(vectors)
+    if whole:
+        segment = vectors.segments[0]
+        starts = range(0, len(segment.rows), ROWS_AT_ONCE)
+        everyone = np.arange(len(segment.rows))
+        parts = [
+            replace(parts[0], positions=everyone[start : start + ROWS_AT_ONCE])  # type: ignore[type-var]
+            for start in starts
+        ]
+    for part in parts:
+        items = part.items()
+        table: dict[str, list[Any]] = {
+            "id": [item.id for item in items],
+            "image_path": [str(Path(root, item.path)) for item in items],
+        }
+        for place, name in enumerate(columns):
+            table[name] = [item.values[place] for item in items]
+        yield part.vectors(), table
