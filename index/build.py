@@ -7,7 +7,7 @@ from fgembed.bundle import Bundle
 from fgembed.errors import IntegrityError
 from fgembed.images import Skipped
 from fgembed.index.assemble import DEFAULTS, Stage, Wishes, assemble
-from fgembed.index.embedding import Pictures, embed_segment
+from fgembed.index.embedding import Allowed, Pictures, embed_segment
 from fgembed.index.given_embeddings import GivenEmbeddings
 from fgembed.index.manifest import Manifest
 from fgembed.index.structure import check_kind
@@ -58,8 +58,9 @@ def build_index(
     wishes = replace(wishes, store=store)
     with only_writer(folder):
         segment, skipped = embed_segment(
-            folder, pictures, bundle, wishes, 0, max_bad, device, report
+            folder, pictures, bundle, wishes, 0, Allowed(max_bad), device, report
         )
+        assert segment is not None  # else nothing could be read, which is an error
         manifest = Manifest(
             model=model_of(bundle, folder),
             dimensions=bundle.config.dimensions,

@@ -13,7 +13,7 @@ from fgembed.errors import ConfigError, NotFoundError
 from fgembed.files import absolute, sha256
 from fgembed.images import Skipped
 from fgembed.index.assemble import Part, Stage, Wishes, assemble
-from fgembed.index.embedding import Pictures, embed_segment
+from fgembed.index.embedding import Allowed, Pictures, embed_segment
 from fgembed.index.kinds import is_raw, is_small
 from fgembed.index.manifest import EARLIER, Manifest, Segment
 from fgembed.index.opening import open_state
@@ -95,17 +95,31 @@ class _Change:
         return publish(self.folder, changed(self.folder, manifest, segments, removed, next_id))
 
     def add(
-        self, pictures: Pictures, gone: Ids, bundle: Bundle, max_bad: float, device: str,
+        self,
+        pictures: Pictures,
+        replaced: dict[str, int],
+        gone: list[int],
+        bundle: Bundle,
+        allowed: Allowed,
+        device: str,
         report: Stage,
-    ) -> tuple[Manifest, list[Skipped]]:  # fmt: skip
-        """Publishes the index with a segment of these pictures and without these ids."""
+    ) -> ChangeReport:
+        """Publishes the index with these pictures and without those that are gone.
+
+        A picture that is to be replaced by one that cannot be read stays as it was.
+        """
         manifest = self.manifest
         wishes = wishes_for(manifest, len(pictures.paths))
         segment, skipped = embed_segment(
-            self.folder, pictures, bundle, wishes, manifest.next_id, max_bad, device, report
+            self.folder, pictures, bundle, wishes, manifest.next_id, allowed, device, report
         )
-        segments = [*manifest.segments, segment]
-        return self.end(segments, gone, manifest.next_id + segment.count), skipped
+        unreadable = {str(bad.path) for bad in skipped}
+        old = [number for path, number in replaced.items() if path not in unreadable]
+        new = [segment] if segment else []
+        count = segment.count if segment else 0
+        without = np.array([*old, *gone], np.int64)
+        manifest = self.end([*manifest.segments, *new], without, manifest.next_id + count)
+        return ChangeReport(manifest, count - len(old), len(old), len(gone), skipped=skipped)
 
 
 def wishes_of(manifest: Manifest) -> Wishes:
@@ -143,7 +157,7 @@ def add_pictures(
     Raises:
         NotFoundError: the source is missing or empty, or with `vanished` none of the pictures
             that are indexed below it is there any more.
-        BadImagesError: more than the share `max_bad` of the new ones cannot be read.
+        BadImagesError: more than the share `max_bad` of the source's pictures cannot be read.
         FgembedError: another process is writing the index.
     """
     with only_writer(folder):
@@ -157,21 +171,18 @@ def add_pictures(
         gone = _vanished(known, set(names), source) if vanished else []
         wanted = [place for place, state in enumerate(states) if state != "unchanged"]
         unchanged = len(states) - len(wanted)
+        ids = [known[name].id for name in gone]
         if not wanted:
             manifest = change.manifest
-            if gone:
-                ids = np.array([known[name].id for name in gone], np.int64)
-                manifest = change.end(manifest.segments, ids, manifest.next_id)
-            return ChangeReport(manifest, removed=len(gone), unchanged=unchanged)
-        old = [known[names[place]].id for place in wanted if states[place] == "changed"]
-        old += [known[name].id for name in gone]
-        before = change.manifest.next_id
-        manifest, skipped = change.add(
-            pictures.only(wanted), np.array(old, np.int64), bundle, max_bad, device, report
-        )
-        embedded = manifest.next_id - before
-        replaced = len(old) - len(gone)
-        return ChangeReport(manifest, embedded - replaced, replaced, len(gone), unchanged, skipped)
+            if ids:
+                manifest = change.end(manifest.segments, np.array(ids, np.int64), manifest.next_id)
+            return ChangeReport(manifest, removed=len(ids), unchanged=unchanged)
+        changed_ones = [names[place] for place in wanted if states[place] == "changed"]
+        replaced = {name: known[name].id for name in changed_ones}
+        allowed = Allowed(max_bad, unchanged)
+        some = pictures.only(wanted)
+        done = change.add(some, replaced, ids, bundle, allowed, device, report)
+        return replace(done, unchanged=unchanged)
 
 
 def add_parts(

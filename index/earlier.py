@@ -64,9 +64,10 @@ def _vectors(file: Path) -> Vectors:
     """Every vector in the order of their ids, 0 to N - 1."""
     try:
         with bounded(file):
-            index = faiss.read_index(str(file))
-        if isinstance(index, faiss.IndexIDMap2):
-            index = faiss.downcast_index(index.index)
+            whole = faiss.read_index(str(file))  # owns what it wraps
+        index = whole
+        if isinstance(whole, faiss.IndexIDMap2):
+            index = faiss.downcast_index(whole.index)
         if isinstance(index, faiss.IndexIVFFlat):
             index.make_direct_map()
         vectors: Vectors = index.reconstruct_n(0, index.ntotal)

@@ -70,6 +70,14 @@ class Pictures:
 
 
 @dataclass(frozen=True)
+class Allowed:
+    """What may be unreadable: the share `max_bad` of the pictures and of the `others` there."""
+
+    max_bad: float
+    others: int = 0
+
+
+@dataclass(frozen=True)
 class EmbeddedPart:
     """A block as part of a segment."""
 
@@ -105,24 +113,30 @@ def embed_segment(
     bundle: Bundle,
     wishes: Wishes,
     first_id: int,
-    max_bad: float,
+    allowed: Allowed,
     device: str,
     report: Stage,
-) -> tuple[Segment, list[Skipped]]:
-    """Embeds pictures into a new segment; what could not be read is listed in the index folder."""
+) -> tuple[Segment | None, list[Skipped]]:
+    """Embeds pictures into a new segment; what could not be read is listed in the index folder.
+
+    Gives no segment where none of the pictures can be read and others are there.
+    """
     paths = pictures.paths
     blocks = Pending(folder, bundle).embed(
         paths, device, lambda done, total: report("embedding", done, total)
     )
     skipped = pictures.listing.skipped + [bad for block in blocks for bad in block.skipped]
     write_skipped(folder / SKIPPED_FILE, skipped)
-    check_bad(skipped, len(paths) + len(pictures.listing.skipped), max_bad)
+    others = allowed.others + len(pictures.listing.skipped)
+    check_bad(skipped, len(paths) + others, allowed.max_bad)
     columns, values = _columns(pictures.listing)
     parts: list[Part] = []
     count = 0
     for block in blocks:
         parts.append(EmbeddedPart(block, paths, pictures.root, values, first_id + count))
         count += len(block.places)
+    if count == 0:
+        return None, skipped
     root = str(pictures.root)
     dimensions = bundle.config.dimensions
     return assemble(folder, parts, count, dimensions, root, columns, wishes, report), skipped

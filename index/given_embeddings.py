@@ -16,6 +16,7 @@ import numpy as np
 
 from fgembed.errors import IntegrityError, MissingExtraError, NotFoundError
 from fgembed.files import absolute, read_json
+from fgembed.index.arrays import read_array
 from fgembed.index.items import Item, sql_columns, sql_type, sql_value
 from fgembed.index.shard_plan import MODEL_TYPE, PLAN_FILE
 from fgembed.metrics import Vectors
@@ -41,7 +42,7 @@ class Slice:
             IntegrityError: one is not finite, or zero.
         """
         file = self.given.files[self.number]
-        array = np.load(file, mmap_mode="r", allow_pickle=False)
+        array = read_array(file)
         vectors = np.asarray(array[self.start : self.start + ROWS_AT_ONCE], np.float32)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         wrong = ~np.isfinite(lengths[:, 0]) | (lengths[:, 0] == 0)
@@ -247,8 +248,8 @@ def _numerically(file: Path) -> tuple[str | int, ...]:
 
 def _shape(file: Path) -> tuple[int, int]:
     try:
-        array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, SyntaxError, MemoryError, OSError) as error:
+        array = read_array(file)
+    except (ValueError, OSError) as error:
         raise IntegrityError(f"{file} is no .npy file of vectors: {error}") from None
     if array.ndim != 2 or array.dtype.kind != "f" or array.shape[1] < 1:
         raise IntegrityError(

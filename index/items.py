@@ -28,7 +28,7 @@ OWN_COLUMNS = {
     "mtime_ns": "INTEGER",
 }
 WHOLE = r"-?(0|[1-9]\d{0,17})"
-NUMBER = r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?"
+NUMBER = r"-?(0|[1-9]\d{0,14})(\.\d+)?([eE][+-]?\d+)?"
 TEXT_LIMIT = 10_000_000  # bytes that a condition may make
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION}
 

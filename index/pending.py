@@ -16,6 +16,7 @@ import numpy as np
 from fgembed.bundle import MODEL_FILES, Bundle
 from fgembed.files import atomic_write, digest, sha256, write_text
 from fgembed.images import Skipped
+from fgembed.index.arrays import read_array
 from fgembed.index.manifest import PENDING_FOLDER
 from fgembed.index.onnx_embedder import OnnxEmbedder
 from fgembed.metrics import Vectors
@@ -50,8 +51,7 @@ class Block:
 
     def vectors(self) -> Vectors:
         """(B, D) float32, mapped."""
-        vectors: Vectors = np.load(self.file, mmap_mode="r", allow_pickle=False)
-        return vectors
+        return read_array(self.file)
 
 
 class Pending:
@@ -97,11 +97,11 @@ class Pending:
         vectors, described = self.folder / f"{name}.npy", self.folder / f"{name}.json"
         try:
             content = json.loads(described.read_text(encoding="utf-8"))
-            shape = np.load(vectors, mmap_mode="r", allow_pickle=False).shape
+            shape = read_array(vectors).shape
             facts = [Facts(*each) for each in content["facts"]]
             skipped = [Skipped(Path(path), reason) for path, reason in content["skipped"]]
             places = [start + int(place) for place in content["places"]]
-        except (OSError, ValueError, TypeError, KeyError, EOFError):
+        except (OSError, ValueError, TypeError, KeyError):
             return None
         if not len(places) == len(facts) == shape[0] or content["sha256"] != sha256(vectors):
             return None

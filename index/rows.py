@@ -13,6 +13,7 @@ import faiss
 import numpy as np
 
 from fgembed.errors import IntegrityError
+from fgembed.index.arrays import read_array
 from fgembed.index.manifest import STORES
 from fgembed.metrics import Ids, Vectors
 
@@ -69,8 +70,8 @@ class Rows:
             IntegrityError: it does not hold `count` vectors of `dimensions`.
         """
         try:
-            array = np.load(file, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError, SyntaxError, MemoryError) as error:
+            array = read_array(file)
+        except ValueError as error:
             raise IntegrityError(f"{file} is damaged: {error}") from None
         if array.shape != (count, dimensions) or array.dtype.name not in STORES:
             raise IntegrityError(

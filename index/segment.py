@@ -11,6 +11,7 @@ import numpy as np
 
 from fgembed.errors import IntegrityError
 from fgembed.files import sha256, sync
+from fgembed.index.arrays import read_array
 from fgembed.index.items import Item, open_items, positions_of, write_items
 from fgembed.index.manifest import (
     ALWAYS,
@@ -92,9 +93,12 @@ class OpenSegment:
         """
         allowed = self.live if allowed is None else allowed
         count = len(self.rows) if allowed is None else int(allowed.sum())
+        some = min(k, count)
+        if some == k:
+            scores, positions = self._search(queries, k, allowed, count, parameters)
+            return scores, self.ids[positions]
         scores = np.full((len(queries), k), -np.inf, np.float32)
         positions = np.full((len(queries), k), -1, np.int64)
-        some = min(k, count)
         if some:
             found = self._search(queries, some, allowed, count, parameters)
             scores[:, :some], positions[:, :some] = found
@@ -141,8 +145,8 @@ def read_ids(file: Path) -> Ids:
         IntegrityError: it holds something else.
     """
     try:
-        ids: Ids = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, SyntaxError, MemoryError) as error:
+        ids: Ids = np.array(read_array(file))
+    except ValueError as error:
         raise IntegrityError(f"{file} is damaged: {error}") from None
     if ids.ndim != 1 or ids.dtype != np.int64:
         raise IntegrityError(f"{file} is damaged: expected a list of int64")

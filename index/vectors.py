@@ -60,6 +60,8 @@ class IndexedVectors:
         allowed = self._allowed(where) if where is not None else [None] * len(self.segments)
         # Waking a second thread costs more than one query takes.
         faiss.omp_set_num_threads(1 if len(queries) == 1 else core_count())
+        if len(self.segments) == 1:
+            return self.segments[0].search(queries, k, allowed[0], parameters)
         nothing = (np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1))
         parts = [
             segment.search(queries, k, mask, parameters)

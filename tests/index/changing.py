@@ -1,0 +1,34 @@
+"""Changes of an index by name, for processes that are killed in the middle of them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fgembed.index.build import build_from_embeddings
+from fgembed.index.change import NewParts, add_parts, compact, remove_ids, wishes_of
+from fgembed.index.given_embeddings import GivenEmbeddings
+from fgembed.index.manifest import Manifest
+from tests.index.making import COLUMNS, WISHES, drawn, unit_vectors
+
+COUNT = 900
+NEW = 300
+NAMES = ("add", "remove", "compact", "build")
+
+
+def add(folder: Path, seed: int = 2) -> None:
+    vectors = unit_vectors(NEW, seed=seed)
+    new = NewParts(lambda first: [drawn(vectors, first)], NEW, "/pictures", COLUMNS)
+    add_parts(folder, new)
+
+
+def change(name: str, folder: Path, embeddings: Path) -> None:
+    """Does one change; a build replaces the index by one of other vectors."""
+    if name == "add":
+        add(folder)
+    elif name == "remove":
+        remove_ids(folder, np.arange(1, COUNT, 9))
+    elif name == "compact":
+        compact(folder, wishes_of(Manifest.read(folder)))
+    else:
+        given = GivenEmbeddings.open(embeddings)
+        build_from_embeddings(given, None, folder, wishes=WISHES["ivfpq"])

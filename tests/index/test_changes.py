@@ -1,0 +1,415 @@
+"""Adding, replacing, removing and bringing up to date, with real pictures and a real model."""
+
+import json
+import os
+import shutil
+import sqlite3
+import threading
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+from filelock import FileLock
+from PIL import Image
+
+from fgembed.bundle import Bundle
+from fgembed.errors import FgembedError, IntegrityError, NotFoundError
+from fgembed.files import sha256
+from fgembed.images import find_images
+from fgembed.index import Searcher
+from fgembed.index.assemble import Wishes
+from fgembed.index.build import build_index
+from fgembed.index.change import add_pictures, compact, remove_ids, remove_paths, remove_where
+from fgembed.index.duplicates import duplicates
+from fgembed.index.embedding import Pictures
+from fgembed.index.manifest import Manifest
+from fgembed.index.verify import verify
+from tests.index.making import open_index, unit_vectors
+
+
+@pytest.fixture
+def own(photos: Path, tmp_path: Path) -> Path:
+    """A copy of the training pictures that may be changed."""
+    shutil.copytree(photos / "train", tmp_path / "photos")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def gallery(own: Path, bundle: Path, tmp_path: Path) -> Path:
+    """Their index."""
+    build_index(own, Bundle.open(bundle), tmp_path / "gallery.index")
+    return tmp_path / "gallery.index"
+
+
+def listed(gallery: Path) -> dict[Path, int]:
+    """Every picture that is found, with its id."""
+    index = open_index(gallery)
+    found = index.paths(index.live_ids().tolist())
+    return {path: number for number, path in found.items()}
+
+
+def test_an_index_brought_up_to_date_equals_one_that_is_built_anew(
+    gallery: Path, own: Path, bundle: Path, photos: Path, tmp_path: Path
+):
+    opened, before = Bundle.open(bundle), listed(gallery)
+    pictures = find_images(own)[0]
+    changed, touched, gone = pictures[2], pictures[5], pictures[9:12]
+    Image.open(changed).transpose(Image.Transpose.ROTATE_180).save(changed)
+    os.utime(touched, (1, 1))
+    for path in gone:
+        path.unlink()
+    for path in find_images(photos / "test")[0]:
+        shutil.copy(path, own / path.parent.name / f"test-{path.name}")
+    report = add_pictures(gallery, own, opened, vanished=True)
+    assert (report.added, report.replaced, report.removed, report.unchanged) == (9, 1, 3, 20)
+    build_index(own, opened, tmp_path / "anew")
+    after = listed(gallery)
+    assert after.keys() == listed(tmp_path / "anew").keys() == set(find_images(own)[0])
+    kept = set(before) - {changed, *gone}
+    assert all(after[path] == before[path] for path in kept)
+    assert after[changed] not in before.values()
+    query = find_images(photos / "test")[0][4]
+    one, other = (Searcher.open(place).search(query, 40) for place in (gallery, tmp_path / "anew"))
+    assert [hit.path for hit in one] == [hit.path for hit in other]
+    assert [hit.score for hit in one] == pytest.approx([hit.score for hit in other], abs=1e-5)
+    again = add_pictures(gallery, own, opened, vanished=True)
+    assert (again.added, again.replaced, again.removed, again.unchanged) == (0, 0, 0, 30)
+    assert again.manifest == report.manifest
+
+
+def test_labels_come_from_folders_also_for_what_is_added(
+    gallery: Path, own: Path, bundle: Path, photos: Path
+):
+    kinds = sorted(path.name for path in own.iterdir())
+    new = find_images(photos / "test" / kinds[1])[0][0]
+    shutil.copy(new, own / kinds[1] / "new.jpg")
+    add_pictures(gallery, own / kinds[1] / "new.jpg", Bundle.open(bundle))
+    (own / "fresh").mkdir()
+    shutil.copy(new, own / "fresh" / "one.jpg")
+    add_pictures(gallery, own / "fresh", Bundle.open(bundle))
+    searcher = Searcher.open(gallery)
+    hits = searcher.search(new, 30, where=f"label = '{kinds[1]}'")
+    assert {hit.path.parent.name for hit in hits} == {kinds[1]}
+    assert len(hits) == 9
+    assert hits[0].metadata == {"label": kinds[1]}
+    (fresh,) = searcher.search(new, 30, where="label = 'fresh'")
+    assert fresh.path == own / "fresh" / "one.jpg"
+    assert searcher.search(new, 30, where="label = 'nobody'") == []
+
+
+def test_a_manifest_gives_columns_and_an_index_without_them_has_null(
+    own: Path, bundle: Path, tmp_path: Path
+):
+    pictures = find_images(own)[0]
+    lines = [f"{path},{2000 + n},{'' if n % 2 else 'red'}" for n, path in enumerate(pictures[:10])]
+    table = tmp_path / "some.csv"
+    table.write_text("path,year,colour\n" + "\n".join(lines) + "\n")
+    index = tmp_path / "i"
+    build_index(table, Bundle.open(bundle), index)
+    add_pictures(index, own, Bundle.open(bundle))
+    assert Manifest.read(index).columns == {"year": "INTEGER", "colour": "TEXT", "label": "TEXT"}
+    searcher = Searcher.open(index)
+    found = searcher.search(pictures[0], 30, where="year > 2003 and colour = 'red'")
+    assert sorted(hit.path for hit in found) == pictures[4:10:2]
+    assert len(searcher.search(pictures[0], 30, where="year is null")) == 14
+    compact(index)
+    again = Searcher.open(index).search(pictures[0], 30, where="year > 2003 and colour = 'red'")
+    assert [(hit.id, hit.metadata) for hit in again] == [
+        (hit.id, {**hit.metadata, "label": None}) for hit in found
+    ]
+
+
+def test_removing_and_compacting_keeps_ids_and_order(gallery: Path, own: Path, bundle: Path):
+    before = listed(gallery)
+    kinds = sorted(path.name for path in own.iterdir())
+    remove_where(gallery, f"label = '{kinds[0]}'")
+    remove_paths(gallery, [own / kinds[1]])
+    last = find_images(own / kinds[2])[0]
+    remove_ids(gallery, np.array([before[last[0]]]))
+    assert listed(gallery) == {path: before[path] for path in last[1:]}
+    query = last[0]
+    hits = Searcher.open(gallery).search(query, 30)
+    compact(gallery, Wishes("hnsw", "float16"))
+    manifest = Manifest.read(gallery)
+    assert (manifest.kind, manifest.store, manifest.removed) == ("hnsw", "float16", None)
+    again = Searcher.open(gallery).search(query, 30)
+    assert [(hit.id, hit.path, hit.metadata) for hit in again] == [
+        (hit.id, hit.path, hit.metadata) for hit in hits
+    ]
+    remove_paths(gallery, [own])
+    assert Searcher.open(gallery).search(query, 3) == []
+    compact(gallery)
+    assert Manifest.read(gallery).segments == []
+    assert Searcher.open(gallery).search(query, 3) == []
+    assert verify(gallery).problems == []
+    assert add_pictures(gallery, own, Bundle.open(bundle)).added == 24
+    assert min(listed(gallery).values()) == 24  # ids are never used twice
+
+
+def test_what_is_not_there_cannot_be_removed(gallery: Path, own: Path):
+    state = (gallery / "manifest.json").read_text()
+    with pytest.raises(NotFoundError, match="no picture with id 77"):
+        remove_ids(gallery, np.array([1, 77]))
+    with pytest.raises(NotFoundError, match="no picture at or below"):
+        remove_paths(gallery, [next(iter(own.iterdir())), own / "elsewhere"])
+    with pytest.raises(FgembedError, match="cannot be asked"):
+        remove_where(gallery, "colour = 1")
+    assert (gallery / "manifest.json").read_text() == state
+
+
+def test_a_folder_that_is_not_mounted_does_not_empty_the_index(
+    gallery: Path, own: Path, bundle: Path
+):
+    shutil.move(own, own.parent / "away")
+    own.mkdir()
+    shutil.copy(next((own.parent / "away").rglob("*.jpg")), own / "other.jpg")
+    with pytest.raises(NotFoundError, match="none of the 24 indexed pictures"):
+        add_pictures(gallery, own, Bundle.open(bundle), vanished=True)
+    assert Manifest.read(gallery).count == 24
+
+
+def test_a_changed_picture_that_cannot_be_read_stays_as_it_was(
+    gallery: Path, own: Path, bundle: Path
+):
+    before = listed(gallery)
+    bad = find_images(own)[0][3]
+    bad.write_bytes(b"no picture")
+    shutil.copy(find_images(own)[0][4], own / "new.jpg")
+    report = add_pictures(gallery, own, Bundle.open(bundle))
+    assert [skipped.path for skipped in report.skipped] == [bad]
+    assert (report.added, report.replaced) == (1, 0)
+    again = add_pictures(gallery, own, Bundle.open(bundle))
+    assert (again.added, again.replaced, again.unchanged, len(again.skipped)) == (0, 0, 24, 1)
+    assert listed(gallery)[bad] == before[bad]
+
+
+def test_only_one_process_writes_at_a_time(gallery: Path):
+    with (
+        FileLock(gallery / ".lock"),
+        pytest.raises(FgembedError, match="another process is writing"),
+    ):
+        remove_ids(gallery, np.array([1]))
+
+
+def test_readers_see_a_whole_state_while_it_is_written(gallery: Path, own: Path, bundle: Path):
+    """A reader that opens again and again finds 24 pictures or 23, while a writer alternates."""
+    opened, stop = Bundle.open(bundle), threading.Event()
+    failures: list[Exception] = []
+    some = find_images(own)[0][7]
+
+    def write() -> None:
+        try:
+            while not stop.is_set():
+                remove_paths(gallery, [some])
+                compact(gallery)
+                add_pictures(gallery, own, opened)
+                compact(gallery)
+        except Exception as error:
+            failures.append(error)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    from fgembed.index.opening import open_state
+    from fgembed.index.vectors import IndexedVectors
+
+    seen = set()
+    try:
+        for _ in range(150):
+            manifest, index = open_state(gallery, lambda state: IndexedVectors(gallery, state))
+            ids = index.live_ids()
+            found = index.search(index.reconstruct(ids[:1]), 24)[1]
+            assert set(found[found >= 0].tolist()) == set(ids.tolist())
+            assert len(index.paths(ids.tolist())) == manifest.count == len(ids)
+            seen.add(len(ids))
+    finally:
+        stop.set()
+        writer.join()
+    assert failures == []
+    assert seen == {23, 24}
+
+
+def test_an_open_reader_keeps_its_state(gallery: Path, own: Path):
+    searcher = Searcher.open(gallery)
+    query = find_images(own)[0][3]
+    before = searcher.search(query, 24)
+    remove_paths(gallery, [query])
+    compact(gallery)
+    assert searcher.search(query, 24) == before
+    assert len(Searcher.open(gallery).search(query, 24)) == 23
+
+
+def test_a_killed_build_goes_on_with_what_is_embedded(
+    own: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("fgembed.index.pending.BLOCK", 6)
+    opened, index = Bundle.open(bundle), tmp_path / "i"
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if done >= 13:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_index(own, opened, index, report=stop)
+    kept = sorted((index / "pending").glob("*.npy"))
+    assert len(kept) == 2
+    assert not (index / "manifest.json").exists()
+    # One of the pictures in the first block changes meanwhile: that block is embedded again.
+    os.utime(find_images(own)[0][0], (5, 5))
+    embedded: list[int] = []
+    from fgembed.index.onnx_embedder import OnnxEmbedder
+
+    whole = OnnxEmbedder.embed
+
+    def counting(self, pictures, report=lambda done, total: None):
+        embedded.append(len(pictures))
+        return whole(self, pictures, report)
+
+    monkeypatch.setattr(OnnxEmbedder, "embed", counting)
+    build_index(own, opened, index)
+    assert embedded == [6, 6, 6]
+    assert not (index / "pending").exists()
+    build_index(own, opened, tmp_path / "whole")
+    one, other = open_index(index), open_index(tmp_path / "whole")
+    everyone = np.arange(24)
+    np.testing.assert_array_equal(one.reconstruct(everyone), other.reconstruct(everyone))
+    assert one.paths(range(24)) == other.paths(range(24))
+
+
+def test_copies_are_found_by_content_and_by_score(gallery: Path, own: Path, bundle: Path):
+    pictures = find_images(own)[0]
+    shutil.copy(pictures[0], own / "copy.jpg")
+    shutil.copy(pictures[0], own / "again.jpg")
+    Image.open(pictures[8]).save(own / "near.jpg", quality=80)
+    add_pictures(gallery, own, Bundle.open(bundle))
+    index = open_index(gallery)
+    (group,) = duplicates(index, None)
+    assert group.exact
+    names = {index.paths([one])[one].name for one in group.ids}
+    assert names == {pictures[0].name, "copy.jpg", "again.jpg"}
+    numbers = listed(gallery)
+    pair = [numbers[pictures[8]], numbers[own / "near.jpg"]]
+    score = float(np.prod([1.0])) * float(
+        index.reconstruct(np.array(pair[:1]))[0] @ index.reconstruct(np.array(pair[1:]))[0]
+    )
+    near = [one for one in duplicates(index, score - 1e-4) if not one.exact]
+    assert any(set(pair) <= set(one.ids) for one in near)
+    assert all(one.score >= score - 1e-4 for one in near)
+    assert not any(set(pair) <= set(one.ids) for one in duplicates(index, score + 1e-4))
+
+
+def earlier_index(folder: Path, gallery: Path, kind: str) -> np.ndarray:
+    """An index as format 2 wrote it, of the same pictures; gives its vectors."""
+    index = open_index(gallery)
+    vectors = index.reconstruct(np.arange(24))
+    place = folder / "seg-000001"
+    place.mkdir(parents=True)
+    if kind == "flat":
+        plain = faiss.IndexIDMap2(faiss.IndexFlatIP(vectors.shape[1]))
+    else:
+        centres = faiss.IndexFlatIP(vectors.shape[1])
+        plain = faiss.IndexIVFFlat(centres, vectors.shape[1], 3, faiss.METRIC_INNER_PRODUCT)
+        plain.train(vectors)
+    plain.add_with_ids(vectors[4:], np.arange(4, 24))
+    plain.add_with_ids(vectors[:4], np.arange(4))
+    if kind == "flat":
+        plain = faiss.IndexIDMap2(faiss.IndexFlatIP(vectors.shape[1]))
+        plain.add_with_ids(vectors, np.arange(24))
+    faiss.write_index(plain, str(place / "vectors.faiss"))
+    base = sqlite3.connect(place / "items.sqlite")
+    base.execute(
+        "CREATE TABLE items (id INTEGER PRIMARY KEY, path TEXT NOT NULL, sha256 TEXT NOT NULL, "
+        "size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL)"
+    )
+    (root,) = {segment.entry.root for segment in index.segments}
+    rows = [
+        (n, item.path, item.sha256, item.size, item.mtime_ns)
+        for n, (_, item, _) in index.items(range(24)).items()
+    ]
+    base.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?)", rows)
+    base.commit()
+    base.close()
+    model = index.manifest.model
+    assert model is not None
+    names = ("vectors.faiss", "items.sqlite")
+    content = {
+        "model_type": "fgembed-index", "format": 2,
+        "bundle": os.path.relpath(gallery / model.bundle, folder),
+        "bundle_fingerprint": model.fingerprint, "precision": "fp32",
+        "preprocessing": model.preprocessing, "dimensions": vectors.shape[1], "count": 24,
+        "kind": kind, "parameters": {"nprobe": 1} if kind == "ivf" else {}, "recall_at_10": 1.0,
+        "next_id": 24,
+        "segments": [{"name": "seg-000001", "root": root, "count": 24,
+                      "files": {f"seg-000001/{n}": sha256(place / n) for n in names}}],
+    }  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps(content))
+    return vectors
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf"])
+def test_an_index_of_the_earlier_format_is_read_and_a_change_brings_it_to_todays(
+    kind: str, gallery: Path, own: Path, bundle: Path, tmp_path: Path
+):
+    old = tmp_path / "old.index"
+    earlier_index(old, gallery, kind)
+    query = find_images(own)[0][6]
+    now = Searcher.open(gallery).search(query, 24)
+    then = Searcher.open(old).search(query, 24, where="id >= 0")
+    assert [(h.id, h.path) for h in then] == [(h.id, h.path) for h in now]
+    assert [h.score for h in then] == pytest.approx([h.score for h in now], abs=1e-6)
+    assert verify(old).problems == []
+    remove_paths(old, [query])
+    assert json.loads((old / "manifest.json").read_text())["format"] == 3
+    assert [h.id for h in Searcher.open(old).search(query, 24)] == [h.id for h in now[1:]]
+    assert sorted(path.name for path in old.glob("seg-*")) == ["seg-000002"]
+    assert add_pictures(old, own, Bundle.open(bundle)).added == 1
+
+
+def test_an_earlier_index_whose_file_is_damaged_is_refused(gallery: Path, tmp_path: Path):
+    old = tmp_path / "old.index"
+    earlier_index(old, gallery, "flat")
+    file = old / "seg-000001" / "vectors.faiss"
+    faiss.write_index(faiss.IndexFlatIP(8), str(file))
+    content = json.loads((old / "manifest.json").read_text())
+    content["segments"][0]["files"]["seg-000001/vectors.faiss"] = sha256(file)
+    (old / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(IntegrityError, match="holds 0 vectors of 8"):
+        Searcher.open(old)
+
+
+def test_pictures_in_tar_files_are_told_how_to_get_in(tmp_path: Path):
+    import tarfile
+
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        Image.new("RGB", (20, 20)).save(tmp_path / "a.jpg")
+        tar.add(tmp_path / "a.jpg", "a.jpg")
+    with pytest.raises(FgembedError, match="--from-embeddings"):
+        Pictures.of(tmp_path / "shard.tar")
+
+
+def test_verify_finds_what_is_wrong(gallery: Path, own: Path, bundle: Path):
+    from fgembed.index.searcher import find_bundle
+
+    found = verify(gallery, lambda manifest: find_bundle(gallery, manifest, bundle))
+    assert found.problems == []
+    assert (found.files, found.searched, found.embedded) == (3, 24, 8)
+    assert found.self_found == 1.0
+    file = gallery / "seg-000001" / "vectors.npy"
+    manifest = gallery / "manifest.json"
+    original = np.load(file)
+
+    def rewritten(vectors: np.ndarray) -> list[str]:
+        np.save(file, vectors)
+        content = json.loads(manifest.read_text())
+        content["segments"][0]["files"]["seg-000001/vectors.npy"] = sha256(file)
+        manifest.write_text(json.dumps(content))
+        return verify(gallery, lambda m: find_bundle(gallery, m, bundle)).problems
+
+    assert any("gives another vector" in one for one in rewritten(np.roll(original, 1, axis=0)))
+    assert any("not of length 1" in one for one in rewritten(original * 1.5))
+    other = unit_vectors(24, original.shape[1]).astype(np.float32)
+    assert any("gives another vector" in one for one in rewritten(other))
+    assert rewritten(original) == []
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**content, "next_id": 5}))
+    assert verify(gallery).problems == ["id 23 is not below the next one, 5"]

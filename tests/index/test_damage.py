@@ -1,0 +1,174 @@
+"""Damaged, foreign and hostile files of every kind of index are refused, and memory stays small."""
+
+import json
+import os
+import resource
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+
+from fgembed.errors import IntegrityError
+from fgembed.files import sha256
+from fgembed.index.manifest import ALWAYS, MANIFEST_FILE, STRUCTURE_FILE, Manifest
+from fgembed.index.opening import open_state
+from fgembed.index.vectors import IndexedVectors
+from tests.index.making import WISHES, make_index, unit_vectors
+
+# The issue asks for 1,000 over all kinds: FGEMBED_DAMAGED=1000 pytest tests/index/test_damage.py
+DAMAGED = int(os.environ.get("FGEMBED_DAMAGED", "200"))
+Generator = np.random.Generator
+
+
+@pytest.fixture(scope="module")
+def indexes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One of each kind."""
+    place = tmp_path_factory.mktemp("indexes")
+    for kind, wishes in WISHES.items():
+        make_index(place / kind, unit_vectors(800), wishes)
+    return {kind: place / kind for kind in WISHES}
+
+
+def truncated(data: bytes, random: Generator) -> bytes:
+    return data[: int(random.integers(0, len(data)))]
+
+
+def flipped(data: bytes, random: Generator) -> bytes:
+    changed = bytearray(data)
+    changed[int(random.integers(0, len(data)))] ^= 1 << int(random.integers(0, 8))
+    return bytes(changed)
+
+
+def huge_number(data: bytes, random: Generator) -> bytes:
+    """Eight bytes near the start, where lengths are, become a huge length."""
+    place = int(random.integers(0, min(200, len(data) - 8)))
+    return data[:place] + (1 << 62).to_bytes(8, "little") + data[place + 8 :]
+
+
+def noise(data: bytes, random: Generator) -> bytes:
+    return random.bytes(int(random.integers(0, 2 * len(data))))
+
+
+def longer(data: bytes, random: Generator) -> bytes:
+    return data + random.bytes(int(random.integers(1, 100)))
+
+
+DAMAGES: list[Callable[[bytes, Generator], bytes]] = [
+    truncated, flipped, flipped, huge_number, noise, longer,
+]  # fmt: skip
+
+
+def opened(folder: Path) -> IndexedVectors:
+    return open_state(folder, lambda manifest: IndexedVectors(folder, manifest))[1]
+
+
+def peak_bytes() -> int:
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+@pytest.mark.parametrize("kind", WISHES)
+def test_every_damaged_file_is_refused(kind: str, indexes: dict[str, Path], tmp_path: Path):
+    folder = tmp_path / "i"
+    shutil.copytree(indexes[kind], folder)
+    files = sorted(path for path in folder.rglob("*") if path.name in (*ALWAYS, STRUCTURE_FILE))
+    random = np.random.default_rng(len(kind))
+    opened(folder)
+    before = peak_bytes()
+    for number in range(DAMAGED // len(WISHES)):
+        file = files[number % len(files)]
+        whole = file.read_bytes()
+        damaged = DAMAGES[number % len(DAMAGES)](whole, random)
+        if damaged == whole:
+            continue
+        file.write_bytes(damaged)
+        with pytest.raises(IntegrityError):
+            opened(folder)
+        file.write_bytes(whole)
+    opened(folder)
+    assert peak_bytes() - before < 200_000_000
+
+
+@pytest.mark.parametrize("kind", WISHES)
+def test_damage_with_the_right_checksum_is_refused_or_does_no_harm(
+    kind: str, indexes: dict[str, Path], tmp_path: Path
+):
+    """As by someone who writes the manifest too: no crash, no blow-up, an error or an answer."""
+    folder = tmp_path / "i"
+    shutil.copytree(indexes[kind], folder)
+    files = sorted(path for path in folder.rglob("*") if path.name in (*ALWAYS, STRUCTURE_FILE))
+    manifest = (folder / MANIFEST_FILE).read_text()
+    random = np.random.default_rng(1)
+    before = peak_bytes()
+    refused = 0
+    for number in range(24):
+        file = files[number % len(files)]
+        whole = file.read_bytes()
+        damage = (truncated, huge_number, noise)[number % 3]
+        file.write_bytes(damage(whole, random))
+        content = json.loads(manifest)
+        content["segments"][0]["files"][f"seg-000001/{file.name}"] = sha256(file)
+        (folder / MANIFEST_FILE).write_text(json.dumps(content))
+        try:
+            index = opened(folder)
+            index.paths([0])
+        except IntegrityError:
+            refused += 1
+        file.write_bytes(whole)
+    assert refused >= 12
+    assert peak_bytes() - before < 300_000_000
+
+
+def test_another_indexs_structure_is_refused_though_its_checksum_is_right(
+    indexes: dict[str, Path], tmp_path: Path
+):
+    folder = tmp_path / "i"
+    shutil.copytree(indexes["ivf"], folder)
+    file = folder / "seg-000001" / STRUCTURE_FILE
+    for other, words in [
+        (faiss.IndexFlatIP(8), "holds 0 vectors of 8"),
+        (faiss.index_factory(24, "Flat", faiss.METRIC_L2), "holds 0 vectors of 24"),
+        (_filled(faiss.METRIC_L2), "inner product"),
+    ]:
+        faiss.write_index(other, str(file))
+        content = json.loads((folder / MANIFEST_FILE).read_text())
+        content["segments"][0]["files"][f"seg-000001/{STRUCTURE_FILE}"] = sha256(file)
+        (folder / MANIFEST_FILE).write_text(json.dumps(content))
+        with pytest.raises(IntegrityError, match=words):
+            opened(folder)
+
+
+def _filled(metric: int):
+    index = faiss.index_factory(24, "Flat", metric)
+    index.add(unit_vectors(800))
+    return index
+
+
+def test_a_large_file_is_read_once_and_again_when_it_changes(
+    indexes: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / "i"
+    shutil.copytree(indexes["flat"], folder)
+    monkeypatch.setattr("fgembed.index.proof.WORTH_BYTES", 1000)
+    opened(folder)
+    read: list[str] = []
+    whole_check = __import__("fgembed.files", fromlist=["check_files"]).check_files
+
+    def counting(place: Path, files: dict[str, str], what: str) -> None:
+        read.extend(files)
+        whole_check(place, files, what)
+
+    monkeypatch.setattr("fgembed.index.proof.check_files", counting)
+    opened(folder)
+    assert read == []
+    file = folder / "seg-000001" / "vectors.npy"
+    times = file.stat()
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(bytes(data))
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))  # hides the change, but for ctime
+    with pytest.raises(IntegrityError, match=r"vectors.npy differs"):
+        opened(folder)
+    assert Manifest.read(folder).count == 800
