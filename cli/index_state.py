@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def info(index: IndexOption = INDEX, as_json: JsonOption = False) -> None:
     """Show what an index holds, how it is searched, and what that was measured to find."""
     from fgembed.cli.tables import print_table
+    from fgembed.files import absolute
     from fgembed.index.manifest import Manifest
     from fgembed.text import showable
 
@@ -41,7 +42,7 @@ def info(index: IndexOption = INDEX, as_json: JsonOption = False) -> None:
     if model is None:
         print("made of embeddings without a model")
     else:
-        print(showable(f"made with {index / model.bundle}, {model.precision}"))
+        print(showable(f"made with {absolute(index / model.bundle)}, {model.precision}"))
     names = ", ".join(f"{name} {kind}" for name, kind in manifest.columns.items())
     print(f"columns: id, path, sha256, size, mtime_ns{', ' + showable(names) if names else ''}")
     rows = [

@@ -108,6 +108,9 @@ def search(
     if as_json:
         print(json.dumps([_as_json(hit, peaks, rerank) for hit in hits]))
         return
+    if not hits:
+        print(f"no picture of the index meets {where!r}" if where else "the index is empty")
+        return
     _print_hits(hits, peaks)
     if rerank:
         print(f"order: re-ranked by {rerank}; score: the cosine with the query, as without it")

@@ -133,8 +133,11 @@ def test_a_disk_that_is_full_after_any_page_leaves_the_old_index_or_the_new_one(
     used = sum(-(-p.stat().st_size // 4096) * 4096 for p in before.rglob("*") if p.is_file())
     failed = 0
     for pages in range(0, 400, 1 if name == "remove" else 4):
-        folder = small_disk(used + 4096 * (pages + 4)) / "i"
-        shutil.copytree(before, folder)
+        folder = small_disk(used + 4096 * pages) / "i"
+        try:
+            shutil.copytree(before, folder)
+        except OSError:
+            continue  # not even room for the old one
         try:
             change(name, folder, embeddings)
         except OSError as error:
