@@ -19,7 +19,7 @@ from fgembed.errors import ConfigError
 from fgembed.workspace import INDEX
 
 if TYPE_CHECKING:
-    from fgembed.index.change import ChangeReport
+    from fgembed.index.changing import ChangeReport
 
 MANY_SEGMENTS = 8
 BundleElsewhere = Annotated[
@@ -53,8 +53,8 @@ def add(
     """
     from fgembed.cli.progress import StageProgress
     from fgembed.index.change import add_pictures
+    from fgembed.index.made_with import find_bundle
     from fgembed.index.manifest import Manifest
-    from fgembed.index.searcher import find_bundle
 
     source = images if sync is None else sync
     if source is None or (images is not None and sync is not None):
@@ -96,7 +96,7 @@ def remove(
     """
     import numpy as np
 
-    from fgembed.index.change import remove_ids, remove_paths, remove_where
+    from fgembed.index.removal import remove_ids, remove_paths, remove_where
 
     if (where is None) == (not what):
         raise ConfigError("give either pictures, ids with --id, or --where SQL")
@@ -137,15 +137,15 @@ def compact(
     from dataclasses import replace
 
     from fgembed.cli.progress import StageProgress
-    from fgembed.index import change
+    from fgembed.index import changing
     from fgembed.index.manifest import Manifest
 
-    now = change.wishes_of(Manifest.read(index))
+    now = changing.wishes_of(Manifest.read(index))
     asked = wishes(kind or now.kind, recall or now.recall, memory or str(now.memory), store)
     if store is None and memory is None:
         asked = replace(asked, store=now.store)
     with StageProgress() as progress:
-        report = change.compact(index, asked, progress.stage)
+        report = changing.compact(index, asked, progress.stage)
     _print(report, index, as_json)
 
 

@@ -70,7 +70,7 @@ def verify(
     stored. Exit code 5 where something is wrong.
     """
     from fgembed.errors import IntegrityError
-    from fgembed.index.searcher import find_bundle
+    from fgembed.index.made_with import find_bundle
     from fgembed.index.verify import verify as prove
 
     found = prove(index, lambda manifest: find_bundle(index, manifest, bundle))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fgembed.images import Skipped
-    from fgembed.index.searcher import Hit
+    from fgembed.index.hits import Hit
 
 
 def search_many(
@@ -61,8 +61,8 @@ def _of_vectors(
 ) -> "list[tuple[str, list[Hit]]]":
     """Needs no model: the vectors are in the index's space already."""
     from fgembed.index.given_embeddings import GivenEmbeddings
+    from fgembed.index.hits import hits_of
     from fgembed.index.opening import open_state
-    from fgembed.index.searcher import hits_of
     from fgembed.index.vectors import IndexedVectors
 
     given = GivenEmbeddings.of_file(file)

@@ -1,5 +1,6 @@
 """Files that are whole or absent: atomic writes, folder swaps, checksums."""
 
+import errno
 import hashlib
 import json
 import os
@@ -12,6 +13,9 @@ from typing import Any, BinaryIO
 
 from fgembed.errors import ConfigError, FgembedError, IntegrityError
 from fgembed.leftovers import beside, in_use, sweep_abandoned
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -36,7 +40,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             temporary.replace(path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            if error.filename is None:  # a full disk does not say which file it was
+            if error.errno in FULL:  # the system does not say which file it was
                 raise OSError(error.errno, error.strerror, str(path)) from None
             raise
         except BaseException:

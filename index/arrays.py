@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fgembed.errors import IntegrityError
+
 _HEADERS = threading.Lock()  # numpy reads them with ast, which Python 3.11 cannot do in two threads
 
 
@@ -28,3 +30,20 @@ def read_array(file: Path) -> NDArray[Any]:
     if not isinstance(array, np.ndarray):
         raise ValueError("it holds several arrays")
     return array
+
+
+def shape_of_vectors(file: Path) -> tuple[int, int]:
+    """N and D of a file of vectors.
+
+    Raises:
+        IntegrityError: it holds something else.
+    """
+    try:
+        array = read_array(file)
+    except (ValueError, OSError) as error:
+        raise IntegrityError(f"{file} is no .npy file of vectors: {error}") from None
+    if array.ndim != 2 or array.dtype.kind != "f" or array.shape[1] < 1:
+        raise IntegrityError(
+            f"{file} holds {array.dtype} of shape {array.shape}, expected floats (N, D)"
+        )
+    return int(array.shape[0]), int(array.shape[1])

@@ -15,7 +15,8 @@ from fgembed.index.kinds import Size, factory_string, structure_bytes
 from fgembed.index.manifest import Measured, Segment
 from fgembed.index.rows import Rows
 from fgembed.index.segment import Made, finish_segment, new_segment, write_rows
-from fgembed.index.structure import Structure, build_structure, grown
+from fgembed.index.structure import Structure
+from fgembed.index.structure_build import build_structure, grown
 from fgembed.index.tuning import K, Tuned, one_by_one, tune
 from fgembed.metrics import Ids, Vectors
 

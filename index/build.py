@@ -10,7 +10,7 @@ from fgembed.index.assemble import DEFAULTS, Stage, Wishes, assemble
 from fgembed.index.embedding import Allowed, Pictures, embed_segment
 from fgembed.index.given_embeddings import GivenEmbeddings
 from fgembed.index.manifest import Manifest
-from fgembed.index.structure import check_kind
+from fgembed.index.structure_build import check_kind
 from fgembed.index.writing import model_of, only_writer, publish
 
 

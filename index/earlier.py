@@ -14,7 +14,8 @@ from fgembed.index.items import open_items
 from fgembed.index.manifest import EARLIER, ITEMS_FILE, STRUCTURE_FILE, Segment
 from fgembed.index.rows import Rows
 from fgembed.index.segment import OpenSegment
-from fgembed.index.structure import bounded, reason
+from fgembed.index.structure import reason
+from fgembed.index.structure_files import bounded
 from fgembed.metrics import Vectors
 
 

@@ -10,7 +10,8 @@ from PIL import Image
 from fgembed.errors import ImageError
 from fgembed.images import Preprocessing, fit_to_size, load_rgb
 from fgembed.index.cards import Card, Row
-from fgembed.index.searcher import Hit, Searcher
+from fgembed.index.hits import Hit
+from fgembed.index.searcher import Searcher
 
 SHOWN_SIDE = 400
 

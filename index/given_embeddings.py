@@ -16,7 +16,7 @@ import numpy as np
 
 from fgembed.errors import IntegrityError, MissingExtraError, NotFoundError
 from fgembed.files import absolute, read_json
-from fgembed.index.arrays import read_array
+from fgembed.index.arrays import read_array, shape_of_vectors
 from fgembed.index.items import Item, sql_columns, sql_type, sql_value
 from fgembed.index.shard_plan import MODEL_TYPE, PLAN_FILE
 from fgembed.metrics import Vectors
@@ -104,7 +104,7 @@ class GivenEmbeddings:
         files = sorted(place.glob("*.npy"), key=_numerically)
         if not files:
             raise NotFoundError(f"no .npy files of embeddings in {place}")
-        shapes = [_shape(file) for file in files]
+        shapes = [shape_of_vectors(file) for file in files]
         widths = {width: file for (_, width), file in zip(shapes, files, strict=True)}
         if len(widths) > 1:
             named = ", ".join(f"{width} in {file.name}" for width, file in sorted(widths.items()))
@@ -126,7 +126,7 @@ class GivenEmbeddings:
         """
         if not file.is_file():
             raise NotFoundError(f"no file of vectors at {file}")
-        count, dimensions = _shape(file)
+        count, dimensions = shape_of_vectors(file)
         return cls(file.parent, [file], [count], dimensions)
 
     @property
@@ -244,15 +244,3 @@ class GivenEmbeddings:
 def _numerically(file: Path) -> tuple[str | int, ...]:
     """10.npy comes after 9.npy."""
     return tuple(int(n) if n.isdecimal() else n for n in re.split(r"(\d+)", file.name))
-
-
-def _shape(file: Path) -> tuple[int, int]:
-    try:
-        array = read_array(file)
-    except (ValueError, OSError) as error:
-        raise IntegrityError(f"{file} is no .npy file of vectors: {error}") from None
-    if array.ndim != 2 or array.dtype.kind != "f" or array.shape[1] < 1:
-        raise IntegrityError(
-            f"{file} holds {array.dtype} of shape {array.shape}, expected floats (N, D)"
-        )
-    return int(array.shape[0]), int(array.shape[1])

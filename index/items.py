@@ -79,9 +79,16 @@ def write_items(file: Path, items: Iterable[Item], columns: dict[str, str]) -> I
 
 
 def open_items(file: Path) -> sqlite3.Connection:
-    """A table for reading; it outlives a rebuild that deletes the file."""
+    """A table for reading; it outlives a rebuild that deletes the file.
+
+    Raises:
+        IntegrityError: it is not there.
+    """
     address = f"{file.resolve().as_uri()}?mode=ro&immutable=1"
-    base = sqlite3.connect(address, uri=True, check_same_thread=False)
+    try:
+        base = sqlite3.connect(address, uri=True, check_same_thread=False)
+    except sqlite3.OperationalError as error:
+        raise IntegrityError(f"{file} cannot be opened: {error}") from None
     base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, TEXT_LIMIT)
     return base
 

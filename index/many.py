@@ -7,7 +7,7 @@ from typing import Any
 
 from fgembed.errors import FgembedError, MissingExtraError
 from fgembed.files import atomic_write
-from fgembed.index.searcher import Hit
+from fgembed.index.hits import Hit
 
 COLUMNS = ("query", "rank", "score", "id", "path")
 

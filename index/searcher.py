@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from fgembed.bundle import Bundle
-from fgembed.errors import FgembedError, IntegrityError, NotFoundError
+from fgembed.errors import FgembedError
 from fgembed.images import Pixels, Skipped, read_image
+from fgembed.index.hits import Hit, hits_of, named
+from fgembed.index.made_with import check_model, find_bundle
 from fgembed.index.manifest import Manifest
 from fgembed.index.onnx_embedder import OnnxEmbedder
 from fgembed.index.opening import open_state
@@ -20,24 +22,8 @@ from fgembed.metrics import Ids, Vectors
 QUERIES_AT_ONCE = 1000
 
 if TYPE_CHECKING:
-    from fgembed.index.items import Item
     from fgembed.index.ranking import Reranking
     from fgembed.index.vectors import IndexedVectors
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A neighbour: its rank from 1, its cosine with the query, its picture and its stable id.
-
-    Scores fall with the rank, except where the hits were re-ranked. `metadata` holds the columns
-    that the index was given for the picture.
-    """
-
-    rank: int
-    score: float
-    path: Path
-    id: int
-    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 class Searcher:
@@ -139,7 +125,7 @@ class Searcher:
             return hits_of(self.vectors, queries, count, where)
         gallery = Filtered(self.vectors, where)
         rows = [self._reranked(query, gallery, count, rerank) for query in queries]
-        return _named(self.vectors, rows)
+        return named(self.vectors, rows)
 
     def search_many(
         self,
@@ -193,76 +179,6 @@ class Filtered:
         return self.vectors.reconstruct(ids)
 
 
-def find_bundle(
-    folder: Path, manifest: Manifest, bundle: Path | str | None, precision: str | None = None
-) -> Bundle:
-    """The bundle that an index was made with, at its own place or where it is now.
-
-    Raises:
-        NotFoundError: it is not where it was.
-        FgembedError: the index was made without one.
-        IntegrityError: another one made the index.
-    """
-    if manifest.model is None:
-        raise FgembedError(
-            f"{folder} was made of embeddings without a model, so pictures cannot be looked up; "
-            'build it with "fgembed index build --from-embeddings DIR --bundle BUNDLE"'
-        )
-    place = folder / manifest.model.bundle if bundle is None else Path(bundle)
-    if bundle is None and not place.is_dir():
-        raise NotFoundError(
-            f"the bundle that {folder} was made with is not at {place.resolve()} any more; "
-            "give its folder by --bundle"
-        )
-    opened = Bundle.read(place, precision or manifest.model.precision)
-    check_model(folder, manifest, opened)
-    return opened
-
-
-def check_model(folder: Path, manifest: Manifest, bundle: Bundle) -> None:
-    """Whether a bundle made the index's vectors.
-
-    Raises:
-        IntegrityError: another one made them.
-    """
-    if manifest.model is None or bundle.config.fingerprint != manifest.model.fingerprint:
-        raise IntegrityError(
-            f"{folder} was made with another model than {bundle.folder}; rebuild it with "
-            '"fgembed index build", or give the bundle it was made with by --bundle'
-        )
-
-
 def _checked_embedder(bundle: Bundle, device: str) -> OnnxEmbedder:
     bundle.check()
     return OnnxEmbedder.of(bundle, device)
-
-
-def hits_of(
-    vectors: "IndexedVectors", queries: Vectors, k: int, where: str | None = None
-) -> list[list[Hit]]:
-    """The k nearest pictures of each unit vector (Q, D), nearest first.
-
-    Raises:
-        FgembedError: the condition cannot be asked, or queries have another dimension.
-    """
-    scores, ids = vectors.search(queries, k, where)
-    return _named(vectors, list(zip(scores, ids, strict=True)))
-
-
-def _named(vectors: "IndexedVectors", rows: list[tuple[Vectors, Ids]]) -> list[list[Hit]]:
-    """Scores and ids of each query as hits."""
-    found = {number for _, ids in rows for number in ids.tolist() if number >= 0}
-    items = vectors.items(sorted(found))
-    return [_hits(scores, ids, items) for scores, ids in rows]
-
-
-def _hits(
-    scores: Vectors, ids: Ids, items: "dict[int, tuple[Path, Item, dict[str, str]]]"
-) -> list[Hit]:
-    hits: list[Hit] = []
-    for score, number in zip(scores.tolist(), ids.tolist(), strict=True):
-        if number >= 0:
-            path, item, columns = items[number]
-            metadata = dict(zip(columns, item.values, strict=True))
-            hits.append(Hit(len(hits) + 1, score, path, number, metadata))
-    return hits

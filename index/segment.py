@@ -24,7 +24,8 @@ from fgembed.index.manifest import (
     next_name,
 )
 from fgembed.index.rows import Rows, RowWriter
-from fgembed.index.structure import Mask, Parameters, Structure, read_structure
+from fgembed.index.structure import Mask, Parameters, Structure
+from fgembed.index.structure_files import read_structure
 from fgembed.metrics import Ids, Vectors
 
 EXACT_SHARE = 0.05  # of the vectors: where a filter keeps less, those it keeps are all compared

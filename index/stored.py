@@ -94,3 +94,8 @@ def _live_items(vectors: IndexedVectors) -> Iterator[tuple[str, Known]]:
             if segment.live is None or segment.live[position]:
                 known = Known(item.id, item.sha256, item.size, item.mtime_ns)
                 yield str(Path(root, item.path)), known
+
+
+def is_below(name: str, place: str) -> bool:
+    """Whether a picture is a path or lies below it, both absolute."""
+    return name == place or name.startswith(place.rstrip(os.sep) + os.sep)

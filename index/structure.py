@@ -4,8 +4,6 @@ Its numbers are positions of rows. It proposes `k_factor` times as many as are a
 are scored by the rows themselves (FAISS's refinement), so that every kind gives exact cosines.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,18 +13,13 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from fgembed.errors import ConfigError, IntegrityError
 from fgembed.files import sync
-from fgembed.index.kinds import Size, factory_string, is_raw
 from fgembed.index.rows import Rows
 from fgembed.metrics import Ids, Vectors
 
 Mask = NDArray[np.bool_]  # of a segment's positions, (N,)
 Parameters = dict[str, int]
-SLACK = 4  # times a file's size that FAISS may allocate while reading it
-ROUNDS = 6  # of k-means; ten train no better lists in the same time
 BATCH = 20  # queries from which FAISS takes matrix products
-NO_SIZE = Size(0, 0, "float32", 0)
 SKIP_STORAGE = faiss.IO_FLAG_SKIP_STORAGE
 
 
@@ -127,99 +120,6 @@ class Structure:
         sync(file)
 
 
-def build_structure(
-    factory: str,
-    rows: Rows,
-    sample: Ids,
-    report: Callable[[int, int], None] = lambda done, total: None,
-) -> Structure:
-    """A new index of the rows, trained on those at the positions `sample`.
-
-    Vectors are added some at a time. `report` takes how many are in, of how many.
-
-    Raises:
-        ConfigError: FAISS cannot build it, or cannot search it under a filter.
-    """
-    try:
-        base = faiss.index_factory(rows.dimensions, factory, faiss.METRIC_INNER_PRODUCT)
-        _prepare(base)
-        if not base.is_trained:
-            base.train(rows.take(np.sort(sample)))
-        for start, vectors in rows.chunks():
-            base.add(vectors)
-            report(start + len(vectors), len(rows))
-        _halve_centroids(base)
-        built = Structure(base, rows)
-        everything = np.ones(len(rows), bool)
-        built.search(rows.take(np.zeros(1, np.int64)), 1, {}, everything)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise ConfigError(f"FAISS cannot build {factory!r}: {reason(error)}") from None
-    return built
-
-
-def check_kind(kind: str, dimensions: int) -> None:
-    """Whether a kind can be had, before any work is done for it.
-
-    Raises:
-        ConfigError: FAISS does not know it, or not for so many dimensions.
-    """
-    if not is_raw(kind):
-        return
-    try:
-        faiss.index_factory(dimensions, factory_string(kind, NO_SIZE), faiss.METRIC_INNER_PRODUCT)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise ConfigError(f"FAISS cannot build {kind!r}: {reason(error)}") from None
-
-
-def grown(structure: Structure, rows: Rows) -> Structure:
-    """The structure with the rest of `rows`, of which it has the first."""
-    for start, vectors in rows.chunks(np.arange(len(structure.rows), len(rows))):
-        del start
-        structure.base.add(vectors)
-    return Structure(structure.base, rows)
-
-
-def read_structure(file: Path, rows: Rows) -> Structure:
-    """The index in a file, whose checksum must have been proved before.
-
-    FAISS may allocate no more than a few times the file's size, whatever the file says.
-
-    Raises:
-        IntegrityError: the file is not an index of these rows.
-    """
-    try:
-        with bounded(file):
-            base = faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC | SKIP_STORAGE)
-    except (RuntimeError, MemoryError) as error:
-        raise IntegrityError(f"FAISS cannot read {file}: {reason(error)}") from None
-    if base.d != rows.dimensions or base.ntotal != len(rows):
-        raise IntegrityError(
-            f"{file} holds {base.ntotal} vectors of {base.d}, "
-            f"the segment has {len(rows)} of {rows.dimensions}"
-        )
-    if base.metric_type != faiss.METRIC_INNER_PRODUCT:
-        raise IntegrityError(f"{file} does not compare by inner product")
-    graph = innermost(base)
-    if isinstance(graph, faiss.IndexHNSW) and graph.storage is None:
-        graph.storage = rows.flat
-        graph.own_fields = False
-    return Structure(base, rows)
-
-
-@contextmanager
-def bounded(file: Path) -> Iterator[None]:
-    """Within the block FAISS refuses to allocate for a file far more than it can hold."""
-    before = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()
-    size = file.stat().st_size
-    faiss.set_deserialization_vector_byte_limit(SLACK * size)
-    faiss.set_deserialization_loop_limit(SLACK * size)
-    try:
-        yield
-    finally:
-        faiss.set_deserialization_vector_byte_limit(before[0])
-        faiss.set_deserialization_loop_limit(before[1])
-
-
 def bitmap(allowed: Mask) -> Any:
     """A selector of the positions (N,) that are allowed."""
     return faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
@@ -255,33 +155,3 @@ def _parameters(index: Any, parameters: Parameters, k: int, selector: Any) -> An
         width = max(parameters.get("efSearch", 64), k)
         return faiss.SearchParametersHNSW(sel=selector, efSearch=width)
     return faiss.SearchParameters(sel=selector)
-
-
-def _prepare(index: Any) -> None:
-    """Few rounds of k-means, and no warnings: candidates are scored anew wherever they lie."""
-    inner = innermost(index)
-    if isinstance(inner, faiss.IndexIVF):
-        inner.cp.niter = ROUNDS
-    for place in (getattr(inner, "pq", None), inner):
-        clustering = getattr(place, "cp", None)
-        if clustering is not None:
-            clustering.min_points_per_centroid = 1
-
-
-def _halve_centroids(index: Any) -> None:
-    """Keeps flat centroids as float16: reading them is half of what a single query costs."""
-    inverted = inverted_file(index)
-    if inverted is None or not isinstance(
-        faiss.downcast_index(inverted.quantizer), faiss.IndexFlat
-    ):
-        return
-    exact = faiss.downcast_index(inverted.quantizer)
-    centroids = exact.reconstruct_n(0, exact.ntotal)
-    half = faiss.IndexScalarQuantizer(
-        exact.d, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
-    )
-    half.train(centroids)
-    half.add(centroids)
-    inverted.quantizer = half
-    half.this.disown()
-    inverted.own_fields = True

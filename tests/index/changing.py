@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from fgembed.index.build import build_from_embeddings
-from fgembed.index.change import NewParts, add_parts, compact, remove_ids, wishes_of
+from fgembed.index.change import NewParts, add_parts
+from fgembed.index.changing import compact, wishes_of
 from fgembed.index.given_embeddings import GivenEmbeddings
 from fgembed.index.manifest import Manifest
+from fgembed.index.removal import remove_ids
 from tests.index.making import COLUMNS, WISHES, drawn, unit_vectors
 
 COUNT = 900

@@ -105,3 +105,10 @@ def assert_same_hits(found, expected, scores: np.ndarray, tolerance: float) -> N
     for row, ids in enumerate(found[1]):
         assert len(set(ids.tolist())) == len(ids)
         np.testing.assert_allclose(scores[row, ids], found[0][row], atol=tolerance)
+
+
+def listed(gallery: Path) -> dict[Path, int]:
+    """Every picture that is found, with its id."""
+    index = open_index(gallery)
+    found = index.paths(index.live_ids().tolist())
+    return {path: number for number, path in found.items()}

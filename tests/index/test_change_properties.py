@@ -10,16 +10,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from fgembed.index.change import (
-    NewParts,
-    add_parts,
-    compact,
-    remove_ids,
-    remove_paths,
-    remove_where,
-    wishes_of,
-)
+from fgembed.index.change import NewParts, add_parts
+from fgembed.index.changing import compact, wishes_of
 from fgembed.index.manifest import Manifest
+from fgembed.index.removal import remove_ids, remove_paths, remove_where
 from fgembed.index.verify import verify
 from tests.index.making import (
     COLUMNS,

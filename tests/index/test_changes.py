@@ -1,52 +1,28 @@
 """Adding, replacing, removing and bringing up to date, with real pictures and a real model."""
 
-import json
 import os
 import shutil
-import sqlite3
 import threading
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
 
 from fgembed.bundle import Bundle
-from fgembed.errors import FgembedError, IntegrityError, NotFoundError
-from fgembed.files import sha256
+from fgembed.errors import FgembedError, NotFoundError
 from fgembed.images import find_images
 from fgembed.index import Searcher
 from fgembed.index.assemble import Wishes
 from fgembed.index.build import build_index
-from fgembed.index.change import add_pictures, compact, remove_ids, remove_paths, remove_where
-from fgembed.index.duplicates import duplicates
+from fgembed.index.change import add_pictures
+from fgembed.index.changing import compact
 from fgembed.index.embedding import Pictures
 from fgembed.index.manifest import Manifest
+from fgembed.index.removal import remove_ids, remove_paths, remove_where
 from fgembed.index.verify import verify
-from tests.index.making import open_index, unit_vectors
-
-
-@pytest.fixture
-def own(photos: Path, tmp_path: Path) -> Path:
-    """A copy of the training pictures that may be changed."""
-    shutil.copytree(photos / "train", tmp_path / "photos")
-    return tmp_path / "photos"
-
-
-@pytest.fixture
-def gallery(own: Path, bundle: Path, tmp_path: Path) -> Path:
-    """Their index."""
-    build_index(own, Bundle.open(bundle), tmp_path / "gallery.index")
-    return tmp_path / "gallery.index"
-
-
-def listed(gallery: Path) -> dict[Path, int]:
-    """Every picture that is found, with its id."""
-    index = open_index(gallery)
-    found = index.paths(index.live_ids().tolist())
-    return {path: number for number, path in found.items()}
+from tests.index.making import listed, open_index
 
 
 def test_an_index_brought_up_to_date_equals_one_that_is_built_anew(
@@ -276,107 +252,6 @@ def test_a_killed_build_goes_on_with_what_is_embedded(
     assert one.paths(range(24)) == other.paths(range(24))
 
 
-def test_copies_are_found_by_content_and_by_score(gallery: Path, own: Path, bundle: Path):
-    pictures = find_images(own)[0]
-    shutil.copy(pictures[0], own / "copy.jpg")
-    shutil.copy(pictures[0], own / "again.jpg")
-    Image.open(pictures[8]).save(own / "near.jpg", quality=80)
-    add_pictures(gallery, own, Bundle.open(bundle))
-    index = open_index(gallery)
-    (group,) = duplicates(index, None)
-    assert group.exact
-    names = {index.paths([one])[one].name for one in group.ids}
-    assert names == {pictures[0].name, "copy.jpg", "again.jpg"}
-    numbers = listed(gallery)
-    pair = [numbers[pictures[8]], numbers[own / "near.jpg"]]
-    score = float(np.prod([1.0])) * float(
-        index.reconstruct(np.array(pair[:1]))[0] @ index.reconstruct(np.array(pair[1:]))[0]
-    )
-    near = [one for one in duplicates(index, score - 1e-4) if not one.exact]
-    assert any(set(pair) <= set(one.ids) for one in near)
-    assert all(one.score >= score - 1e-4 for one in near)
-    assert not any(set(pair) <= set(one.ids) for one in duplicates(index, score + 1e-4))
-
-
-def earlier_index(folder: Path, gallery: Path, kind: str) -> np.ndarray:
-    """An index as format 2 wrote it, of the same pictures; gives its vectors."""
-    index = open_index(gallery)
-    vectors = index.reconstruct(np.arange(24))
-    place = folder / "seg-000001"
-    place.mkdir(parents=True)
-    if kind == "flat":
-        plain = faiss.IndexIDMap2(faiss.IndexFlatIP(vectors.shape[1]))
-    else:
-        centres = faiss.IndexFlatIP(vectors.shape[1])
-        plain = faiss.IndexIVFFlat(centres, vectors.shape[1], 3, faiss.METRIC_INNER_PRODUCT)
-        plain.train(vectors)
-    plain.add_with_ids(vectors[4:], np.arange(4, 24))
-    plain.add_with_ids(vectors[:4], np.arange(4))
-    if kind == "flat":
-        plain = faiss.IndexIDMap2(faiss.IndexFlatIP(vectors.shape[1]))
-        plain.add_with_ids(vectors, np.arange(24))
-    faiss.write_index(plain, str(place / "vectors.faiss"))
-    base = sqlite3.connect(place / "items.sqlite")
-    base.execute(
-        "CREATE TABLE items (id INTEGER PRIMARY KEY, path TEXT NOT NULL, sha256 TEXT NOT NULL, "
-        "size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL)"
-    )
-    (root,) = {segment.entry.root for segment in index.segments}
-    rows = [
-        (n, item.path, item.sha256, item.size, item.mtime_ns)
-        for n, (_, item, _) in index.items(range(24)).items()
-    ]
-    base.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?)", rows)
-    base.commit()
-    base.close()
-    model = index.manifest.model
-    assert model is not None
-    names = ("vectors.faiss", "items.sqlite")
-    content = {
-        "model_type": "fgembed-index", "format": 2,
-        "bundle": os.path.relpath(gallery / model.bundle, folder),
-        "bundle_fingerprint": model.fingerprint, "precision": "fp32",
-        "preprocessing": model.preprocessing, "dimensions": vectors.shape[1], "count": 24,
-        "kind": kind, "parameters": {"nprobe": 1} if kind == "ivf" else {}, "recall_at_10": 1.0,
-        "next_id": 24,
-        "segments": [{"name": "seg-000001", "root": root, "count": 24,
-                      "files": {f"seg-000001/{n}": sha256(place / n) for n in names}}],
-    }  # fmt: skip
-    (folder / "manifest.json").write_text(json.dumps(content))
-    return vectors
-
-
-@pytest.mark.parametrize("kind", ["flat", "ivf"])
-def test_an_index_of_the_earlier_format_is_read_and_a_change_brings_it_to_todays(
-    kind: str, gallery: Path, own: Path, bundle: Path, tmp_path: Path
-):
-    old = tmp_path / "old.index"
-    earlier_index(old, gallery, kind)
-    query = find_images(own)[0][6]
-    now = Searcher.open(gallery).search(query, 24)
-    then = Searcher.open(old).search(query, 24, where="id >= 0")
-    assert [(h.id, h.path) for h in then] == [(h.id, h.path) for h in now]
-    assert [h.score for h in then] == pytest.approx([h.score for h in now], abs=1e-6)
-    assert verify(old).problems == []
-    remove_paths(old, [query])
-    assert json.loads((old / "manifest.json").read_text())["format"] == 3
-    assert [h.id for h in Searcher.open(old).search(query, 24)] == [h.id for h in now[1:]]
-    assert sorted(path.name for path in old.glob("seg-*")) == ["seg-000002"]
-    assert add_pictures(old, own, Bundle.open(bundle)).added == 1
-
-
-def test_an_earlier_index_whose_file_is_damaged_is_refused(gallery: Path, tmp_path: Path):
-    old = tmp_path / "old.index"
-    earlier_index(old, gallery, "flat")
-    file = old / "seg-000001" / "vectors.faiss"
-    faiss.write_index(faiss.IndexFlatIP(8), str(file))
-    content = json.loads((old / "manifest.json").read_text())
-    content["segments"][0]["files"]["seg-000001/vectors.faiss"] = sha256(file)
-    (old / "manifest.json").write_text(json.dumps(content))
-    with pytest.raises(IntegrityError, match="holds 0 vectors of 8"):
-        Searcher.open(old)
-
-
 def test_pictures_in_tar_files_are_told_how_to_get_in(tmp_path: Path):
     import tarfile
 
@@ -385,31 +260,3 @@ def test_pictures_in_tar_files_are_told_how_to_get_in(tmp_path: Path):
         tar.add(tmp_path / "a.jpg", "a.jpg")
     with pytest.raises(FgembedError, match="--from-embeddings"):
         Pictures.of(tmp_path / "shard.tar")
-
-
-def test_verify_finds_what_is_wrong(gallery: Path, own: Path, bundle: Path):
-    from fgembed.index.searcher import find_bundle
-
-    found = verify(gallery, lambda manifest: find_bundle(gallery, manifest, bundle))
-    assert found.problems == []
-    assert (found.files, found.searched, found.embedded) == (3, 24, 8)
-    assert found.self_found == 1.0
-    file = gallery / "seg-000001" / "vectors.npy"
-    manifest = gallery / "manifest.json"
-    original = np.load(file)
-
-    def rewritten(vectors: np.ndarray) -> list[str]:
-        np.save(file, vectors)
-        content = json.loads(manifest.read_text())
-        content["segments"][0]["files"]["seg-000001/vectors.npy"] = sha256(file)
-        manifest.write_text(json.dumps(content))
-        return verify(gallery, lambda m: find_bundle(gallery, m, bundle)).problems
-
-    assert any("gives another vector" in one for one in rewritten(np.roll(original, 1, axis=0)))
-    assert any("not of length 1" in one for one in rewritten(original * 1.5))
-    other = unit_vectors(24, original.shape[1]).astype(np.float32)
-    assert any("gives another vector" in one for one in rewritten(other))
-    assert rewritten(original) == []
-    content = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**content, "next_id": 5}))
-    assert verify(gallery).problems == ["id 23 is not below the next one, 5"]

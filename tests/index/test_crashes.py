@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fgembed.index.change import remove_ids
 from fgembed.index.manifest import Manifest
+from fgembed.index.removal import remove_ids
 from fgembed.index.verify import verify
 from tests.index.changing import COUNT, NAMES, NEW, add, change
 from tests.index.making import WISHES, make_index, open_index, unit_vectors

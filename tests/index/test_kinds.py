@@ -9,7 +9,7 @@ import pytest
 from fgembed.errors import ConfigError
 from fgembed.index.kinds import Size, factory_string
 from fgembed.index.rows import Rows
-from fgembed.index.structure import build_structure
+from fgembed.index.structure_build import build_structure
 from tests.index.making import (
     EVERYTHING,
     WISHES,

@@ -1,0 +1,135 @@
+"""An index that is being changed while nobody else writes it, and the merging of its segments."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from fgembed.errors import ConfigError
+from fgembed.images import Skipped
+from fgembed.index.assemble import Stage, Wishes, assemble
+from fgembed.index.kinds import is_raw, is_small
+from fgembed.index.manifest import EARLIER, Manifest, Segment
+from fgembed.index.opening import open_state
+from fgembed.index.stored import stored_parts
+from fgembed.index.structure_build import check_kind
+from fgembed.index.vectors import IndexedVectors, removed_ids
+from fgembed.index.writing import changed, only_writer, publish
+from fgembed.metrics import Ids
+
+NOBODY = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class ChangeReport:
+    """What became of an index.
+
+    Attributes:
+        manifest: of the index as it is now.
+        added: pictures that are new.
+        replaced: pictures whose file had changed.
+        removed: pictures that are no longer found.
+        unchanged: of the pictures given, those that were there already.
+        skipped: what could not be read.
+    """
+
+    manifest: Manifest
+    added: int = 0
+    replaced: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    skipped: Sequence[Skipped] = ()
+
+
+@dataclass(frozen=True)
+class OpenChange:
+    """A change that is being made, while nobody else writes."""
+
+    folder: Path
+    manifest: Manifest
+    vectors: IndexedVectors
+    removed: Ids
+
+    @classmethod
+    def begin(cls, folder: Path, report: Stage) -> "OpenChange":
+        """Opens the index; one of an earlier format is first brought to today's."""
+        manifest, vectors = open_state(folder, lambda state: IndexedVectors(folder, state))
+        if any(segment.factory == EARLIER for segment in manifest.segments):
+            manifest = publish(folder, _compacted(folder, manifest, vectors, report))
+            manifest, vectors = open_state(folder, lambda state: IndexedVectors(folder, state))
+        return cls(folder, manifest, vectors, removed_ids(folder, manifest.removed))
+
+    @property
+    def roots(self) -> list[Path]:
+        """The pictures' folders, the deepest first."""
+        roots = {segment.root for segment in self.manifest.segments}
+        return sorted(map(Path, roots), key=lambda root: -len(root.parts))
+
+    def end(self, segments: Sequence[Segment], gone: Ids, next_id: int) -> Manifest:
+        """Publishes the index with these segments and without these ids too."""
+        removed = np.union1d(self.removed, gone)
+        manifest = self.manifest
+        return publish(self.folder, changed(self.folder, manifest, segments, removed, next_id))
+
+
+def wishes_of(manifest: Manifest) -> Wishes:
+    """What the index was asked to be."""
+    return Wishes(manifest.kind, manifest.store, manifest.recall, manifest.memory)
+
+
+def wishes_for(manifest: Manifest, count: int) -> Wishes:
+    """For so many vectors beside the others: a few are compared one by one, whatever the kind."""
+    kind = "flat" if is_small(count, manifest.dimensions) else manifest.kind
+    return replace(wishes_of(manifest), kind=kind)
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Takes a stage and says nothing."""
+
+
+def compact(
+    folder: Path,
+    wishes: Wishes | None = None,
+    report: Stage = lambda stage, done, total: None,
+) -> ChangeReport:
+    """Merges all segments into one without what was removed, built and tuned anew.
+
+    Ids stay. With `wishes` the index becomes one of another kind, store, recall or memory.
+
+    Raises:
+        FgembedError: another process is writing the index.
+        ConfigError: the kind cannot be built, or not within the memory.
+    """
+    with only_writer(folder):
+        manifest, vectors = open_state(folder, lambda state: IndexedVectors(folder, state))
+        gone = manifest.removed.count if manifest.removed else 0
+        if wishes is not None:
+            check_kind(wishes.kind, manifest.dimensions)
+            store = wishes.stored(manifest.count, manifest.dimensions)
+            manifest = replace(
+                manifest, kind=wishes.kind, store=store, recall=wishes.recall,
+                memory=wishes.memory,
+            )  # fmt: skip
+        manifest = publish(folder, _compacted(folder, manifest, vectors, report))
+        return ChangeReport(manifest, removed=gone)
+
+
+def _compacted(
+    folder: Path, manifest: Manifest, vectors: IndexedVectors, report: Stage
+) -> Manifest:
+    segments = []
+    if manifest.count:
+        root, columns, parts = stored_parts(vectors)
+        merge = partial(
+            assemble, folder, parts, manifest.count, manifest.dimensions, root, columns,
+            report=report,
+        )  # fmt: skip
+        try:
+            segments = [merge(wishes=wishes_of(manifest))]
+        except ConfigError:  # too few are left to train what was asked for
+            if not is_small(manifest.count, manifest.dimensions) or not is_raw(manifest.kind):
+                raise
+            segments = [merge(wishes=wishes_for(manifest, manifest.count))]
+    return changed(folder, manifest, segments, NOBODY, manifest.next_id)

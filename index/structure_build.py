@@ -1,0 +1,98 @@
+"""A new structure: which kinds can be had, training on a sample, adding some at a time."""
+
+from collections.abc import Callable
+from typing import Any
+
+import faiss
+import numpy as np
+
+from fgembed.errors import ConfigError
+from fgembed.index.kinds import Size, factory_string, is_raw
+from fgembed.index.rows import Rows
+from fgembed.index.structure import Structure, innermost, inverted_file, reason
+from fgembed.metrics import Ids
+
+ROUNDS = 6  # of k-means; ten train no better lists in the same time
+NO_SIZE = Size(0, 0, "float32", 0)
+
+
+def build_structure(
+    factory: str,
+    rows: Rows,
+    sample: Ids,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Structure:
+    """A new index of the rows, trained on those at the positions `sample`.
+
+    Vectors are added some at a time. `report` takes how many are in, of how many.
+
+    Raises:
+        ConfigError: FAISS cannot build it, or cannot search it under a filter.
+    """
+    try:
+        base = faiss.index_factory(rows.dimensions, factory, faiss.METRIC_INNER_PRODUCT)
+        _prepare(base)
+        if not base.is_trained:
+            base.train(rows.take(np.sort(sample)))
+        for start, vectors in rows.chunks():
+            base.add(vectors)
+            report(start + len(vectors), len(rows))
+        _halve_centroids(base)
+        built = Structure(base, rows)
+        everything = np.ones(len(rows), bool)
+        built.search(rows.take(np.zeros(1, np.int64)), 1, {}, everything)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ConfigError(f"FAISS cannot build {factory!r}: {reason(error)}") from None
+    return built
+
+
+def check_kind(kind: str, dimensions: int) -> None:
+    """Whether a kind can be had, before any work is done for it.
+
+    Raises:
+        ConfigError: FAISS does not know it, or not for so many dimensions.
+    """
+    if not is_raw(kind):
+        return
+    try:
+        faiss.index_factory(dimensions, factory_string(kind, NO_SIZE), faiss.METRIC_INNER_PRODUCT)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ConfigError(f"FAISS cannot build {kind!r}: {reason(error)}") from None
+
+
+def grown(structure: Structure, rows: Rows) -> Structure:
+    """The structure with the rest of `rows`, of which it has the first."""
+    for start, vectors in rows.chunks(np.arange(len(structure.rows), len(rows))):
+        del start
+        structure.base.add(vectors)
+    return Structure(structure.base, rows)
+
+
+def _prepare(index: Any) -> None:
+    """Few rounds of k-means, and no warnings: candidates are scored anew wherever they lie."""
+    inner = innermost(index)
+    if isinstance(inner, faiss.IndexIVF):
+        inner.cp.niter = ROUNDS
+    for place in (getattr(inner, "pq", None), inner):
+        clustering = getattr(place, "cp", None)
+        if clustering is not None:
+            clustering.min_points_per_centroid = 1
+
+
+def _halve_centroids(index: Any) -> None:
+    """Keeps flat centroids as float16: reading them is half of what a single query costs."""
+    inverted = inverted_file(index)
+    if inverted is None or not isinstance(
+        faiss.downcast_index(inverted.quantizer), faiss.IndexFlat
+    ):
+        return
+    exact = faiss.downcast_index(inverted.quantizer)
+    centroids = exact.reconstruct_n(0, exact.ntotal)
+    half = faiss.IndexScalarQuantizer(
+        exact.d, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    )
+    half.train(centroids)
+    half.add(centroids)
+    inverted.quantizer = half
+    half.this.disown()
+    inverted.own_fields = True
