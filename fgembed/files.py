@@ -14,7 +14,6 @@ from typing import Any, BinaryIO
 from fgembed.errors import ConfigError, FgembedError, IntegrityError
 from fgembed.leftovers import beside, in_use, sweep_abandoned
 
-
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

@@ -16,7 +16,7 @@ K = 10
 FACTORS = (1, 2, 4, 8, 16, 32, 64)
 WIDTHS = (16, 32, 64, 128, 256, 512, 1024)  # efSearch of a graph
 TIMED_QUERIES = 100
-GAIN = 0.001  # less than this from one setting to the next: it rises no more
+GAIN = 0.001  # less than this twice from one setting to the next: it rises no more
 TOO_SLOW = 3  # times the fastest setting that reaches the recall: no need to look on
 
 Search = Callable[[Vectors, int, Parameters], Ids]
@@ -102,14 +102,15 @@ def _points(
     faiss.omp_set_num_threads(1)
     try:
         for row in _grid(structure):
-            before = -1.0
+            before, stalled = -1.0, 0
             for parameters in row:
                 point = _measure(search, queries, exact, parameters)
                 yield point
                 if point.recall_at_10 - point.doubt >= goal:
                     fastest = min(fastest, point.query_ms)
                     break
-                if point.query_ms > TOO_SLOW * fastest or point.recall_at_10 < before + GAIN:
+                stalled = stalled + 1 if point.recall_at_10 < before + GAIN else 0
+                if point.query_ms > TOO_SLOW * fastest or stalled == 2:
                     break
                 before = point.recall_at_10
     finally:

@@ -191,7 +191,7 @@ def test_readers_see_a_whole_state_while_it_is_written(gallery: Path, own: Path,
 
     seen = set()
     try:
-        for _ in range(150):
+        for _ in range(60):
             manifest, index = open_state(gallery, lambda state: IndexedVectors(gallery, state))
             ids = index.live_ids()
             found = index.search(index.reconstruct(ids[:1]), 24)[1]

@@ -1,0 +1,80 @@
+"""The tuner on a search whose recall and time are known."""
+
+import time
+
+import numpy as np
+import pytest
+
+from fgembed.index.structure import Parameters
+from fgembed.index.tuning import Point, recall, tune
+
+QUERIES = 60
+
+
+class Known:
+    """A structure with 16 lists, of which nprobe finds so many sixteenths of the neighbours."""
+
+    lists = 16
+    is_graph = False
+    compresses = False
+
+    def __init__(self) -> None:
+        self.queries = np.random.default_rng(0).normal(size=(QUERIES, 4)).astype(np.float32)
+        self.exact = np.arange(QUERIES * 10).reshape(QUERIES, 10)
+        self.asked: dict[int, set[int]] = {}
+        self.hard: set[int] = set()
+
+    def search(self, some: np.ndarray, k: int, parameters: Parameters) -> np.ndarray:
+        nprobe = parameters["nprobe"]
+        rows = [int(np.flatnonzero((self.queries == one).all(axis=1))[0]) for one in some]
+        self.asked.setdefault(nprobe, set()).update(rows)
+        found = np.full((len(some), k), -1)
+        for place, row in enumerate(rows):
+            right = min(k, round(k * nprobe / (16 if row in self.hard else 8)))
+            found[place, :right] = self.exact[row, :right]
+        time.sleep(0.0002 * nprobe * len(some))
+        return found
+
+
+def tuned(known: Known, goal: float):
+    return tune(known, known.search, known.queries, known.exact, goal)  # type: ignore[arg-type]
+
+
+def test_the_fastest_setting_that_reaches_the_recall_is_taken():
+    known = Known()
+    found = tuned(known, 0.5)
+    assert found.parameters == {"nprobe": 4}
+    assert found.measured.recall_at_10 == pytest.approx(0.5)
+    assert tuned(known, 0.9).parameters == {"nprobe": 8}
+
+
+def test_what_is_reported_was_measured_on_queries_that_chose_nothing():
+    known = Known()
+    found = tuned(known, 0.9)
+    tried, held = set(range(0, QUERIES, 2)), set(range(1, QUERIES, 2))
+    assert known.asked[1] == tried
+    assert known.asked[8] == tried | held
+    assert found.measured.queries == QUERIES // 2
+    known.hard = held
+    assert tuned(known, 0.9).measured.recall_at_10 == pytest.approx(0.5)
+
+
+def test_a_recall_that_is_out_of_reach_gives_the_best_there_is():
+    known = Known()
+    known.exact = np.arange(QUERIES * 10).reshape(QUERIES, 10)
+    known.hard = set(range(QUERIES))
+    assert tuned(known, 1.1).parameters == {"nprobe": 16}
+
+
+def test_the_goal_must_be_exceeded_by_the_standard_error():
+    assert Point({}, 0.95, 0.01, 1.0).recall_at_10 - 0.01 < 0.95
+    known = Known()
+    known.hard = set(range(0, QUERIES, 4))  # half of those that choose: recall .75, doubt .046
+    assert tuned(known, 0.74).parameters == {"nprobe": 16}
+    assert tuned(known, 0.70).parameters == {"nprobe": 8}
+
+
+def test_recall_counts_the_share_of_the_neighbours_that_exist():
+    exact = np.array([[1, 2, -1], [4, 5, 6], [-1, -1, -1]])
+    found = np.array([[2, 9, -1], [6, 5, 4], [1, 2, 3]])
+    assert recall(found, exact).tolist() == [0.5, 1.0, 1.0]
