@@ -49,7 +49,9 @@ def add(
 
     What is in it already and has not changed costs nothing. A replaced picture gets a new id.
 
-    Examples: fgembed index add new/      fgembed index add --sync photos/
+    Example: fgembed index add new/
+
+    Example: fgembed index add --sync photos/
     """
     from fgembed.cli.progress import StageProgress
     from fgembed.index.change import add_pictures
@@ -92,7 +94,9 @@ def remove(
 
     They are no longer found from now on; `compact` gives their space back.
 
-    Examples: fgembed index remove photos/old/      fgembed index remove --where "year < 2015"
+    Example: fgembed index remove photos/old/
+
+    Example: fgembed index remove --where "year < 2015"
     """
     import numpy as np
 

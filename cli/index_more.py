@@ -94,7 +94,9 @@ def export(
     img_emb/*.npy, row by row, with the names of autofaiss and clip-retrieval. A .hdf5 file is a
     data set for ann-benchmarks. Needs the extra "scale".
 
-    Examples: fgembed index export plain/      fgembed index export gallery.hdf5
+    Example: fgembed index export plain/
+
+    Example: fgembed index export gallery.hdf5
     """
     from fgembed.index.interchange import INDEX_FILE, export_faiss, export_hdf5
     from fgembed.text import showable

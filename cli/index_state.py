@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def info(index: IndexOption = INDEX, as_json: JsonOption = False) -> None:
-    """Show what an index holds, how it is searched, and what that was measured to find."""
+    """Show what an index holds, how it is searched, and what that was measured to find.
+
+    Example: fgembed index info
+    """
     from fgembed.cli.tables import print_table
     from fgembed.files import absolute
     from fgembed.index.manifest import Manifest
@@ -68,6 +71,8 @@ def verify(
 
     Vectors must find themselves, and pictures that have not changed must give the vectors that are
     stored. Exit code 5 where something is wrong.
+
+    Example: fgembed index verify
     """
     from fgembed.errors import IntegrityError
     from fgembed.index.made_with import find_bundle

@@ -79,9 +79,11 @@ def search(
 
     --where takes SQL over the columns of the pictures (`fgembed index info` lists them).
 
-    Examples: fgembed search query.jpg -k 5 --html hits.html
-    fgembed search query.jpg --where "label = 'kiwi' and year > 2020"
-    fgembed search --queries photos/ --out hits.parquet
+    Example: fgembed search query.jpg -k 5 --html hits.html
+
+    Example: fgembed search query.jpg --where "label = 'kiwi' and year > 2020"
+
+    Example: fgembed search --queries photos/ --out hits.parquet
     """
     from fgembed.index import Searcher
 

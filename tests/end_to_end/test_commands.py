@@ -181,8 +181,15 @@ def test_a_killed_training_is_resumed_by_the_command(
     assert (tmp_path / "runs" / "neighbours-1" / "encoder.json").exists()
 
 
+INDEX_COMMANDS = [
+    "build", "add", "remove", "compact", "info", "verify", "tune", "duplicates", "export",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "name", ["init", "train", "evaluate", "export", "index build", "search", "demo", "doctor"]
+    "name",
+    ["init", "train", "evaluate", "export", "search", "demo", "doctor"]
+    + [f"index {name}" for name in INDEX_COMMANDS],
 )
 def test_every_command_has_an_example_in_its_help(command: Command, name: str):
     done = command(*name.split(), "--help")

@@ -206,7 +206,8 @@ def test_an_index_is_searched_with_any_of_its_bundle_s_models(
     query = sorted((photos / "train").rglob("*.jpg"))[0]
     built = command("index", "build", photos / "train", "--bundle", every, "--precision", "int8")
     assert built.code == 0, built.err
-    assert json.loads(Path("gallery.index/manifest.json").read_text())["precision"] == "int8"
+    manifest = json.loads(Path("gallery.index/manifest.json").read_text())
+    assert manifest["model"]["precision"] == "int8"
     scores = {}
     for name in ("", *MODEL_FILES):
         chosen = ["--precision", name] if name else []
