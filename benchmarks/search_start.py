@@ -28,7 +28,10 @@ model, index, query, size = sys.argv[1:]
 session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 pixels = np.asarray(Image.open(query).convert("RGB").resize((int(size), int(size)), 2))
 vector = session.run(["embedding"], {"image": pixels[None]})[0]
-scores, ids = faiss.read_index(index).search(vector, 10)
+rows = np.load(index)
+flat = faiss.IndexFlatIP(rows.shape[1])
+flat.add(rows)
+scores, ids = flat.search(vector, 10)
 print(*zip(scores[0], ids[0]), sep="\\n")
 """
 
@@ -50,7 +53,7 @@ def main() -> None:
     arguments = parser.parse_args()
     manifest = Manifest.read(arguments.index)
     bundle = Bundle.open(arguments.index / manifest.model.bundle)
-    vectors = arguments.index / manifest.segments[0].name / "vectors.faiss"
+    vectors = arguments.index / manifest.segments[0].name / "vectors.npy"
     size = str(bundle.preprocessing.size)
     script = [sys.executable, "-c", SCRIPT, bundle.model, vectors, arguments.query, size]
     tool = str(Path(sys.executable).with_name("fgembed"))
