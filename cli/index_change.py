@@ -146,14 +146,16 @@ def compact(
 
     now = changing.wishes_of(Manifest.read(index))
     asked = wishes(kind or now.kind, recall or now.recall, memory or str(now.memory), store)
-    if store is None and memory is None:
+    if store is None:
         asked = replace(asked, store=now.store)
     with StageProgress() as progress:
         report = changing.compact(index, asked, progress.stage)
-    _print(report, index, as_json)
+    _print(report, index, as_json, "merged into one segment")
 
 
-def _print(report: "ChangeReport", index: Path, as_json: bool) -> None:
+def _print(
+    report: "ChangeReport", index: Path, as_json: bool, otherwise: str = "no change"
+) -> None:
     from fgembed.index.manifest import SKIPPED_FILE
     from fgembed.text import showable
 
@@ -168,7 +170,7 @@ def _print(report: "ChangeReport", index: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"index": str(index)} | numbers | {"state": facts(manifest)}))
         return
-    print(", ".join(f"{count} {name}" for name, count in numbers.items() if count) or "no change")
+    print(", ".join(f"{count} {name}" for name, count in numbers.items() if count) or otherwise)
     print(f"{showable(str(index))}: {described(manifest)}")
     for bad in report.skipped[:1]:
         print(f"{len(report.skipped)} left out, listed in {index / SKIPPED_FILE}; the first:")
@@ -176,6 +178,6 @@ def _print(report: "ChangeReport", index: Path, as_json: bool) -> None:
     dead = manifest.removed.count if manifest.removed else 0
     if len(manifest.segments) > MANY_SEGMENTS or dead > manifest.count:
         print(
-            f"{len(manifest.segments)} segments with {dead} removed pictures in them; "
+            f"segments: {len(manifest.segments)}, removed pictures in them: {dead}; "
             '"fgembed index compact" makes it smaller and faster'
         )

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from fgembed.cli.index_options import IndexOption, described, facts
+from fgembed.cli.index_options import IndexOption, check_recall, described, facts
 from fgembed.cli.options import JsonOption
 from fgembed.errors import ConfigError
 from fgembed.workspace import INDEX
+
+NAMES = ("nprobe", "efSearch", "k_factor")
 
 
 class Form(StrEnum):
@@ -45,6 +47,7 @@ def tune(
     from fgembed.index.retune import plot as draw
     from fgembed.index.retune import retune
 
+    check_recall(recall)
     given = GivenEmbeddings.of_file(queries).parts()[0].vectors() if queries else None
     found = retune(index, recall, given)
     if plot is not None:
@@ -73,9 +76,6 @@ def tune(
     print(f"{index}: {described(found.manifest)}")
 
 
-NAMES = ("nprobe", "efSearch", "k_factor")
-
-
 def export(
     out: Annotated[Path, typer.Argument(help="A new folder, or a .hdf5 file.")],
     index: IndexOption = INDEX,
@@ -84,7 +84,7 @@ def export(
         int, typer.Option(min=1, help="Held out as test queries of the .hdf5 file.")
     ] = 1000,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a folder that was exported before.")
+        bool, typer.Option("--overwrite", help="Replace what was exported before.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -103,7 +103,7 @@ def export(
 
     form = form or (Form.hdf5 if out.suffix in (".hdf5", ".h5") else Form.faiss)
     if form is Form.hdf5:
-        count = export_hdf5(index, out, queries)
+        count = export_hdf5(index, out, queries, overwrite)
         said = {"queries": count}
         line = f"{out}: {count} queries with their neighbours among the other vectors"
     else:

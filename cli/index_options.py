@@ -40,7 +40,7 @@ def bytes_of(text: str) -> int:
     Raises:
         ConfigError: it is none.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip().lower())
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([kmgt]?)(i?)b?", text.strip().lower())
     if found is None or float(found[1]) == 0:
         raise ConfigError(f"--memory {text!r} is no size; expected a number with a unit, as 2GB")
     unit = UNITS[found[2]]
@@ -59,9 +59,20 @@ def wishes(kind: str, recall: float, memory: str, store: str | None) -> "Wishes"
     from fgembed.index.kinds import check_name
 
     check_name(kind)
+    check_recall(recall)
     if store not in (None, "float32", "float16"):
         raise ConfigError(f"--store {store!r} is neither float32 nor float16")
     return Wishes(kind, store, recall, bytes_of(memory))
+
+
+def check_recall(recall: float | None) -> None:
+    """Whether a recall can be tuned to.
+
+    Raises:
+        ConfigError: it is no number.
+    """
+    if recall is not None and not recall <= 1:
+        raise ConfigError(f"--recall {recall} is no number up to 1")
 
 
 def facts(manifest: "Manifest") -> dict[str, Any]:
@@ -84,6 +95,8 @@ def facts(manifest: "Manifest") -> dict[str, Any]:
 def described(manifest: "Manifest") -> str:
     """What a command says of an index, as a line."""
     main = manifest.main
+    if not manifest.segments:
+        return "no pictures"
     searched = "".join(f", {name} {value}" for name, value in main.parameters.items())
     measured = (
         f"recall@10 {main.measured.recall_at_10:.3f} of exact search on "

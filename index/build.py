@@ -56,7 +56,7 @@ def build_index(
     check_kind(wishes.kind, bundle.config.dimensions)
     store = wishes.stored(len(pictures.paths), bundle.config.dimensions)
     wishes = replace(wishes, store=store)
-    with only_writer(folder):
+    with only_writer(folder, new=True):
         segment, skipped = embed_segment(
             folder, pictures, bundle, wishes, 0, Allowed(max_bad), device, report
         )
@@ -70,6 +70,7 @@ def build_index(
             recall=wishes.recall,
             memory=wishes.memory,
             next_id=segment.count,
+            roots=[segment.root],
             segments=[segment],
         )
         return BuildReport(publish(folder, manifest), skipped)
@@ -103,7 +104,7 @@ def build_from_embeddings(
     check_kind(wishes.kind, given.dimensions)
     store = wishes.stored(given.count, given.dimensions)
     wishes = replace(wishes, store=store)
-    with only_writer(folder):
+    with only_writer(folder, new=True):
         ids = given.ids()
         segment = assemble(
             folder, given.parts(), given.count, given.dimensions, given.root, given.columns,
@@ -118,6 +119,7 @@ def build_from_embeddings(
             recall=wishes.recall,
             memory=wishes.memory,
             next_id=given.count if ids is None else max(ids) + 1,
+            roots=[segment.root],
             segments=[segment],
         )
         return BuildReport(publish(folder, manifest), [])

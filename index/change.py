@@ -65,20 +65,19 @@ def add_pictures(
         pictures = Pictures.of(source, change.roots)
         known = live_items(change.vectors)
         names = [str(path) for path in pictures.paths]
-        states = [
-            _state(path, known.get(name)) for name, path in zip(names, pictures.paths, strict=True)
-        ]
+        pairs = zip(names, pictures.paths, strict=True)
+        states = [_state(path, known.get(name, [])) for name, path in pairs]
         gone = _vanished(known, set(names), source) if vanished else []
         wanted = [place for place, state in enumerate(states) if state != "unchanged"]
         unchanged = len(states) - len(wanted)
-        ids = [known[name].id for name in gone]
+        ids = [one.id for name in gone for one in known[name]]
         if not wanted:
             manifest = change.manifest
             if ids:
-                manifest = change.end(manifest.segments, np.array(ids, np.int64), manifest.next_id)
+                manifest = change.end([], np.array(ids, np.int64))
             return ChangeReport(manifest, removed=len(ids), unchanged=unchanged)
         changed_ones = [names[place] for place in wanted if states[place] == "changed"]
-        replaced = {name: known[name].id for name in changed_ones}
+        replaced = {name: [one.id for one in known[name]] for name in changed_ones}
         allowed = Allowed(max_bad, unchanged)
         some = pictures.only(wanted)
         done = _add(change, some, replaced, ids, bundle, allowed, device, report)
@@ -100,15 +99,14 @@ def add_parts(
             folder, new.parts(manifest.next_id), new.count, manifest.dimensions, new.root,
             new.columns, wishes_for(manifest, new.count), report,
         )  # fmt: skip
-        segments = [*manifest.segments, segment]
-        return ChangeReport(change.end(segments, NOBODY, manifest.next_id + new.count), new.count)
+        return ChangeReport(change.end([segment], NOBODY), new.count)
 
 
-def _vanished(known: dict[str, Known], there: set[str], source: Path) -> list[str]:
+def _vanished(known: dict[str, list[Known]], there: set[str], source: Path) -> list[str]:
     """Indexed pictures below a folder that are not there any more."""
     place = str(absolute(source))
     below = [name for name in known if is_below(name, place)]
-    gone = [name for name in below if name not in there and not Path(name).exists()]
+    gone = [name for name in below if name not in there and not Path(name).is_file()]
     if gone and len(gone) == len(below):
         raise NotFoundError(
             f"none of the {len(below)} indexed pictures below {source} is there any more; if that "
@@ -117,15 +115,18 @@ def _vanished(known: dict[str, Known], there: set[str], source: Path) -> list[st
     return gone
 
 
-def _state(path: Path, known: Known | None) -> str:
+def _state(path: Path, known: Sequence[Known]) -> str:
     """`new`, `changed` or `unchanged`; a file that was only touched is unchanged."""
-    if known is None:
+    if not known:
         return "new"
     try:
         status = path.stat()
-        if status.st_size == known.size:
-            if status.st_mtime_ns == known.mtime_ns or sha256(path) == known.sha256:
-                return "unchanged"
+        if all(
+            status.st_size == one.size
+            and (status.st_mtime_ns == one.mtime_ns or sha256(path) == one.sha256)
+            for one in known
+        ):
+            return "unchanged"
     except OSError:
         pass  # embedding says why
     return "changed"
@@ -134,7 +135,7 @@ def _state(path: Path, known: Known | None) -> str:
 def _add(
     change: OpenChange,
     pictures: Pictures,
-    replaced: dict[str, int],
+    replaced: dict[str, list[int]],
     gone: list[int],
     bundle: Bundle,
     allowed: Allowed,
@@ -151,9 +152,9 @@ def _add(
         change.folder, pictures, bundle, wishes, manifest.next_id, allowed, device, report
     )
     unreadable = {str(bad.path) for bad in skipped}
-    old = [number for path, number in replaced.items() if path not in unreadable]
+    old = [n for path, numbers in replaced.items() if path not in unreadable for n in numbers]
     new = [segment] if segment else []
     count = segment.count if segment else 0
     without = np.array([*old, *gone], np.int64)
-    manifest = change.end([*manifest.segments, *new], without, manifest.next_id + count)
-    return ChangeReport(manifest, count - len(old), len(old), len(gone), skipped=skipped)
+    manifest = change.end(new, without)
+    return ChangeReport(manifest, max(0, count - len(old)), len(old), len(gone), skipped=skipped)

@@ -64,14 +64,17 @@ class OpenChange:
     @property
     def roots(self) -> list[Path]:
         """The pictures' folders, the deepest first."""
-        roots = {segment.root for segment in self.manifest.segments}
-        return sorted(map(Path, roots), key=lambda root: -len(root.parts))
+        return sorted(map(Path, self.manifest.roots), key=lambda root: -len(root.parts))
 
-    def end(self, segments: Sequence[Segment], gone: Ids, next_id: int) -> Manifest:
-        """Publishes the index with these segments and without these ids too."""
-        removed = np.union1d(self.removed, gone)
+    def end(self, new: Sequence[Segment], gone: Ids) -> Manifest:
+        """Publishes the index with new segments and without these ids too."""
         manifest = self.manifest
-        return publish(self.folder, changed(self.folder, manifest, segments, removed, next_id))
+        removed = np.union1d(self.removed, gone)
+        next_id = manifest.next_id + sum(segment.count for segment in new)
+        root = new[0].root if new else None
+        segments = [*manifest.segments, *new]
+        state = changed(self.folder, manifest, segments, removed, next_id, root)
+        return publish(self.folder, state)
 
 
 def wishes_of(manifest: Manifest) -> Wishes:

@@ -10,7 +10,8 @@ from fgembed.index.items import all_items
 from fgembed.index.vectors import IndexedVectors
 
 QUERIES_AT_ONCE = 1000
-NEAREST = 20  # of each picture that are looked at
+NEAREST = 20  # of each picture that are looked at, beside the same files
+MOST_COPIES = 1000
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def duplicates(vectors: IndexedVectors, threshold: float | None) -> list[Group]:
     found = [Group(True, members, 1.0) for members in same.members().values()]
     if threshold is not None:
         copies = {one for group in found for one in group.ids[1:]}
-        near = _near(vectors, threshold, copies)
+        most = max((len(group.ids) for group in found), default=1)  # of one picture's neighbours
+        near = _near(vectors, threshold, copies, NEAREST + min(most, MOST_COPIES))
         found += [Group(False, some, near.lowest[root]) for root, some in near.members().items()]
     return sorted(found, key=lambda group: (-len(group.ids), group.ids))
 
@@ -91,14 +93,14 @@ def _checksums(vectors: IndexedVectors) -> Iterator[tuple[int, str]]:
                 yield item.id, item.sha256
 
 
-def _near(vectors: IndexedVectors, threshold: float, copies: set[int]) -> _Groups:
-    """Pairs above the threshold, leaving out all but the first of the same files."""
+def _near(vectors: IndexedVectors, threshold: float, copies: set[int], k: int) -> _Groups:
+    """Pairs above the threshold among the k nearest, without all but the first of equal files."""
     groups = _Groups()
     everyone = vectors.live_ids()
     everyone = everyone[~np.isin(everyone, np.array(sorted(copies), np.int64))]
     for start in range(0, len(everyone), QUERIES_AT_ONCE):
         some = everyone[start : start + QUERIES_AT_ONCE]
-        scores, ids = vectors.search(vectors.reconstruct(some), NEAREST)
+        scores, ids = vectors.search(vectors.reconstruct(some), k)
         rows, places = np.nonzero((scores >= threshold) & (ids >= 0))
         for row, place in zip(rows.tolist(), places.tolist(), strict=True):
             one, other = int(some[row]), int(ids[row, place])

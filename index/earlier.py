@@ -29,7 +29,9 @@ def manifest_of_format_2(content: dict[str, Any]) -> dict[str, Any]:
     model["fingerprint"] = content.pop("bundle_fingerprint", None)
     for name in ("parameters", "recall_at_10"):
         content.pop(name, None)
+    roots = [part.get("root") for part in segments]
     return content | {
+        "roots": roots,
         "model": model, "store": "float32", "recall": 0.95, "memory": 2_000_000_000,
         "removed": None, "segments": segments,
     }  # fmt: skip

@@ -47,10 +47,18 @@ class Pictures:
                 f'{source} is in tar files; embed them with "fgembed embed", then build with '
                 "--from-embeddings"
             )
+        wrong = next((one for one in listing.pictures if "\0" in str(one)), None)
+        if wrong is not None:
+            raise FgembedError(
+                f"{source} names a picture {str(wrong)!r}, which no file can be called"
+            )
         paths = [absolute(str(picture)) for picture in listing.pictures]
         given = absolute(source) if source.is_dir() else _common(paths)
         root = next((one for one in roots if given.is_relative_to(one)), given)
         listing.pictures = list(paths)
+        for name in listing.columns:
+            if "\0" in name or not name.isprintable():
+                raise FgembedError(f"{source} has a column {name!r}; name it in plain letters")
         if source.is_dir() or alone:
             names = [path.relative_to(root).parts[:-1] for path in paths]
             if any(names):

@@ -47,7 +47,7 @@ def explain(searcher: Searcher, query: Path, hits: Sequence[Hit]) -> Explained:
     maps = [searcher.rationales([fit_to_size(picture, spec)])[0] for picture in pictures]
     shown = [as_seen(picture, spec) for picture in pictures]
     heats = [np.clip(one, 0, 1) for one in maps]
-    roots = [Path(segment.root) for segment in searcher.manifest.segments]
+    roots = sorted(map(Path, searcher.manifest.roots), key=lambda root: -len(root.parts))
     cards = [
         Card(hit.path.name, image, heat, hit.score, _class_of(hit.path, roots))
         for hit, image, heat in zip(readable, shown[1:], heats[1:], strict=True)

@@ -127,6 +127,8 @@ class GivenEmbeddings:
         if not file.is_file():
             raise NotFoundError(f"no file of vectors at {file}")
         count, dimensions = shape_of_vectors(file)
+        if count == 0:
+            raise NotFoundError(f"{file} holds no vectors")
         return cls(file.parent, [file], [count], dimensions)
 
     @property
@@ -199,7 +201,9 @@ class GivenEmbeddings:
         if "id" not in self.names:
             return None
         ids = list(self._whole_column("id"))
-        if not all(type(one) is int and one >= 0 for one in ids) or len(set(ids)) < len(ids):
+        if not all(type(one) is int and 0 <= one < 1 << 62 for one in ids) or len(set(ids)) < len(
+            ids
+        ):
             raise IntegrityError(f"{self.folder}: column id of the metadata is no list of ids")
         return ids
 
@@ -232,6 +236,8 @@ class GivenEmbeddings:
             names = {tuple(pyarrow.parquet.read_schema(file).names) for file in self.metadata}
         except (pyarrow.ArrowException, OSError) as error:
             raise IntegrityError(f"{self.folder / 'metadata'}: {error}") from None
+        if self.path_column and None in self._whole_column(self.path_column):
+            raise IntegrityError(f"{self.folder}: a row of the metadata has no {self.path_column}")
         if rows != self.counts:
             raise IntegrityError(
                 f"{self.folder}: metadata of {sum(rows)} rows in {len(rows)} files for "

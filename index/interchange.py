@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 
 from fgembed.errors import FgembedError, MissingExtraError
-from fgembed.files import atomic_write, staged_folder
+from fgembed.files import absolute, atomic_write, staged_folder
 from fgembed.index.manifest import Manifest
 from fgembed.index.rows import merge
 from fgembed.index.stored import ROWS_AT_ONCE, stored_parts
@@ -18,6 +18,7 @@ from fgembed.metrics import Ids, Vectors
 
 INDEX_FILE = "knn.index"  # as autofaiss and clip-retrieval name it
 INFOS_FILE = "index_infos.json"
+PARAMETERS = {"k_factor": "k_factor_rf"}  # as FAISS's ParameterSpace calls them
 NEIGHBOURS = 100
 
 
@@ -42,10 +43,14 @@ def export_faiss(folder: Path, out: Path, overwrite: bool = False) -> Manifest:
         import pyarrow.parquet
     except ImportError:
         raise MissingExtraError("metadata in Parquet", "pyarrow", "scale") from None
+    if absolute(out).is_relative_to(absolute(folder)):
+        raise FgembedError(f"{out} lies in the index {folder}; choose another folder")
     if out.exists() and not (overwrite and (out / INFOS_FILE).is_file()):
         raise FgembedError(f"{out} is there already; choose another folder, or give --overwrite")
-    manifest = Manifest.read(folder)
     vectors = _opened(folder)
+    manifest = vectors.manifest
+    if not vectors.segments:
+        raise FgembedError(f"{folder} holds no pictures")
     whole = len(vectors.segments) == 1 and vectors.segments[0].live is None
     with staged_folder(out) as staged:
         (staged / "img_emb").mkdir()
@@ -53,8 +58,10 @@ def export_faiss(folder: Path, out: Path, overwrite: bool = False) -> Manifest:
         plain, parameters = _plain(vectors) if whole else (_flat(vectors), {})
         faiss.write_index(plain, str(staged / INDEX_FILE))
         infos = {
-            "index_key": vectors.segments[0].entry.factory if whole and parameters else "Flat",
-            "index_param": ",".join(f"{name}={value}" for name, value in parameters.items()),
+            "index_key": _key(vectors) if whole else "Flat",
+            "index_param": ",".join(
+                f"{PARAMETERS.get(name, name)}={value}" for name, value in parameters.items()
+            ),
             "index_path": INDEX_FILE,
             "nb vectors": manifest.count,
             "vectors dimension": manifest.dimensions,
@@ -69,7 +76,9 @@ def export_faiss(folder: Path, out: Path, overwrite: bool = False) -> Manifest:
     return manifest
 
 
-def export_hdf5(folder: Path, out: Path, queries: int, seed: int = 0) -> int:
+def export_hdf5(
+    folder: Path, out: Path, queries: int, overwrite: bool = False, seed: int = 0
+) -> int:
     """Writes vectors as an ann-benchmarks data set: `train`, `test`, `neighbors`, `distances`.
 
     Some vectors are held out as `test`; the rest is `train`. Neighbours are exact, distances are
@@ -77,12 +86,14 @@ def export_hdf5(folder: Path, out: Path, queries: int, seed: int = 0) -> int:
 
     Raises:
         MissingExtraError: h5py is not installed.
-        FgembedError: the index holds too few vectors.
+        FgembedError: the index holds too few vectors, or `out` is there already.
     """
     try:
         import h5py
     except ImportError:
         raise MissingExtraError("HDF5", "h5py", "scale") from None
+    if out.exists() and not overwrite:
+        raise FgembedError(f"{out} is there already; choose another file, or give --overwrite")
     vectors = _opened(folder)
     everyone = np.sort(vectors.live_ids())
     if len(everyone) < 2:
@@ -128,6 +139,16 @@ def _plain(vectors: IndexedVectors) -> tuple[Any, dict[str, int]]:
             segment.structure.base, segment.rows.flat
         ), segment.entry.parameters
     return segment.structure.base, segment.entry.parameters
+
+
+def _key(vectors: IndexedVectors) -> str:
+    """FAISS's name for the one segment's index."""
+    segment = vectors.segments[0]
+    half = segment.rows.array.dtype == np.float16
+    if segment.structure is None:
+        return "SQfp16" if half else "Flat"
+    refined = ",Refine(SQfp16)" if half else ",RFlat"
+    return segment.entry.factory + (refined if segment.structure.compresses else "")
 
 
 def _flat(vectors: IndexedVectors) -> Any:

@@ -29,6 +29,7 @@ OWN_COLUMNS = {
 }
 WHOLE = r"-?(0|[1-9]\d{0,17})"
 NUMBER = r"-?(0|[1-9]\d{0,14})(\.\d+)?([eE][+-]?\d+)?"
+LAST = 1 << 40  # positions are below
 TEXT_LIMIT = 10_000_000  # bytes that a condition may make
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION}
 
@@ -152,7 +153,10 @@ def positions_where(base: sqlite3.Connection, condition: str, columns: dict[str,
     base.set_progress_handler(stop, STEPS_A_CHECK)
     try:
         found = base.execute(f"SELECT position FROM {source} AS items WHERE (\n{condition}\n)")
-        return np.fromiter((row[0] for row in found), np.int64)
+        positions = [row[0] for row in found]
+        if all(type(one) is int and 0 <= one < LAST for one in positions):
+            return np.array(positions, np.int64)
+        raise ValueError("it gives what is no picture")
     except (sqlite3.Error, sqlite3.Warning, UnicodeEncodeError, ValueError) as error:
         raise FgembedError(_refusal(condition, columns, error)) from None
     finally:

@@ -119,6 +119,7 @@ class Manifest:
         recall: the recall@10 that searches are tuned to.
         memory: bytes that building and searching may take.
         next_id: ids are never used twice.
+        roots: folders that pictures were given by; the first level below is their label.
         removed: what is still in the segments and no longer found.
         segments: the parts, oldest first.
     """
@@ -131,13 +132,15 @@ class Manifest:
     recall: float
     memory: int
     next_id: int
+    roots: list[str]
     removed: Removed | None = None
     segments: list[Segment] = field(default_factory=list)
 
     @property
     def main(self) -> Segment:
-        """The largest part."""
-        return max(self.segments, key=lambda segment: segment.count)
+        """The largest part; an empty one where there is none."""
+        nothing = Segment("", "", 0, "", {}, Measured(0, 1.0, 0.0), {}, {})
+        return max(self.segments, key=lambda segment: segment.count, default=nothing)
 
     @property
     def columns(self) -> dict[str, str]:
@@ -178,8 +181,16 @@ class Manifest:
     def _check_values(self) -> None:
         if min((segment.count for segment in self.segments), default=1) < 1:
             raise ValueError("a segment has no vectors")
-        if self.dimensions < 1:
-            raise ValueError(f"vectors of {self.dimensions} dimensions")
+        for name in ("dimensions", "memory"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)}")
+        if not 0 < self.recall <= 1:
+            raise ValueError(f"a recall of {self.recall}")
+        if self.next_id < self.count:
+            raise ValueError(f"next id {self.next_id} of {self.count} pictures")
+        wrong = [p for s in self.segments for p in s.parameters.items() if not 0 < p[1] < 1 << 31]
+        if wrong:
+            raise ValueError(f"search parameter {wrong[0][0]} {wrong[0][1]}")
         if self.store not in STORES:
             raise ValueError(f"vectors kept as {self.store!r}")
         removed = self.removed.count if self.removed else 0

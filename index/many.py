@@ -37,11 +37,22 @@ def write_hits(out: Path, answers: Sequence[tuple[str, list[Hit]]]) -> None:
              "id": pyarrow.int64(), "path": pyarrow.string()}  # fmt: skip
     rows = list(_rows(answers))
     names = [*COLUMNS, *dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)]
-    columns = {
-        name: pyarrow.array([row.get(name) for row in rows], types.get(name)) for name in names
-    }
+    for name in set(names) - set(COLUMNS):
+        values = {type(row.get(name)) for row in rows} - {type(None)}
+        if len(values) > 1:  # numbers in one segment, text in another
+            types[name] = pyarrow.float64() if values <= {int, float} else pyarrow.string()
+    columns = {name: _column(rows, name, types.get(name)) for name in names}
     with atomic_write(out) as file:
         pyarrow.parquet.write_table(pyarrow.table(columns), file)
+
+
+def _column(rows: Sequence[dict[str, Any]], name: str, kind: Any) -> Any:
+    import pyarrow
+
+    values = [row.get(name) for row in rows]
+    if kind == pyarrow.string():
+        values = [None if value is None else str(value) for value in values]
+    return pyarrow.array(values, kind)
 
 
 def check_out(out: Path) -> None:

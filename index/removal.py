@@ -37,7 +37,7 @@ def remove_paths(folder: Path, paths: Sequence[Path]) -> ChangeReport:
         ids: list[int] = []
         for path in paths:
             place = str(absolute(path))
-            below = [one.id for name, one in known.items() if is_below(name, place)]
+            below = [one.id for name in known if is_below(name, place) for one in known[name]]
             if not below:
                 raise NotFoundError(f"{folder} holds no picture at or below {place}")
             ids += below
@@ -62,5 +62,5 @@ def _removed(change: OpenChange, ids: Ids) -> ChangeReport:
         raise NotFoundError(f"{change.folder} holds no picture with id {unknown[0]}")
     manifest = change.manifest
     if len(ids):
-        manifest = change.end(manifest.segments, ids, manifest.next_id)
+        manifest = change.end([], ids)
     return ChangeReport(manifest, removed=len(ids))

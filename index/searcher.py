@@ -159,6 +159,8 @@ class Searcher:
         self, query: Vectors, gallery: "Filtered", k: int, rerank: "Reranking"
     ) -> tuple[Vectors, Ids]:
         """Cosines and ids of a unit vector's hits, (k,) each, in the order of `rerank`."""
+        if gallery.search(query[None], 1)[1][0, 0] < 0:
+            return np.zeros(0, np.float32), np.zeros(0, np.int64)
         ids = rerank(query, gallery, k)
         return self.vectors.reconstruct(ids) @ query, ids
 

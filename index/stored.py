@@ -82,9 +82,12 @@ def merged_columns(given: list[dict[str, str]]) -> dict[str, str]:
     return merged
 
 
-def live_items(vectors: IndexedVectors) -> dict[str, Known]:
-    """Every picture that a search can find, by its absolute path."""
-    return {path: known for path, known in _live_items(vectors)}
+def live_items(vectors: IndexedVectors) -> dict[str, list[Known]]:
+    """Every picture that a search can find, by its absolute path; a list may name one twice."""
+    found: dict[str, list[Known]] = {}
+    for path, known in _live_items(vectors):
+        found.setdefault(path, []).append(known)
+    return found
 
 
 def _live_items(vectors: IndexedVectors) -> Iterator[tuple[str, Known]]:

@@ -60,6 +60,15 @@ class Structure:
         quantizer = getattr(codes, "sq", None)
         return quantizer is None or quantizer.qtype != faiss.ScalarQuantizer.QT_fp16
 
+    @cached_property
+    def has_exact_lists(self) -> bool:
+        """Whether a query's nearest lists are found by comparing all centroids."""
+        inverted = inverted_file(self.base)
+        if inverted is None:
+            return False
+        quantizer = faiss.downcast_index(inverted.quantizer)
+        return isinstance(quantizer, faiss.IndexFlat | faiss.IndexScalarQuantizer)
+
     @property
     def is_graph(self) -> bool:
         """Whether its search walks a graph."""
@@ -71,7 +80,7 @@ class Structure:
         """Scores and positions, (Q, k) each, by falling score; -1 where fewer were found."""
         factor = min(parameters.get("k_factor", 1), -(-len(self.rows) // k))
         selector = None if allowed is None else bitmap(allowed)
-        if len(queries) >= BATCH and self.lists is not None:
+        if len(queries) >= BATCH and self.has_exact_lists:
             return self._search_batch(queries, k, k * factor, parameters, selector)
         chosen = _parameters(self.base, parameters, k * factor, selector)
         refined = faiss.IndexRefine(self.base, self.rows.flat)

@@ -1,5 +1,6 @@
 """The index on disk, open for search: all its segments as one."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class IndexedVectors:
         removed = removed_ids(folder, manifest.removed)
         self.segments = [_open(folder, part, manifest, removed) for part in manifest.segments]
         self._filters: dict[str, list[Mask]] = {}
+        self._tables = threading.RLock()  # a condition's rights hold for its whole connection
 
     def search(
         self,
@@ -72,18 +74,20 @@ class IndexedVectors:
     def reconstruct(self, ids: Ids) -> Vectors:
         """The vectors (N, D) of ids (N,) that a search has given."""
         found = np.empty((len(ids), self.manifest.dimensions), np.float32)
-        for segment in self.segments:
-            here, vectors = segment.take(ids)
-            found[here] = vectors
+        with self._tables:
+            for segment in self.segments:
+                here, vectors = segment.take(ids)
+                found[here] = vectors
         return found
 
     def items(self, ids: Sequence[int]) -> dict[int, tuple[Path, Item, dict[str, str]]]:
         """The picture, the item and its columns, of each id."""
         found: dict[int, tuple[Path, Item, dict[str, str]]] = {}
-        for segment in self.segments:
-            entry = segment.entry
-            for number, item in read_items(segment.base, ids).items():
-                found[number] = (Path(entry.root, item.path), item, entry.columns)
+        with self._tables:
+            for segment in self.segments:
+                entry = segment.entry
+                for number, item in read_items(segment.base, ids).items():
+                    found[number] = (Path(entry.root, item.path), item, entry.columns)
         return found
 
     def paths(self, ids: Sequence[int]) -> dict[int, Path]:
@@ -107,11 +111,16 @@ class IndexedVectors:
 
     def _allowed(self, condition: str) -> list[Mask]:
         """Of each segment, which positions a condition leaves."""
+        with self._tables:
+            return self._asked(condition)
+
+    def _asked(self, condition: str) -> list[Mask]:
         if condition not in self._filters:
             masks = []
             for segment in self.segments:
                 mask = np.zeros(len(segment.rows), bool)
-                mask[positions_where(segment.base, condition, self.manifest.columns)] = True
+                found = positions_where(segment.base, condition, self.manifest.columns)
+                mask[found[found < len(mask)]] = True
                 masks.append(mask if segment.live is None else mask & segment.live)
             if len(self._filters) >= KEPT_FILTERS:
                 del self._filters[next(iter(self._filters))]

@@ -142,5 +142,5 @@ def _embed_sample(
         cosine = float(vector @ vectors.reconstruct(np.array([number]))[0])
         if cosine < SAME:
             found.problems.append(f"{path} gives another vector than the index has: {cosine:.3f}")
-    if not found.embedded:
+    if not found.embedded and found.manifest.count:
         found.notes.append("none of the pictures that were sampled is as it was: none embedded")

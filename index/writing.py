@@ -30,13 +30,20 @@ from fgembed.metrics import Ids
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
+def only_writer(folder: Path, new: bool = False) -> Iterator[None]:
     """Within the block no other process writes the index; readers go on.
 
+    Args:
+        folder: the index.
+        new: it need not be there yet.
+
     Raises:
+        NotFoundError: it is not there.
         FgembedError: `folder` holds something else, or another process is writing it.
     """
     refuse_foreign(folder, OWN_NAMES, "an index", (MANIFEST_FILE, MODEL_TYPE))
+    if not new:
+        Manifest.read(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / LOCK_FILE, timeout=0):
@@ -68,7 +75,12 @@ def sweep(folder: Path, manifest: Manifest) -> None:
 
 
 def changed(
-    folder: Path, manifest: Manifest, segments: Sequence[Segment], removed: Ids, next_id: int
+    folder: Path,
+    manifest: Manifest,
+    segments: Sequence[Segment],
+    removed: Ids,
+    next_id: int,
+    new_root: str | None = None,
 ) -> Manifest:
     """The manifest of the same index with these segments and these removed ids (N,).
 
@@ -83,8 +95,13 @@ def changed(
         with atomic_write(folder / name) as file:
             np.save(file, np.unique(removed))
         entry = Removed(name, len(removed), sha256(folder / name))
+    roots = [*manifest.roots]
+    if new_root is not None and new_root not in roots:
+        roots.append(new_root)
     count = sum(segment.count for segment in segments) - len(removed)
-    return replace(manifest, segments=list(segments), removed=entry, next_id=next_id, count=count)
+    return replace(
+        manifest, segments=list(segments), removed=entry, next_id=next_id, count=count, roots=roots
+    )
 
 
 def model_of(bundle: Bundle, folder: Path) -> Model:

@@ -193,6 +193,9 @@ def test_plain_faiss_reads_what_is_exported(command: Command, kind: str, tmp_pat
     expected = exact(queries, vectors, np.arange(900), 10)
     np.testing.assert_allclose(scores, expected[0], atol=1e-5)
     assert (ids[positions] == expected[1]).mean() > 0.99
+    infos = json.loads(Path("plain/index_infos.json").read_text())
+    if infos["index_param"]:
+        faiss.ParameterSpace().set_index_parameters(index, infos["index_param"])
     refused(command("index", "export", "plain", "--index", "i"), 1, "there already")
     assert command("index", "export", "plain", "--index", "i", "--overwrite").code == 0
 
@@ -210,3 +213,58 @@ def test_a_data_set_for_ann_benchmarks_has_exact_neighbours(command: Command, tm
         assert (file["neighbors"][:] == places).mean() > 0.99
     everything = np.concatenate([train, test])
     assert sorted(map(bytes, everything)) == sorted(map(bytes, vectors))
+
+
+def test_an_emptied_index_still_answers(command: Command, gallery: Path, photos: Path):
+    query = find_images(photos / "test")[0][0]
+    assert command("index", "remove", "--where", "1").code == 0
+    assert command("search", query, "--rerank", "expansion").out == "the index is empty\n"
+    for arguments in (["compact"], ["info"], ["tune"], ["verify"]):
+        done = command("index", *arguments)
+        assert done.code == 0, done.err
+    refused(command("index", "export", "plain"), 1, "holds no pictures")
+    refused(command("index", "export", "a.hdf5"), 1, "too few")
+    assert out(command("index", "add", "photos", "--json"))["added"] == 24
+
+
+def test_filters_that_leave_nobody_can_be_reranked(command: Command, gallery: Path, photos: Path):
+    query = find_images(photos / "test")[0][0]
+    for way in ("expansion", "reciprocal", "augmentation"):
+        done = command("search", query, "--rerank", way, "--where", "id < 0", "--json")
+        assert (done.code, done.out) == (0, "[]\n")
+
+
+def test_an_export_replaces_nothing_unasked_and_stays_out_of_the_index(
+    command: Command, gallery: Path
+):
+    Path("photo.jpg").write_bytes(b"mine")
+    refused(command("index", "export", "photo.jpg", "--as", "hdf5"), 1, "there already")
+    assert Path("photo.jpg").read_bytes() == b"mine"
+    refused(command("index", "export", gallery / "plain"), 1, "lies in the index")
+    assert command("index", "compact").code == 0
+
+
+def test_a_store_that_was_asked_for_stays(command: Command, gallery: Path):
+    for arguments in (["--store", "float16"], ["--memory", "4GB"]):
+        assert command("index", "compact", *arguments).code == 0
+        assert out(command("index", "info", "--json"))["store"] == "float16"
+
+
+def test_columns_of_several_types_go_into_one_parquet_file(
+    command: Command, gallery: Path, photos: Path
+):
+    new = [find_images(photos / "test")[0][n] for n in (0, 1)]
+    for name, value in (("one", "7"), ("other", "seven")):
+        table = Path(f"{name}.csv")
+        table.write_text(f"path,year\n{new.pop()},{value}\n")
+        assert command("index", "add", table).code == 0
+    done = command("search", "--queries", photos / "test", "--out", "h.parquet", "-k", 26)
+    assert done.code == 0, done.err
+    years = set(pyarrow.parquet.read_table("h.parquet").to_pydict()["year"])
+    assert years == {None, "7", "seven"}
+
+
+def test_nothing_is_made_where_there_is_no_index(command: Command):
+    refused(command("index", "remove", "--id", 1, "--index", "nowhere"), 1, "no index at nowhere")
+    refused(command("index", "compact", "--index", "nowhere"), 1, "no index at nowhere")
+    assert not Path("nowhere").exists()

@@ -65,17 +65,19 @@ def drawn(vectors: np.ndarray, first: int = 0) -> Drawn:
     return Drawn(vectors, ids, [f"label {number % 3}" for number in ids])
 
 
-def make_index(folder: Path, vectors: np.ndarray, wishes: Wishes) -> IndexedVectors:
+def make_index(
+    folder: Path, vectors: np.ndarray, wishes: Wishes, part: Drawn | None = None
+) -> IndexedVectors:
     """An index whose ids count from 0."""
     count, dimensions = vectors.shape
-    with only_writer(folder):
+    with only_writer(folder, new=True):
         segment = assemble(
-            folder, [drawn(vectors)], count, dimensions, "/pictures", COLUMNS, wishes
+            folder, [part or drawn(vectors)], count, dimensions, "/pictures", COLUMNS, wishes
         )
         store = wishes.stored(count, dimensions)
         manifest = Manifest(
             None, dimensions, count, wishes.kind, store, wishes.recall, wishes.memory, count,
-            None, [segment],
+            [segment.root], None, [segment],
         )  # fmt: skip
         publish(folder, manifest)
     return open_index(folder)

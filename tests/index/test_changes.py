@@ -260,3 +260,36 @@ def test_pictures_in_tar_files_are_told_how_to_get_in(tmp_path: Path):
         tar.add(tmp_path / "a.jpg", "a.jpg")
     with pytest.raises(FgembedError, match="--from-embeddings"):
         Pictures.of(tmp_path / "shard.tar")
+
+
+def test_a_picture_that_is_listed_twice_is_replaced_and_removed_as_one(
+    own: Path, bundle: Path, tmp_path: Path
+):
+    first, second = find_images(own)[0][:2]
+    table, index = tmp_path / "some.csv", tmp_path / "i"
+    table.write_text(f"path,year\n{first},2019\n{second},2020\n{first},2021\n")
+    build_index(table, Bundle.open(bundle), index)
+    Image.open(first).transpose(Image.Transpose.ROTATE_180).save(first)
+    report = add_pictures(index, table, Bundle.open(bundle))
+    assert (report.added, report.replaced, report.unchanged) == (0, 2, 1)
+    assert [hit.path for hit in Searcher.open(index).search(first, 9)[:2]] == [first, first]
+    assert remove_paths(index, [first]).removed == 2
+    assert [hit.path for hit in Searcher.open(index).search(first, 9)] == [second]
+
+
+def test_labels_stay_those_of_each_folder_when_segments_are_merged(
+    own: Path, bundle: Path, photos: Path, tmp_path: Path
+):
+    opened, index = Bundle.open(bundle), tmp_path / "i"
+    shutil.copytree(photos / "test", tmp_path / "more")
+    build_index(own, opened, index)
+    add_pictures(index, tmp_path / "more", opened)
+    compact(index)
+    (kind, *_) = sorted(path.name for path in own.iterdir())
+    for root in (own, tmp_path / "more"):
+        shutil.copy(find_images(root)[0][0], root / kind / "new.jpg")
+        add_pictures(index, root, opened, vanished=True)
+    hits = Searcher.open(index).search(own / kind / "new.jpg", 50, where=f"label = '{kind}'")
+    assert {hit.path.parent.name for hit in hits} == {kind}
+    assert sum(hit.path.name == "new.jpg" for hit in hits) == 2
+    assert len(hits) == 8 + 3 + 2

@@ -1,6 +1,7 @@
 """Metadata in SQLite: types, conditions, and what a condition may not do."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
@@ -63,6 +64,10 @@ def test_a_condition_gives_positions(condition: str, expected: list[int], tmp_pa
         "load_extension('x')",
         "exists (with recursive r(x) as (select 1 union all select x + 1 from r) select * from r)",
         "length(randomblob(500000000)) > 0",
+        "1) UNION SELECT 1 << 50 WHERE (1",
+        "1) UNION SELECT NULL WHERE (1",
+        "1) UNION SELECT 1e300 WHERE (1",
+        "0) UNION SELECT -1 WHERE (1",
         "",
         "\udc80 = 1",
         "attach 'x' as y",
@@ -147,3 +152,17 @@ def test_filters_are_right_whatever_they_keep(kind: str, share: int, tmp_path: P
     pairs = zip(found[1][:, :there], expected[1][:, :there], strict=True)
     shares = [len(np.intersect1d(a, b)) / max(1, there) for a, b in pairs]
     assert np.mean(shares) >= (0.9 if there else 0)
+
+
+def test_conditions_may_be_asked_from_several_threads(tmp_path: Path):
+    index = make_index(tmp_path / "i", unit_vectors(300), WISHES["flat"])
+    queries = unit_vectors(1, seed=1)
+
+    def ask(number: int) -> list[int]:
+        found = index.search(queries, 300, f"id > {number} and year >= 0")[1][0]
+        index.paths(found[:3].tolist())
+        return sorted(found[found >= 0].tolist())
+
+    with ThreadPoolExecutor(4) as pool:
+        for number, found in enumerate(pool.map(ask, range(200))):
+            assert found == list(range(number + 1, 300))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from fgembed.files import sha256
 from fgembed.images import find_images
 from fgembed.index.change import add_pictures
 from fgembed.index.duplicates import duplicates
+from fgembed.index.items import Item
 from fgembed.index.verify import verify
-from tests.index.making import listed, open_index, unit_vectors
+from tests.index.making import WISHES, Drawn, listed, make_index, open_index, unit_vectors
 
 
 def test_copies_are_found_by_content_and_by_score(gallery: Path, own: Path, bundle: Path):
@@ -64,3 +66,23 @@ def test_verify_finds_what_is_wrong(gallery: Path, own: Path, bundle: Path):
     content = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**content, "next_id": 5}))
     assert verify(gallery).problems == ["id 23 is not below the next one, 5"]
+
+
+def test_a_near_copy_of_a_picture_with_many_copies_is_found(tmp_path: Path):
+    vectors = unit_vectors(60)
+    vectors[:40] = vectors[0]
+    vectors[40] = vectors[0] + 0.1 * vectors[50]
+    vectors[40] /= np.linalg.norm(vectors[40])
+    score = float(vectors[40] @ vectors[0])
+
+    class Files(Drawn):
+        def items(self) -> list[Item]:
+            same = [("same" if item.id < 40 else str(item.id)) for item in super().items()]
+            pairs = zip(super().items(), same, strict=True)
+            return [replace(item, sha256=checksum) for item, checksum in pairs]
+
+    ids = range(60)
+    make_index(tmp_path / "i", vectors, WISHES["flat"], Files(vectors, ids, [""] * 60))
+    exact, *near = duplicates(open_index(tmp_path / "i"), score - 1e-3)
+    assert exact.ids == list(range(40))
+    assert any(group.ids[:2] == [0, 40] for group in near)
