@@ -84,7 +84,7 @@ class Autofaiss:
         """Its own, and others of the kind it takes."""
         key, parameters = self.infos["index_key"], self.infos["index_param"]
         space = self.faiss.ParameterSpace()
-        others = [f"efSearch={n}" for n in (32, 48, 64, 96, 128)] if "HNSW" in key else []
+        others = [f"efSearch={n}" for n in (32, 64, 96, 128, 192, 256)] if "HNSW" in key else []
         for text in [parameters, *others]:
             space.set_index_parameters(self.index, text)
             name = f"{key} as tuned {text}" if text == parameters else text
