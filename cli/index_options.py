@@ -86,6 +86,7 @@ def facts(manifest: "Manifest") -> dict[str, Any]:
         "parameters": main.parameters,
         "recall@10": main.measured.recall_at_10,
         "query_ms": round(main.measured.query_ms, 4),
+        "bytes_a_vector": main.bytes_a_vector,
         "store": manifest.store,
         "segments": len(manifest.segments),
         "removed": manifest.removed.count if manifest.removed else 0,
@@ -107,5 +108,5 @@ def described(manifest: "Manifest") -> str:
     return (
         f"{manifest.count} pictures, {manifest.dimensions} dimensions, "
         f"{main.factory or 'flat'}{searched}, {measured}, "
-        f"{main.measured.query_ms:.2f} ms a query"
+        f"{main.measured.query_ms:.2f} ms a query, {main.bytes_a_vector:.0f} bytes a vector"
     )

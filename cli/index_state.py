@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,9 +28,8 @@ def info(index: IndexOption = INDEX, as_json: JsonOption = False) -> None:
 
     manifest = Manifest.read(index)
     size = sum((index / name).stat().st_size for name in manifest.files if (index / name).exists())
-    a_vector = size / max(1, sum(segment.count for segment in manifest.segments))
     if as_json:
-        more = {"columns": manifest.columns, "bytes_a_vector": round(a_vector, 1)}
+        more: dict[str, Any] = {"columns": manifest.columns, "bytes": size}
         model = manifest.model and manifest.model.bundle
         parts = [
             {"name": s.name, "count": s.count, "factory": s.factory, "root": s.root}
@@ -40,7 +39,7 @@ def info(index: IndexOption = INDEX, as_json: JsonOption = False) -> None:
         print(json.dumps({"index": str(index)} | facts(manifest) | more))
         return
     print(f"{showable(str(index))}: {described(manifest)}")
-    print(f"{size / 1e6:.1f} MB, {a_vector:.0f} bytes a vector, kept as {manifest.store}")
+    print(f"{size / 1e6:.1f} MB, vectors kept as {manifest.store}")
     model = manifest.model
     if model is None:
         print("made of embeddings without a model")

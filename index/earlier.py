@@ -22,7 +22,14 @@ from fgembed.metrics import Vectors
 def manifest_of_format_2(content: dict[str, Any]) -> dict[str, Any]:
     """Its content as of today; `ValueError` from there on says what is missing."""
     segments = [
-        {**part, "factory": EARLIER, "parameters": {}, "columns": {}, "measured": _EXACT}
+        {
+            **part,
+            "factory": EARLIER,
+            "parameters": {},
+            "columns": {},
+            "measured": _EXACT,
+            "bytes_a_vector": 0.0,
+        }
         for part in content.pop("segments", [])
     ]
     model = {name: content.pop(name, None) for name in ("bundle", "precision", "preprocessing")}

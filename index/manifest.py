@@ -60,6 +60,7 @@ class Segment:
         factory: FAISS's name for its structure; empty for exact search of the vectors.
         parameters: of the search, as tuned: `nprobe`, `efSearch`, `k_factor`.
         measured: with these parameters.
+        bytes_a_vector: of all its files.
         columns: of its items beside those of fgembed, with SQLite's type.
         files: SHA-256 of each file, by its name below the index folder.
     """
@@ -70,6 +71,7 @@ class Segment:
     factory: str
     parameters: dict[str, int]
     measured: Measured
+    bytes_a_vector: float
     columns: dict[str, str]
     files: dict[str, str]
 
@@ -139,7 +141,7 @@ class Manifest:
     @property
     def main(self) -> Segment:
         """The largest part; an empty one where there is none."""
-        nothing = Segment("", "", 0, "", {}, Measured(0, 1.0, 0.0), {}, {})
+        nothing = Segment("", "", 0, "", {}, Measured(0, 1.0, 0.0), 0.0, {}, {})
         return max(self.segments, key=lambda segment: segment.count, default=nothing)
 
     @property

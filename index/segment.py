@@ -197,7 +197,8 @@ def finish_segment(
         sync(path)
     names = [*ALWAYS, *([STRUCTURE_FILE] if made.structure is not None else [])]
     files = {f"{place.name}/{name}": sha256(place / name) for name in names}
+    size = sum((place / name).stat().st_size for name in names)
     return Segment(
-        place.name, root, len(ids), made.factory, made.parameters or {}, made.measured, columns,
-        files,
+        place.name, root, len(ids), made.factory, made.parameters or {}, made.measured,
+        round(size / len(ids), 1), columns, files,
     )  # fmt: skip
