@@ -121,17 +121,17 @@ def _make(rows: Rows, held: int, wishes: Wishes, report: Stage) -> Made:
 def _exact(rows: Rows) -> Made:
     """Exact search, timed."""
     queries = rows.take(np.arange(min(len(rows), 20)))
-    alone = one_by_one(lambda some, k, _: rows.exact(some, k)[1], queries, {})
+    alone = one_by_one(lambda some, k, _: rows.exact(some, k)[0], queries, {})
     return Made(measured=Measured(0, 1.0, alone))
 
 
 def _tuned(structure: Structure, rows: Rows, held: int, goal: float) -> Tuned:
     queries = rows.take(np.arange(len(rows) - held, len(rows)))
 
-    def search(some: Vectors, k: int, parameters: dict[str, int]) -> Ids:
-        return structure.search(some, min(k, len(structure.rows)), parameters)[1]
+    def search(some: Vectors, k: int, parameters: dict[str, int]) -> Vectors:
+        return structure.search(some, min(k, len(structure.rows)), parameters)[0]
 
-    return tune(structure, search, queries, structure.rows.exact(queries, K)[1], goal)
+    return tune(structure, search, queries, structure.rows.exact(queries, K)[0], goal)
 
 
 def _held_out(count: int) -> Ids:

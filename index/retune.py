@@ -67,23 +67,25 @@ def _tuned(segment: OpenSegment, goal: float, given: Vectors | None) -> Tuned:
         live = np.arange(len(rows)) if segment.live is None else np.flatnonzero(segment.live)
         own = np.random.default_rng(0).choice(live, min(QUERIES, len(live)), replace=False)
         queries = rows.take(own)
+    # Of equal vectors one stands for all of them, in both searches.
     places = {query.tobytes(): place for query, place in zip(queries, own.tolist(), strict=True)}
+    own = np.array([places[query.tobytes()] for query in queries])
 
-    def search(some: Vectors, k: int, parameters: Parameters) -> Ids:
+    def search(some: Vectors, k: int, parameters: Parameters) -> Vectors:
         wanted = min(k + 1, len(rows))
-        positions = structure.search(some, wanted, parameters, segment.live)[1]
-        return _without(positions, [places[query.tobytes()] for query in some], k)
+        scores, positions = structure.search(some, wanted, parameters, segment.live)
+        return _without(scores, positions, [places[query.tobytes()] for query in some], k)
 
     allowed = None if segment.live is None else np.flatnonzero(segment.live)
-    exact = _without(rows.exact(queries, K + 1, allowed)[1], own.tolist(), K)
+    exact = _without(*rows.exact(queries, K + 1, allowed), own.tolist(), K)
     return tune(structure, search, queries, exact, goal)
 
 
-def _without(positions: Ids, own: list[int], k: int) -> Ids:
-    """The first k (Q, k) of each row without the query's own position."""
-    gone = positions == np.array(own)[:, None]
-    order = np.argsort(gone, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(np.where(gone, -1, positions), order, axis=1)
+def _without(scores: Vectors, positions: Ids, own: list[int], k: int) -> Vectors:
+    """The first k scores (Q, k) of each row without that of the query's own position."""
+    left = np.where(positions == np.array(own)[:, None], -np.inf, scores)
+    first: Vectors = -np.sort(-left, axis=1)[:, :k]
+    return first
 
 
 def plot(out: Path, retuned: Retuned) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from fgembed.cores import core_count
 from fgembed.index.manifest import Measured
 from fgembed.index.structure import Parameters, Structure
-from fgembed.metrics import Ids, Vectors
+from fgembed.metrics import Vectors
 
 K = 10
 FACTORS = (1, 2, 4, 8, 16, 32, 64)
@@ -19,7 +19,8 @@ TIMED_QUERIES = 100
 GAIN = 0.001  # less than this twice from one setting to the next: it rises no more
 TOO_SLOW = 3  # times the fastest setting that reaches the recall: no need to look on
 
-Search = Callable[[Vectors, int, Parameters], Ids]
+EQUAL = 1e-5  # scores that differ by less are the same
+Search = Callable[[Vectors, int, Parameters], Vectors]
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,16 @@ class Tuned:
     points: list[Point]
 
 
-def tune(structure: Structure, search: Search, queries: Vectors, exact: Ids, goal: float) -> Tuned:
+def tune(
+    structure: Structure, search: Search, queries: Vectors, exact: Vectors, goal: float
+) -> Tuned:
     """Tries settings on one half of the queries, and measures the best on the other.
 
     Args:
         structure: whose parameters they are.
-        search: gives ids (Q, 10) for queries, k and parameters.
+        search: gives scores (Q, 10) for queries, k and parameters; -inf where there are fewer.
         queries: (Q, D), in no structure, or left out of their own results.
-        exact: (Q, 10) ids that exact search gives, -1 where there are fewer.
+        exact: (Q, 10) scores that exact search gives.
         goal: recall@10 that the mean must exceed by its standard error.
     """
     halves = np.arange(len(queries)) % 2 == 0
@@ -73,14 +76,17 @@ def tune(structure: Structure, search: Search, queries: Vectors, exact: Ids, goa
     return Tuned(parameters, measured, points)
 
 
-def recall(found: Ids, exact: Ids) -> Vectors:
-    """Of each query the share of the exact neighbours (Q, k) that were found; -1 is none."""
-    pairs = zip(found, exact, strict=True)
-    shares = [
-        np.isin(wanted[wanted >= 0], some).mean() if (wanted >= 0).any() else 1.0
-        for some, wanted in pairs
-    ]
-    return np.array(shares)
+def recall(found: Vectors, exact: Vectors) -> Vectors:
+    """Of each query the share of its neighbours (Q, k) that were found, by their scores.
+
+    A vector that is as near as the last of the neighbours is as good as it, so copies of one
+    picture do not count as missed.
+    """
+    there = np.isfinite(exact).sum(axis=1)
+    last = np.take_along_axis(exact, np.maximum(there - 1, 0)[:, None], axis=1)
+    near = ((found >= last - EQUAL) & np.isfinite(found)).sum(axis=1)
+    shares: Vectors = np.where(there == 0, 1.0, np.minimum(near, there) / np.maximum(there, 1))
+    return shares
 
 
 def one_by_one(search: Search, queries: Vectors, parameters: Parameters) -> float:
@@ -96,7 +102,7 @@ def one_by_one(search: Search, queries: Vectors, parameters: Parameters) -> floa
 
 
 def _points(
-    structure: Structure, search: Search, queries: Vectors, exact: Ids, goal: float
+    structure: Structure, search: Search, queries: Vectors, exact: Vectors, goal: float
 ) -> Iterator[Point]:
     fastest = np.inf
     faiss.omp_set_num_threads(1)
@@ -117,7 +123,7 @@ def _points(
         faiss.omp_set_num_threads(core_count())
 
 
-def _measure(search: Search, queries: Vectors, exact: Ids, parameters: Parameters) -> Point:
+def _measure(search: Search, queries: Vectors, exact: Vectors, parameters: Parameters) -> Point:
     started = time.perf_counter()
     found = search(queries, K, parameters)
     spent = 1000 * (time.perf_counter() - started) / len(queries)

@@ -1,12 +1,16 @@
 """The tuner on a search whose recall and time are known."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fgembed.index.assemble import Wishes
+from fgembed.index.retune import retune
 from fgembed.index.structure import Parameters
 from fgembed.index.tuning import Point, recall, tune
+from tests.index.making import make_index, unit_vectors
 
 QUERIES = 60
 
@@ -20,7 +24,7 @@ class Known:
 
     def __init__(self) -> None:
         self.queries = np.random.default_rng(0).normal(size=(QUERIES, 4)).astype(np.float32)
-        self.exact = np.arange(QUERIES * 10).reshape(QUERIES, 10)
+        self.exact = np.tile(1 - 0.01 * np.arange(10), (QUERIES, 1)).astype(np.float32)
         self.asked: dict[int, set[int]] = {}
         self.hard: set[int] = set()
 
@@ -28,7 +32,7 @@ class Known:
         nprobe = parameters["nprobe"]
         rows = [int(np.flatnonzero((self.queries == one).all(axis=1))[0]) for one in some]
         self.asked.setdefault(nprobe, set()).update(rows)
-        found = np.full((len(some), k), -1)
+        found = np.full((len(some), k), -np.inf)
         for place, row in enumerate(rows):
             right = min(k, round(k * nprobe / (16 if row in self.hard else 8)))
             found[place, :right] = self.exact[row, :right]
@@ -61,7 +65,6 @@ def test_what_is_reported_was_measured_on_queries_that_chose_nothing():
 
 def test_a_recall_that_is_out_of_reach_gives_the_best_there_is():
     known = Known()
-    known.exact = np.arange(QUERIES * 10).reshape(QUERIES, 10)
     known.hard = set(range(QUERIES))
     assert tuned(known, 1.1).parameters == {"nprobe": 16}
 
@@ -75,6 +78,15 @@ def test_the_goal_must_be_exceeded_by_the_standard_error():
 
 
 def test_recall_counts_the_share_of_the_neighbours_that_exist():
-    exact = np.array([[1, 2, -1], [4, 5, 6], [-1, -1, -1]])
-    found = np.array([[2, 9, -1], [6, 5, 4], [1, 2, 3]])
+    none = -np.inf
+    exact = np.array([[0.9, 0.8, none], [0.9, 0.8, 0.7], [none, none, none]])
+    found = np.array([[0.9, 0.7, none], [0.9, 0.8, 0.7], [0.1, none, none]])
     assert recall(found, exact).tolist() == [0.5, 1.0, 1.0]
+
+
+def test_a_copy_of_a_neighbour_is_as_good_as_the_neighbour(tmp_path: Path):
+    copies = np.repeat(unit_vectors(200), 15, axis=0)
+    index = make_index(tmp_path / "i", copies, Wishes("IVF16,SQ8", recall=0.99))
+    assert index.manifest.main.measured.recall_at_10 > 0.98
+    (segment, _), *_ = retune(tmp_path / "i").tuned
+    assert segment.measured.recall_at_10 > 0.98
