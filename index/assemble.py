@@ -12,9 +12,9 @@ from fgembed.errors import ConfigError
 from fgembed.index import kinds
 from fgembed.index.items import Item
 from fgembed.index.kinds import Size, factory_string, structure_bytes
-from fgembed.index.manifest import Measured, Segment
-from fgembed.index.rows import Rows
-from fgembed.index.segment import Made, finish_segment, new_segment, write_rows
+from fgembed.index.manifest import ROWS_FILE, Measured, Segment
+from fgembed.index.rows import Rows, write_rows
+from fgembed.index.segment import Made, finish_segment, new_segment
 from fgembed.index.structure import Structure
 from fgembed.index.structure_build import build_structure, grown
 from fgembed.index.tuning import K, Tuned, one_by_one, tune
@@ -85,10 +85,10 @@ def assemble(
     """
     last = _held_out(count)
     with new_segment(folder) as place:
-        rows = write_rows(
-            place, _in_order(parts, last, lambda part: part.vectors()), count, dimensions,
-            wishes.stored(count, dimensions),
-        )  # fmt: skip
+        vectors = _in_order(parts, last, lambda part: part.vectors())
+        store = wishes.stored(count, dimensions)
+        write_rows(place / ROWS_FILE, vectors, count, dimensions, store)
+        rows = Rows.open(place / ROWS_FILE, count, dimensions)
         made = _make(rows, len(last), wishes, report)
         items = _in_order(parts, last, lambda part: _array(part.items()))
         return finish_segment(place, root, chain.from_iterable(items), columns, made)

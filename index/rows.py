@@ -4,9 +4,8 @@ FAISS searches the mapped memory in place: exactly, or to score anew what a comp
 has proposed. What is not looked at needs no memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import faiss
@@ -20,39 +19,24 @@ from fgembed.metrics import Ids, Vectors
 CHUNK_BYTES = 1 << 24  # of float32 vectors at once
 
 
-class RowWriter:
-    """Writes vectors (N, D) one chunk after the other; N is known ahead."""
-
-    def __init__(self, file: Path, count: int, dimensions: int, store: str) -> None:
-        self.file = file
-        self.count = count
-        self.written = 0
-        self.store = np.dtype(store)
-        self.stream = file.open("wb")
-        header = {
-            "descr": np.lib.format.dtype_to_descr(self.store),
-            "fortran_order": False,
-            "shape": (count, dimensions),
-        }
-        np.lib.format.write_array_header_1_0(self.stream, header)
-
-    def write(self, vectors: Vectors) -> None:
-        """Appends (B, D)."""
-        self.stream.write(np.ascontiguousarray(vectors, self.store).data)
-        self.written += len(vectors)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stream.close()
-        if error is None and self.written != self.count:
-            raise ValueError(f"{self.written} of {self.count} rows were written")
+def write_rows(
+    file: Path, chunks: Iterable[Vectors], count: int, dimensions: int, store: str
+) -> None:
+    """Writes vectors (N, D) that come some at a time; N is known ahead, and must be right."""
+    kind = np.dtype(store)
+    header = {
+        "descr": np.lib.format.dtype_to_descr(kind),
+        "fortran_order": False,
+        "shape": (count, dimensions),
+    }
+    written = 0
+    with file.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for vectors in chunks:
+            stream.write(np.ascontiguousarray(vectors, kind).data)
+            written += len(vectors)
+    if written != count:
+        raise ValueError(f"{written} of {count} rows were written")
 
 
 class Rows:

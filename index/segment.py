@@ -23,7 +23,7 @@ from fgembed.index.manifest import (
     Segment,
     next_name,
 )
-from fgembed.index.rows import Rows, RowWriter
+from fgembed.index.rows import Rows
 from fgembed.index.structure import Mask, Parameters, Structure
 from fgembed.index.structure_files import read_structure
 from fgembed.metrics import Ids, Vectors
@@ -31,8 +31,6 @@ from fgembed.metrics import Ids, Vectors
 EXACT_SHARE = 0.05  # of the vectors: where a filter keeps less, those it keeps are all compared
 EXACT_COUNT = 10_000
 TUNED: Parameters = {}
-
-
 EXACT = Measured(0, 1.0, 0.0)
 
 
@@ -168,16 +166,6 @@ def new_segment(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
-
-
-def write_rows(
-    place: Path, chunks: Iterable[Vectors], count: int, dimensions: int, store: str
-) -> Rows:
-    """Writes the vectors and maps what was written."""
-    with RowWriter(place / ROWS_FILE, count, dimensions, store) as writer:
-        for vectors in chunks:
-            writer.write(vectors)
-    return Rows.open(place / ROWS_FILE, count, dimensions)
 
 
 def finish_segment(
