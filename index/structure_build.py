@@ -7,6 +7,7 @@ import faiss
 import numpy as np
 
 from fgembed.errors import ConfigError
+from fgembed.index.graph import reconnect
 from fgembed.index.kinds import Size, factory_string, is_raw
 from fgembed.index.rows import Rows
 from fgembed.index.structure import Structure, innermost, inverted_file, reason
@@ -37,6 +38,7 @@ def build_structure(
         for start, vectors in rows.chunks():
             base.add(vectors)
             report(start + len(vectors), len(rows))
+        _mend(base)
         _halve_centroids(base)
         built = Structure(base, rows)
         everything = np.ones(len(rows), bool)
@@ -62,10 +64,16 @@ def check_kind(kind: str, dimensions: int) -> None:
 
 def grown(structure: Structure, rows: Rows) -> Structure:
     """The structure with the rest of `rows`, of which it has the first."""
-    for start, vectors in rows.chunks(np.arange(len(structure.rows), len(rows))):
-        del start
+    for _, vectors in rows.chunks(np.arange(len(structure.rows), len(rows))):
         structure.base.add(vectors)
+    _mend(structure.base)
     return Structure(structure.base, rows)
+
+
+def _mend(index: Any) -> None:
+    graph = innermost(index)
+    if isinstance(graph, faiss.IndexHNSW):
+        reconnect(graph)
 
 
 def _prepare(index: Any) -> None:
