@@ -33,7 +33,7 @@ class Fgembed:
     def build(self, source: Path, out: Path, memory: int) -> None:
         """As the command does it."""
         from fgembed.index.assemble import Wishes
-        from fgembed.index.build import build_from_embeddings
+        from fgembed.index.from_embeddings import build_from_embeddings
         from fgembed.index.given_embeddings import GivenEmbeddings
 
         given = GivenEmbeddings.open(source)

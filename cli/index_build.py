@@ -68,7 +68,8 @@ def build(
     from fgembed.bundle import Bundle
     from fgembed.cli.progress import StageProgress
     from fgembed.errors import ConfigError
-    from fgembed.index.build import build_from_embeddings, build_index
+    from fgembed.index.build import build_index
+    from fgembed.index.from_embeddings import build_from_embeddings
     from fgembed.index.given_embeddings import GivenEmbeddings
     from fgembed.workspace import workspace_images
 

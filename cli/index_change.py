@@ -39,6 +39,12 @@ def add(
             help="In place of IMAGES: also remove the pictures that are no longer in DIR.",
         ),
     ] = None,
+    from_embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="In place of IMAGES: .npy files, as for `fgembed index build`."
+        ),
+    ] = None,
     bundle: BundleElsewhere = None,
     max_bad: MaxBadOption = 0.5,
     device: DeviceOption = Device.auto,
@@ -52,23 +58,28 @@ def add(
     Example: fgembed index add new/
 
     Example: fgembed index add --sync photos/
+
+    Example: fgembed index add --from-embeddings embeddings/
     """
     from fgembed.cli.progress import StageProgress
     from fgembed.index.change import add_pictures
     from fgembed.index.made_with import find_bundle
     from fgembed.index.manifest import Manifest
 
-    source = images if sync is None else sync
-    if source is None or (images is not None and sync is not None):
-        raise ConfigError("give either pictures to add or --sync DIR")
+    sources = [one for one in (images, sync, from_embeddings) if one is not None]
+    if len(sources) != 1:
+        raise ConfigError("give one of: pictures to add, --sync DIR, --from-embeddings DIR")
     if sync is not None and not sync.is_dir():
         raise ConfigError(f"--sync {str(sync)!r} is no folder")
+    if from_embeddings is not None:
+        _print(_add_embeddings(index, from_embeddings, bundle), index, as_json)
+        return
     opened = find_bundle(index, Manifest.read(index), bundle)
     opened.check()
     with StageProgress() as progress:
         report = add_pictures(
             index,
-            source,
+            sources[0],
             opened,
             vanished=sync is not None,
             max_bad=max_bad,
@@ -76,6 +87,17 @@ def add(
             report=progress.stage,
         )
     _print(report, index, as_json)
+
+
+def _add_embeddings(index: Path, source: Path, bundle: Path | None) -> "ChangeReport":
+    from fgembed.bundle import Bundle
+    from fgembed.cli.progress import StageProgress
+    from fgembed.index.from_embeddings import add_embeddings
+    from fgembed.index.given_embeddings import GivenEmbeddings
+
+    maker = None if bundle is None else Bundle.open(bundle)
+    with StageProgress() as progress:
+        return add_embeddings(index, GivenEmbeddings.open(source), maker, report=progress.stage)
 
 
 def remove(

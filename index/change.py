@@ -1,7 +1,7 @@
 """Adds to an index that is there, and brings it up to date with a folder."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,28 +9,11 @@ import numpy as np
 from fgembed.bundle import Bundle
 from fgembed.errors import NotFoundError
 from fgembed.files import absolute, sha256
-from fgembed.index.assemble import Part, Stage, assemble
-from fgembed.index.changing import NOBODY, ChangeReport, OpenChange, wishes_for
+from fgembed.index.assemble import Stage
+from fgembed.index.changing import ChangeReport, OpenChange, wishes_for
 from fgembed.index.embedding import Allowed, Pictures, embed_segment
 from fgembed.index.stored import Known, is_below, live_items
 from fgembed.index.writing import only_writer
-
-
-@dataclass(frozen=True)
-class NewParts:
-    """Vectors to add that are there already.
-
-    Attributes:
-        parts: with the ids that follow the one given.
-        count: of all vectors.
-        root: the pictures' folder.
-        columns: of their items.
-    """
-
-    parts: Callable[[int], Sequence[Part]]
-    count: int
-    root: str
-    columns: dict[str, str]
 
 
 def add_pictures(
@@ -82,24 +65,6 @@ def add_pictures(
         some = pictures.only(wanted)
         done = _add(change, some, replaced, ids, bundle, allowed, device, report)
         return replace(done, unchanged=unchanged)
-
-
-def add_parts(
-    folder: Path, new: NewParts, report: Stage = lambda stage, done, total: None
-) -> ChangeReport:
-    """Adds vectors; they get the next ids.
-
-    Raises:
-        FgembedError: another process is writing the index.
-    """
-    with only_writer(folder):
-        change = OpenChange.begin(folder, report)
-        manifest = change.manifest
-        segment = assemble(
-            folder, new.parts(manifest.next_id), new.count, manifest.dimensions, new.root,
-            new.columns, wishes_for(manifest, new.count), report,
-        )  # fmt: skip
-        return ChangeReport(change.end([segment], NOBODY), new.count)
 
 
 def _vanished(known: dict[str, list[Known]], there: set[str], source: Path) -> list[str]:

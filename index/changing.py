@@ -66,11 +66,15 @@ class OpenChange:
         """The pictures' folders, the deepest first."""
         return sorted(map(Path, self.manifest.roots), key=lambda root: -len(root.parts))
 
-    def end(self, new: Sequence[Segment], gone: Ids) -> Manifest:
-        """Publishes the index with new segments and without these ids too."""
+    def end(self, new: Sequence[Segment], gone: Ids, next_id: int | None = None) -> Manifest:
+        """Publishes the index with new segments and without these ids too.
+
+        If `next_id` is not given, the new segments' ids are those that follow.
+        """
         manifest = self.manifest
         removed = np.union1d(self.removed, gone)
-        next_id = manifest.next_id + sum(segment.count for segment in new)
+        if next_id is None:
+            next_id = manifest.next_id + sum(segment.count for segment in new)
         root = new[0].root if new else None
         segments = [*manifest.segments, *new]
         state = changed(self.folder, manifest, segments, removed, next_id, root)

@@ -1,16 +1,16 @@
 """Changes of an index by name, for processes that are killed in the middle of them."""
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from fgembed.index.build import build_from_embeddings
-from fgembed.index.change import NewParts, add_parts
 from fgembed.index.changing import compact, wishes_of
+from fgembed.index.from_embeddings import add_embeddings, build_from_embeddings
 from fgembed.index.given_embeddings import GivenEmbeddings
 from fgembed.index.manifest import Manifest
 from fgembed.index.removal import remove_ids
-from tests.index.making import COLUMNS, WISHES, drawn, unit_vectors
+from tests.index.making import WISHES, unit_vectors, write_drawn
 
 COUNT = 900
 NEW = 300
@@ -19,8 +19,9 @@ NAMES = ("add", "remove", "compact", "build")
 
 def add(folder: Path, seed: int = 2) -> None:
     vectors = unit_vectors(NEW, seed=seed)
-    new = NewParts(lambda first: [drawn(vectors, first)], NEW, "/pictures", COLUMNS)
-    add_parts(folder, new)
+    with tempfile.TemporaryDirectory() as place:
+        next_id = Manifest.read(folder).next_id
+        add_embeddings(folder, write_drawn(Path(place), vectors, next_id))
 
 
 def change(name: str, folder: Path, embeddings: Path) -> None:

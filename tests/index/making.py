@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 
 from fgembed.index.assemble import Wishes, assemble
+from fgembed.index.given_embeddings import GivenEmbeddings
 from fgembed.index.items import Item
 from fgembed.index.manifest import Manifest
 from fgembed.index.vectors import IndexedVectors
@@ -85,6 +89,32 @@ def make_index(
 
 def open_index(folder: Path) -> IndexedVectors:
     return IndexedVectors(folder, Manifest.read(folder))
+
+
+def write_embeddings(
+    folder: Path, parts: list[np.ndarray], columns: dict[str, Any] | None = None
+) -> Path:
+    """As clip-retrieval lays embeddings out."""
+    (folder / "img_emb").mkdir(parents=True)
+    (folder / "metadata").mkdir()
+    start = 0
+    for number, rows in enumerate(parts):
+        np.save(folder / "img_emb" / f"img_emb_{number}.npy", rows)
+        if columns is not None:
+            some = {name: values[start : start + len(rows)] for name, values in columns.items()}
+            file = folder / "metadata" / f"metadata_{number}.parquet"
+            pyarrow.parquet.write_table(pyarrow.table(some), file)
+        start += len(rows)
+    return folder
+
+
+def write_drawn(folder: Path, vectors: np.ndarray, first: int) -> GivenEmbeddings:
+    """Drawn embeddings on disk, with the items that `drawn` gives the ids from `first` on."""
+    items = drawn(vectors, first).items()
+    columns = {"image_path": [f"/pictures/new/{item.path}" for item in items]}
+    values = zip(*(item.values for item in items), strict=True)
+    columns |= dict(zip(COLUMNS, map(list, values), strict=True))
+    return GivenEmbeddings.open(write_embeddings(folder, [vectors], columns))
 
 
 def exact(queries: np.ndarray, vectors: np.ndarray, ids: np.ndarray, k: int):

@@ -10,21 +10,20 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from fgembed.index.change import NewParts, add_parts
 from fgembed.index.changing import compact, wishes_of
+from fgembed.index.from_embeddings import add_embeddings
 from fgembed.index.manifest import Manifest
 from fgembed.index.removal import remove_ids, remove_paths, remove_where
 from fgembed.index.verify import verify
 from tests.index.making import (
-    COLUMNS,
     EVERYTHING,
     WISHES,
     assert_same_hits,
-    drawn,
     exact,
     make_index,
     open_index,
     unit_vectors,
+    write_drawn,
 )
 
 # The issue asks for 300: FGEMBED_EXAMPLES=300 pytest tests/index/test_change_properties.py
@@ -100,8 +99,9 @@ def check_search(folder: Path, model: Model, kind: str, count: int, seed: int, w
 def apply(folder: Path, model: Model, kind: str, name: str, first: int, second: int) -> None:
     if name == "add":
         vectors = unit_vectors(first, D, second)
-        new = NewParts(lambda start: [drawn(vectors, start)], first, "/pictures/new", COLUMNS)
-        assert add_parts(folder, new).added == first
+        with tempfile.TemporaryDirectory(dir=memory()) as place:
+            given = write_drawn(Path(place), vectors, model.next_id)
+            assert add_embeddings(folder, given).added == first
         model.add(vectors)
     elif name in ("remove", "remove path"):
         gone = model.some(first, second)

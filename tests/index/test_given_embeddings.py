@@ -5,34 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 
 from fgembed.bundle import Bundle
 from fgembed.errors import FgembedError, IntegrityError, NotFoundError
 from fgembed.images import find_images
 from fgembed.index import Searcher
-from fgembed.index.build import build_from_embeddings, build_index
+from fgembed.index.build import build_index
+from fgembed.index.from_embeddings import build_from_embeddings
 from fgembed.index.given_embeddings import GivenEmbeddings
 from fgembed.index.shards import embed_into
 from fgembed.pictures import list_pictures
-from tests.index.making import exact, open_index, unit_vectors
-
-
-def write(folder: Path, parts: list[np.ndarray], columns: dict[str, Any] | None = None) -> Path:
-    """As clip-retrieval lays embeddings out."""
-    (folder / "img_emb").mkdir(parents=True)
-    (folder / "metadata").mkdir()
-    start = 0
-    for number, rows in enumerate(parts):
-        np.save(folder / "img_emb" / f"img_emb_{number}.npy", rows)
-        if columns is not None:
-            some = {name: values[start : start + len(rows)] for name, values in columns.items()}
-            file = folder / "metadata" / f"metadata_{number}.parquet"
-            pyarrow.parquet.write_table(pyarrow.table(some), file)
-        start += len(rows)
-    return folder
+from tests.index.making import exact, open_index, unit_vectors, write_embeddings
 
 
 def test_what_embed_wrote_gives_the_hits_of_an_index_of_the_pictures(
@@ -57,7 +41,7 @@ def test_files_are_taken_in_numerical_order_with_their_metadata(tmp_path: Path):
         "image_path": [f"/photos/{n}.jpg" for n in range(120)],
         "year": [str(2000 + n % 30) for n in range(120)],
     }
-    given = GivenEmbeddings.open(write(tmp_path / "e", np.split(vectors, 12), columns))
+    given = GivenEmbeddings.open(write_embeddings(tmp_path / "e", np.split(vectors, 12), columns))
     build_from_embeddings(given, None, tmp_path / "i")
     index = open_index(tmp_path / "i")
     scores, found = index.search(vectors, 1)
@@ -71,7 +55,9 @@ def test_files_are_taken_in_numerical_order_with_their_metadata(tmp_path: Path):
 def test_vectors_of_any_length_are_compared_by_cosine(tmp_path: Path):
     vectors = unit_vectors(200)
     lengths = np.random.default_rng(0).uniform(0.1, 50, (200, 1))
-    given = GivenEmbeddings.open(write(tmp_path / "e", [(vectors * lengths).astype(np.float64)]))
+    given = GivenEmbeddings.open(
+        write_embeddings(tmp_path / "e", [(vectors * lengths).astype(np.float64)])
+    )
     build_from_embeddings(given, None, tmp_path / "i")
     queries = unit_vectors(10, seed=1)
     scores, found = open_index(tmp_path / "i").search(queries, 5)
@@ -85,7 +71,7 @@ def test_vectors_of_any_length_are_compared_by_cosine(tmp_path: Path):
 def test_a_row_that_is_no_vector_is_named(wrong: float, tmp_path: Path):
     vectors = unit_vectors(50)
     vectors[33] = wrong
-    given = GivenEmbeddings.open(write(tmp_path / "e", np.split(vectors, 2)))
+    given = GivenEmbeddings.open(write_embeddings(tmp_path / "e", np.split(vectors, 2)))
     with pytest.raises(IntegrityError, match=r"img_emb_1.npy: row 8 is no vector"):
         build_from_embeddings(given, None, tmp_path / "i")
     assert not (tmp_path / "i" / "manifest.json").exists()
@@ -94,11 +80,11 @@ def test_a_row_that_is_no_vector_is_named(wrong: float, tmp_path: Path):
 def test_folders_that_do_not_fit_are_refused(tmp_path: Path):
     with pytest.raises(NotFoundError, match=r"no \.npy files"):
         GivenEmbeddings.open(tmp_path)
-    write(tmp_path / "widths", [unit_vectors(3), unit_vectors(3, 12)])
+    write_embeddings(tmp_path / "widths", [unit_vectors(3), unit_vectors(3, 12)])
     with pytest.raises(IntegrityError, match="differ in their dimensions: 12 in"):
         GivenEmbeddings.open(tmp_path / "widths")
     columns: dict[str, Any] = {"image_path": list("abcdef")}
-    write(tmp_path / "rows", [unit_vectors(3), unit_vectors(3)], columns)
+    write_embeddings(tmp_path / "rows", [unit_vectors(3), unit_vectors(3)], columns)
     (tmp_path / "rows" / "metadata" / "metadata_1.parquet").unlink()
     with pytest.raises(IntegrityError, match="metadata of 3 rows in 1 files for 6 vectors in 2"):
         GivenEmbeddings.open(tmp_path / "rows")
@@ -118,7 +104,7 @@ def test_folders_that_do_not_fit_are_refused(tmp_path: Path):
 
 def test_ids_that_come_twice_are_refused(tmp_path: Path):
     columns: dict[str, Any] = {"id": [1, 2, 2], "image_path": list("abc")}
-    given = GivenEmbeddings.open(write(tmp_path / "e", [unit_vectors(3)], columns))
+    given = GivenEmbeddings.open(write_embeddings(tmp_path / "e", [unit_vectors(3)], columns))
     with pytest.raises(IntegrityError, match="no list of ids"):
         build_from_embeddings(given, None, tmp_path / "i")
 
@@ -130,20 +116,20 @@ def test_embeddings_of_another_model_are_refused(bundle: Path, photos: Path, tmp
     plan.write_text(plan.read_text().replace(opened.config.fingerprint, "0" * 64))
     with pytest.raises(IntegrityError, match="another model"):
         build_from_embeddings(GivenEmbeddings.open(tmp_path / "e"), opened, tmp_path / "i")
-    wide = GivenEmbeddings.open(write(tmp_path / "wide", [unit_vectors(3)]))
-    with pytest.raises(IntegrityError, match=r"gives \d+ dimensions, the embeddings .* 24"):
+    wide = GivenEmbeddings.open(write_embeddings(tmp_path / "wide", [unit_vectors(3)]))
+    with pytest.raises(IntegrityError, match=r"has \d+ dimensions, the embeddings .* 24"):
         build_from_embeddings(wide, opened, tmp_path / "i")
 
 
 def test_without_a_model_no_picture_can_be_looked_up(tmp_path: Path):
-    given = GivenEmbeddings.open(write(tmp_path / "e", [unit_vectors(30)]))
+    given = GivenEmbeddings.open(write_embeddings(tmp_path / "e", [unit_vectors(30)]))
     build_from_embeddings(given, None, tmp_path / "i")
     with pytest.raises(FgembedError, match="without a model"):
         Searcher.open(tmp_path / "i")
 
 
 def test_a_killed_build_leaves_nothing_that_counts(tmp_path: Path):
-    given = GivenEmbeddings.open(write(tmp_path / "e", [unit_vectors(30)]))
+    given = GivenEmbeddings.open(write_embeddings(tmp_path / "e", [unit_vectors(30)]))
     build_from_embeddings(given, None, tmp_path / "i")
     shutil.copytree(tmp_path / "i" / "seg-000001", tmp_path / "i" / "seg-000007")
     build_from_embeddings(given, None, tmp_path / "i")

@@ -1,0 +1,140 @@
+"""The metadata of embeddings that are there already: Parquet files, a row for each vector."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fgembed.errors import IntegrityError, MissingExtraError
+from fgembed.files import absolute
+from fgembed.index.items import sql_columns, sql_type, sql_value
+from fgembed.pictures import PATH_COLUMNS
+
+ID = "id"
+
+
+@dataclass
+class GivenMetadata:
+    """The Parquet files of a folder of embeddings; there may be none.
+
+    Attributes:
+        folder: of the embeddings.
+        files: as many as there are files of vectors, with as many rows, or none at all.
+    """
+
+    folder: Path
+    files: list[Path]
+
+    def check(self, counts: Sequence[int]) -> None:
+        """Whether the files have these numbers of rows, and the same columns.
+
+        Raises:
+            IntegrityError: they have not, or cannot be read.
+            MissingExtraError: there are any and pyarrow is not installed.
+        """
+        if not self.files:
+            return
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ImportError:
+            raise MissingExtraError("metadata of embeddings", "pyarrow", "scale") from None
+        try:
+            rows = [pyarrow.parquet.read_metadata(file).num_rows for file in self.files]
+            names = {tuple(pyarrow.parquet.read_schema(file).names) for file in self.files}
+        except (pyarrow.ArrowException, OSError) as error:
+            raise IntegrityError(f"{self.folder / 'metadata'}: {error}") from None
+        if rows != list(counts):
+            raise IntegrityError(
+                f"{self.folder}: metadata of {sum(rows)} rows in {len(rows)} files for "
+                f"{sum(counts)} vectors in {len(counts)}; their files must correspond"
+            )
+        if len(names) > 1:
+            raise IntegrityError(f"{self.folder / 'metadata'}: files differ in their columns")
+        if self.path_column and None in self._whole_column(self.path_column):
+            raise IntegrityError(f"{self.folder}: a row of the metadata has no {self.path_column}")
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Of all columns."""
+        if not self.files:
+            return []
+        import pyarrow.parquet
+
+        return list(pyarrow.parquet.read_schema(self.files[0]).names)
+
+    @cached_property
+    def path_column(self) -> str | None:
+        """The column of the pictures."""
+        return next((name for name in PATH_COLUMNS if name in self.names), None)
+
+    @cached_property
+    def types(self) -> dict[str, str]:
+        """The columns that are neither ids nor pictures, with SQLite's types."""
+        others = [name for name in self.names if name not in (ID, self.path_column)]
+        return {name: sql_type(self._whole_column(name)) for name in others}
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The same as the table of an index names them."""
+        names = sql_columns(self.types)
+        return {names[name]: kind for name, kind in self.types.items()}
+
+    @cached_property
+    def ids(self) -> list[int] | None:
+        """Those of all vectors, None where the metadata gives none.
+
+        Raises:
+            IntegrityError: they are not whole numbers, or one comes twice.
+        """
+        if ID not in self.names:
+            return None
+        ids = list(self._whole_column(ID))
+        fit = all(type(one) is int and 0 <= one < 1 << 62 for one in ids)
+        if not fit or len(set(ids)) < len(ids):
+            raise IntegrityError(f"{self.folder}: column id of the metadata is no list of ids")
+        return ids
+
+    @cached_property
+    def root(self) -> Path:
+        """The folder below which all pictures lie."""
+        if self.path_column is None:
+            return self.folder.resolve()
+        return Path(os.path.commonpath({path.parent for path in self.pictures()}))
+
+    def pictures(self) -> Iterator[Path]:
+        """Of all vectors, as absolute paths; none if there is no column of them."""
+        if self.path_column is not None:
+            yield from map(absolute, self._whole_column(self.path_column))
+
+    def paths(self, table: dict[str, list[Any]]) -> list[str] | None:
+        """Those of some rows, below the root."""
+        if self.path_column is None:
+            return None
+        places = map(absolute, table[self.path_column])
+        return [place.relative_to(self.root).as_posix() for place in places]
+
+    def values(self, table: dict[str, list[Any]], count: int) -> list[tuple[Any, ...]]:
+        """Those of the columns, for each of `count` rows."""
+        columns = [
+            [sql_value(one, kind) for one in table[name]] for name, kind in self.types.items()
+        ]
+        return list(zip(*columns, strict=True)) if columns else [()] * count
+
+    def table(self, number: int, start: int, count: int) -> dict[str, list[Any]]:
+        """Rows of a file, by column."""
+        if not self.files:
+            return {}
+        import pyarrow.parquet
+
+        table = pyarrow.parquet.read_table(self.files[number])
+        rows: dict[str, list[Any]] = table.slice(start, count).to_pydict()
+        return rows
+
+    def _whole_column(self, name: str) -> Iterator[Any]:
+        import pyarrow.parquet
+
+        for file in self.files:
+            yield from pyarrow.parquet.read_table(file, columns=[name])[name].to_pylist()
