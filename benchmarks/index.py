@@ -125,7 +125,7 @@ def main() -> None:
     given = parser.parse_args()
     source = given.work / f"{given.count}"
     prepare(source, given.count, given.queries, given.dimensions)
-    names = ["fgembed", "autofaiss", "usearch", "FAISS IVF,Flat", "FAISS Flat", "numpy"]
+    names = ["fgembed", "autofaiss", "usearch", "FAISS IVF,Flat", "numpy"]
     pythons = {
         name: python
         for name in names

@@ -127,8 +127,6 @@ class Usearch:
 class BareFaiss:
     """FAISS by hand: lists with whole vectors."""
 
-    factory = "IVF4000,Flat"
-
     def build(self, source: Path, out: Path, memory: int) -> None:
         """Trained on as many vectors as FAISS wants."""
         import faiss
@@ -136,13 +134,12 @@ class BareFaiss:
         out.mkdir()
         files = parts(source)
         total = sum(len(np.load(file, mmap_mode="r")) for file in files)
-        factory = "Flat" if self.factory == "Flat" else f"IVF{round(4 * total**0.5)},Flat"
-        index = faiss.index_factory(256, factory, faiss.METRIC_INNER_PRODUCT)
-        if not index.is_trained:
-            wanted = 39 * round(4 * total**0.5)
-            each = -(-wanted // len(files))
-            rows = [np.load(f, mmap_mode="r") for f in files]
-            index.train(np.concatenate([r[:: max(1, len(r) // each)] for r in rows]))
+        lists = round(4 * total**0.5)
+        dimensions = np.load(files[0], mmap_mode="r").shape[1]
+        index = faiss.index_factory(dimensions, f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
+        each = -(-39 * lists // len(files))
+        rows = [np.load(file, mmap_mode="r") for file in files]
+        index.train(np.concatenate([some[:: max(1, len(some) // each)] for some in rows]))
         for file in files:
             index.add(np.load(file))
         faiss.write_index(index, str(out / "knn.index"))
@@ -158,16 +155,6 @@ class BareFaiss:
         for nprobe in (32, 64, 128, 256):
             self.index.nprobe = nprobe
             yield f"nprobe {nprobe}", lambda queries: self.index.search(queries, K)[1]
-
-
-class FlatFaiss(BareFaiss):
-    """FAISS that compares everything."""
-
-    factory = "Flat"
-
-    def settings(self) -> Iterator[tuple[str, Search]]:
-        """There are none."""
-        yield "exact", lambda queries: self.index.search(queries, K)[1]
 
 
 class Numpy:
@@ -198,7 +185,7 @@ class Numpy:
 
 RIVALS: dict[str, Any] = {
     "fgembed": Fgembed, "autofaiss": Autofaiss, "usearch": Usearch, "FAISS IVF,Flat": BareFaiss,
-    "FAISS Flat": FlatFaiss, "numpy": Numpy,
+    "numpy": Numpy,
 }  # fmt: skip
 
 

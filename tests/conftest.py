@@ -1,5 +1,6 @@
 """One small real workspace for all tests: drawn pictures, a run, its bundle, its index."""
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,11 @@ class Outcome:
     code: int
     out: str
     err: str
+
+    def answer(self) -> Any:
+        """What --json printed; the command must have succeeded."""
+        assert self.code == 0, self.err
+        return json.loads(self.out)
 
 
 Command = Callable[..., Outcome]

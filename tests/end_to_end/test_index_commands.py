@@ -4,8 +4,6 @@ import json
 import shutil
 from pathlib import Path
 
-import faiss
-import h5py
 import numpy as np
 import pyarrow.parquet
 import pytest
@@ -17,30 +15,16 @@ from tests.end_to_end.refusals import refused
 from tests.index.making import WISHES, exact, make_index, open_index, unit_vectors
 
 
-@pytest.fixture
-def gallery(command: Command, bundle: Path, photos: Path, tmp_path: Path) -> Path:
-    """An index of a copy of the training pictures, in the current folder."""
-    shutil.copytree(photos / "train", tmp_path / "photos")
-    done = command("index", "build", "photos", "--bundle", bundle)
-    assert done.code == 0, done.err
-    return tmp_path / "gallery.index"
-
-
-def out(done, code: int = 0):
-    assert done.code == code, done.err
-    return json.loads(done.out)
-
-
 def test_an_index_is_built_changed_verified_and_searched(
     command: Command, gallery: Path, photos: Path
 ):
     label = sorted(path.name for path in Path("photos").iterdir())[0]
-    assert out(command("index", "info", "--json"))["columns"] == {"label": "TEXT"}
+    assert command("index", "info", "--json").answer()["columns"] == {"label": "TEXT"}
     new = Path("photos", label, "new.jpg")
     shutil.copy(find_images(photos / "test")[0][0], new)
-    added = out(command("index", "add", "photos", "--json"))
+    added = command("index", "add", "photos", "--json").answer()
     assert (added["added"], added["unchanged"], added["state"]["segments"]) == (1, 24, 2)
-    hits = out(command("search", new, "--where", f"label = '{label}'", "-k", 30, "--json"))
+    hits = command("search", new, "--where", f"label = '{label}'", "-k", 30, "--json").answer()
     assert len(hits) == 9
     assert {hit["metadata"]["label"] for hit in hits} == {label}
     new.unlink()
@@ -111,14 +95,16 @@ def test_many_queries_get_the_hits_that_each_gets_alone(
 ):
     shutil.copytree(photos / "test", "queries")
     Path("queries/bad.jpg").write_bytes(b"no picture")
-    told = out(command("search", "--queries", "queries", "--out", f"h.{form}", "-k", 3, "--json"))
+    told = command(
+        "search", "--queries", "queries", "--out", f"h.{form}", "-k", 3, "--json"
+    ).answer()
     assert (told["queries"], told["hits"], told["skipped"]) == (9, 27, 1)
     if form == "jsonl":
         rows = [json.loads(line) for line in Path("h.jsonl").read_text().splitlines()]
     else:
         rows = pyarrow.parquet.read_table("h.parquet").to_pylist()
     for query in find_images(tmp_path / "queries")[0][1:4]:
-        alone = out(command("search", query, "-k", 3, "--json"))
+        alone = command("search", query, "-k", 3, "--json").answer()
         mine = [row for row in rows if row["query"] == str(query)]
         assert [row["id"] for row in mine] == [hit["id"] for hit in alone]
         assert [row["path"] for row in mine] == [hit["path"] for hit in alone]
@@ -139,11 +125,23 @@ def test_vectors_are_looked_up_without_a_model(command: Command, tmp_path: Path)
     assert rows[10]["query"] == "q.npy#1"
 
 
+def test_what_was_embedded_joins_an_index(
+    command: Command, gallery: Path, bundle: Path, photos: Path
+):
+    assert command("embed", photos / "test", "--bundle", bundle, "--out", "e").code == 0
+    added = command("index", "add", "--from-embeddings", "e", "--json").answer()
+    assert (added["added"], added["state"]["count"]) == (9, 33)
+    query = find_images(photos / "test")[0][4]
+    hit = command("search", query, "-k", 1, "--json").answer()[0]
+    assert (hit["path"], hit["id"]) == (str(query), 28)
+    refused(command("index", "add", "photos", "--from-embeddings", "e"), 2, "give one of")
+
+
 def test_tuning_reaches_another_recall_and_draws_it(command: Command, tmp_path: Path):
     make_index(tmp_path / "i", unit_vectors(6000), WISHES["ivfpq"])
     before = open_index(tmp_path / "i").manifest
     done = command("index", "tune", "--index", "i", "--recall", 0.999, "--plot", "t.png", "--json")
-    told = out(done)
+    told = done.answer()
     after = open_index(tmp_path / "i").manifest
     assert (before.recall, after.recall) == (0.95, 0.999)
     assert after.main.files == before.main.files
@@ -166,53 +164,8 @@ def test_copies_are_listed_and_shown(command: Command, gallery: Path):
     done = command("index", "duplicates", "--html", "copies.html")
     assert "1 of 25 pictures are copies of others" in done.out
     assert Path("copies.html").read_text().count("<img") == 2
-    (group,) = out(command("index", "duplicates", "--json"))
+    (group,) = command("index", "duplicates", "--json").answer()
     assert (group["kind"], len(group["paths"])) == ("exact", 2)
-
-
-@pytest.mark.parametrize("kind", ["flat", "ivfpq", "hnsw", "ivf"])
-def test_plain_faiss_reads_what_is_exported(command: Command, kind: str, tmp_path: Path):
-    vectors, queries = unit_vectors(900), unit_vectors(20, seed=1)
-    make_index(tmp_path / "i", vectors, WISHES[kind])
-    assert command("index", "export", "plain", "--index", "i").code == 0
-    index = faiss.read_index("plain/knn.index")
-    table = pyarrow.parquet.read_table("plain/metadata/metadata_0000.parquet").to_pydict()
-    rows = np.load("plain/img_emb/img_emb_0000.npy")
-    ids = np.array(table["id"])
-    np.testing.assert_allclose(rows, vectors[ids], atol=1e-6)
-    assert table["image_path"][5] == f"/pictures/{ids[5]}.jpg"
-    assert table["label"][5] == f"label {ids[5] % 3}"
-    inverted = faiss.try_extract_index_ivf(index) if kind in ("ivf", "ivfpq") else None
-    if inverted is not None:
-        inverted.nprobe = inverted.nlist
-    if kind == "hnsw":
-        index.hnsw.efSearch = 900
-    if kind == "ivfpq":
-        index.k_factor = 90
-    scores, positions = index.search(queries, 10)
-    expected = exact(queries, vectors, np.arange(900), 10)
-    np.testing.assert_allclose(scores, expected[0], atol=1e-5)
-    assert (ids[positions] == expected[1]).mean() > 0.99
-    infos = json.loads(Path("plain/index_infos.json").read_text())
-    if infos["index_param"]:
-        faiss.ParameterSpace().set_index_parameters(index, infos["index_param"])
-    refused(command("index", "export", "plain", "--index", "i"), 1, "there already")
-    assert command("index", "export", "plain", "--index", "i", "--overwrite").code == 0
-
-
-def test_a_data_set_for_ann_benchmarks_has_exact_neighbours(command: Command, tmp_path: Path):
-    vectors = unit_vectors(500)
-    make_index(tmp_path / "i", vectors, WISHES["ivf"])
-    told = out(command("index", "export", "g.hdf5", "--index", "i", "--queries", 40, "--json"))
-    assert told["queries"] == 40
-    with h5py.File("g.hdf5") as file:
-        train, test = file["train"][:], file["test"][:]
-        assert file.attrs["distance"] == "angular"
-        scores, places = exact(test, train, np.arange(460), 100)
-        np.testing.assert_allclose(file["distances"][:], 1 - scores, atol=1e-5)
-        assert (file["neighbors"][:] == places).mean() > 0.99
-    everything = np.concatenate([train, test])
-    assert sorted(map(bytes, everything)) == sorted(map(bytes, vectors))
 
 
 def test_an_emptied_index_still_answers(command: Command, gallery: Path, photos: Path):
@@ -224,7 +177,7 @@ def test_an_emptied_index_still_answers(command: Command, gallery: Path, photos:
         assert done.code == 0, done.err
     refused(command("index", "export", "plain"), 1, "holds no pictures")
     refused(command("index", "export", "a.hdf5"), 1, "too few")
-    assert out(command("index", "add", "photos", "--json"))["added"] == 24
+    assert command("index", "add", "photos", "--json").answer()["added"] == 24
 
 
 def test_filters_that_leave_nobody_can_be_reranked(command: Command, gallery: Path, photos: Path):
@@ -234,34 +187,10 @@ def test_filters_that_leave_nobody_can_be_reranked(command: Command, gallery: Pa
         assert (done.code, done.out) == (0, "[]\n")
 
 
-def test_an_export_replaces_nothing_unasked_and_stays_out_of_the_index(
-    command: Command, gallery: Path
-):
-    Path("photo.jpg").write_bytes(b"mine")
-    refused(command("index", "export", "photo.jpg", "--as", "hdf5"), 1, "there already")
-    assert Path("photo.jpg").read_bytes() == b"mine"
-    refused(command("index", "export", gallery / "plain"), 1, "lies in the index")
-    assert command("index", "compact").code == 0
-
-
 def test_a_store_that_was_asked_for_stays(command: Command, gallery: Path):
     for arguments in (["--store", "float16"], ["--memory", "4GB"]):
         assert command("index", "compact", *arguments).code == 0
-        assert out(command("index", "info", "--json"))["store"] == "float16"
-
-
-def test_columns_of_several_types_go_into_one_parquet_file(
-    command: Command, gallery: Path, photos: Path
-):
-    new = [find_images(photos / "test")[0][n] for n in (0, 1)]
-    for name, value in (("one", "7"), ("other", "seven")):
-        table = Path(f"{name}.csv")
-        table.write_text(f"path,year\n{new.pop()},{value}\n")
-        assert command("index", "add", table).code == 0
-    done = command("search", "--queries", photos / "test", "--out", "h.parquet", "-k", 26)
-    assert done.code == 0, done.err
-    years = set(pyarrow.parquet.read_table("h.parquet").to_pydict()["year"])
-    assert years == {None, "7", "seven"}
+        assert command("index", "info", "--json").answer()["store"] == "float16"
 
 
 def test_nothing_is_made_where_there_is_no_index(command: Command):
