@@ -38,6 +38,25 @@ class Part(Protocol):
 
 
 @dataclass(frozen=True)
+class Source:
+    """What a segment is made of.
+
+    Attributes:
+        parts: all of it, some rows at a time.
+        count: N.
+        dimensions: D.
+        root: the folder that the items' paths are relative to.
+        columns: of their metadata, with SQLite's types.
+    """
+
+    parts: Sequence[Part]
+    count: int
+    dimensions: int
+    root: str
+    columns: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Wishes:
     """What an index is to be.
 
@@ -65,11 +84,7 @@ Stage = Callable[[str, int, int], None]  # name, done, total
 
 def assemble(
     folder: Path,
-    parts: Sequence[Part],
-    count: int,
-    dimensions: int,
-    root: str,
-    columns: dict[str, str],
+    source: Source,
     wishes: Wishes,
     report: Stage = lambda stage, done, total: None,
 ) -> Segment:
@@ -83,15 +98,14 @@ def assemble(
         ConfigError: the kind cannot be built, or not within the memory.
         OSError: it cannot be written, as on a full disk.
     """
-    last = _held_out(count)
+    last, shape = _held_out(source.count), (source.count, source.dimensions)
     with new_segment(folder) as place:
-        vectors = _in_order(parts, last, lambda part: part.vectors())
-        store = wishes.stored(count, dimensions)
-        write_rows(place / ROWS_FILE, vectors, count, dimensions, store)
-        rows = Rows.open(place / ROWS_FILE, count, dimensions)
+        vectors = _in_order(source.parts, last, lambda part: part.vectors())
+        write_rows(place / ROWS_FILE, vectors, shape, wishes.stored(*shape))
+        rows = Rows.open(place / ROWS_FILE, *shape)
         made = _make(rows, len(last), wishes, report)
-        items = _in_order(parts, last, lambda part: _array(part.items()))
-        return finish_segment(place, root, chain.from_iterable(items), columns, made)
+        items = _in_order(source.parts, last, lambda part: _array(part.items()))
+        return finish_segment(place, source.root, chain.from_iterable(items), source.columns, made)
 
 
 def _make(rows: Rows, held: int, wishes: Wishes, report: Stage) -> Made:

@@ -13,7 +13,7 @@ from fgembed.index.assemble import Stage, Wishes, assemble
 from fgembed.index.kinds import is_raw, is_small
 from fgembed.index.manifest import EARLIER, Manifest, Segment
 from fgembed.index.opening import open_state
-from fgembed.index.stored import stored_parts
+from fgembed.index.stored import stored
 from fgembed.index.structure_build import check_kind
 from fgembed.index.vectors import IndexedVectors, removed_ids
 from fgembed.index.writing import changed, only_writer, publish
@@ -128,11 +128,7 @@ def _compacted(
 ) -> Manifest:
     segments = []
     if manifest.count:
-        root, columns, parts = stored_parts(vectors)
-        merge = partial(
-            assemble, folder, parts, manifest.count, manifest.dimensions, root, columns,
-            report=report,
-        )  # fmt: skip
+        merge = partial(assemble, folder, stored(vectors), report=report)
         try:
             segments = [merge(wishes=wishes_of(manifest))]
         except ConfigError:  # too few are left to train what was asked for

@@ -11,7 +11,7 @@ from fgembed.errors import FgembedError
 from fgembed.files import absolute
 from fgembed.image_batches import check_bad, write_skipped
 from fgembed.images import EXTENSIONS, Skipped
-from fgembed.index.assemble import Part, Stage, Wishes, assemble
+from fgembed.index.assemble import Part, Source, Stage, Wishes, assemble
 from fgembed.index.items import Item, sql_columns, sql_type, sql_value
 from fgembed.index.manifest import SKIPPED_FILE, Segment
 from fgembed.index.pending import Block, Pending
@@ -145,9 +145,8 @@ def embed_segment(
         count += len(block.places)
     if count == 0:
         return None, skipped
-    root = str(pictures.root)
-    dimensions = bundle.config.dimensions
-    return assemble(folder, parts, count, dimensions, root, columns, wishes, report), skipped
+    source = Source(parts, count, bundle.config.dimensions, str(pictures.root), columns)
+    return assemble(folder, source, wishes, report), skipped
 
 
 def _columns(listing: Listing) -> tuple[dict[str, str], list[tuple[Any, ...]]]:

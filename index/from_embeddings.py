@@ -49,12 +49,8 @@ def build_from_embeddings(
     store = wishes.stored(given.count, given.dimensions)
     wishes = replace(wishes, store=store)
     with only_writer(folder, new=True):
-        metadata = given.metadata
-        ids = metadata.ids
-        segment = assemble(
-            folder, given.parts(), given.count, given.dimensions, str(metadata.root),
-            metadata.columns, wishes, report,
-        )  # fmt: skip
+        ids = given.metadata.ids
+        segment = assemble(folder, given.source(), wishes, report)
         manifest = Manifest(
             model=None if bundle is None else model_of(bundle, folder),
             dimensions=given.dimensions,
@@ -96,7 +92,7 @@ def add_embeddings(
     """
     with only_writer(folder):
         change = OpenChange.begin(folder, report)
-        manifest, metadata = change.manifest, given.metadata
+        manifest = change.manifest
         _check_dimensions(given, manifest.dimensions, folder)
         if bundle is not None:
             check_model(folder, manifest, bundle)
@@ -107,13 +103,11 @@ def add_embeddings(
                     f"the one of {folder}, give its exported folder by --bundle"
                 )
             _check_maker(given, manifest.model.fingerprint, manifest.model.precision, folder)
-        ids = metadata.ids if given.plan is None else None
+        ids = given.metadata.ids if given.plan is None else None
         _check_ids(given, change, ids or [])
         replaced = _replaced(given, change)
-        segment = assemble(
-            folder, given.parts(manifest.next_id, ids is None), given.count, manifest.dimensions,
-            str(metadata.root), metadata.columns, wishes_for(manifest, given.count), report,
-        )  # fmt: skip
+        source = given.source(manifest.next_id, ids is None)
+        segment = assemble(folder, source, wishes_for(manifest, given.count), report)
         next_id = None if ids is None else max(manifest.next_id, max(ids) + 1)
         done = change.end([segment], replaced, next_id)
         return ChangeReport(done, max(0, given.count - len(replaced)), len(replaced))

@@ -15,6 +15,7 @@ import numpy as np
 from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.files import read_json
 from fgembed.index.arrays import read_array, shape_of_vectors
+from fgembed.index.assemble import Source
 from fgembed.index.given_metadata import ID, GivenMetadata
 from fgembed.index.items import Item
 from fgembed.index.shard_plan import MODEL_TYPE, PLAN_FILE
@@ -149,6 +150,12 @@ class GivenEmbeddings:
             parts += [Slice(self, number, start, first + start, numbered) for start in starts]
             first += count
         return parts
+
+    def source(self, first: int = 0, numbered: bool = False) -> Source:
+        """All of it, with ids as for `parts`."""
+        metadata = self.metadata
+        parts = self.parts(first, numbered)
+        return Source(parts, self.count, self.dimensions, str(metadata.root), metadata.columns)
 
 
 def _numerically(file: Path) -> tuple[str | int, ...]:

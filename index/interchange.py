@@ -12,7 +12,7 @@ from fgembed.errors import FgembedError, MissingExtraError
 from fgembed.files import absolute, atomic_write, staged_folder
 from fgembed.index.manifest import Manifest
 from fgembed.index.rows import merge
-from fgembed.index.stored import ROWS_AT_ONCE, stored_parts
+from fgembed.index.stored import ROWS_AT_ONCE, stored
 from fgembed.index.vectors import IndexedVectors
 from fgembed.metrics import Ids, Vectors
 
@@ -153,14 +153,15 @@ def _key(vectors: IndexedVectors) -> str:
 
 def _flat(vectors: IndexedVectors) -> Any:
     index = faiss.IndexFlatIP(vectors.manifest.dimensions)
-    for part in stored_parts(vectors)[2]:
+    for part in stored(vectors).parts:
         index.add(np.ascontiguousarray(part.vectors()))
     return index
 
 
 def _tables(vectors: IndexedVectors, whole: bool) -> Any:
     """Rows and metadata, in the order of the FAISS index's positions."""
-    root, columns, parts = stored_parts(vectors)
+    source = stored(vectors)
+    parts = source.parts
     if whole:
         segment = vectors.segments[0]
         starts = range(0, len(segment.rows), ROWS_AT_ONCE)
@@ -173,8 +174,8 @@ def _tables(vectors: IndexedVectors, whole: bool) -> Any:
         items = part.items()
         table: dict[str, list[Any]] = {
             "id": [item.id for item in items],
-            "image_path": [str(Path(root, item.path)) for item in items],
+            "image_path": [str(Path(source.root, item.path)) for item in items],
         }
-        for place, name in enumerate(columns):
+        for place, name in enumerate(source.columns):
             table[name] = [item.values[place] for item in items]
         yield part.vectors(), table

@@ -19,15 +19,13 @@ from fgembed.metrics import Ids, Vectors
 CHUNK_BYTES = 1 << 24  # of float32 vectors at once
 
 
-def write_rows(
-    file: Path, chunks: Iterable[Vectors], count: int, dimensions: int, store: str
-) -> None:
-    """Writes vectors (N, D) that come some at a time; N is known ahead, and must be right."""
+def write_rows(file: Path, chunks: Iterable[Vectors], shape: tuple[int, int], store: str) -> None:
+    """Writes vectors of a shape (N, D) that come some at a time; N must be right."""
     kind = np.dtype(store)
     header = {
         "descr": np.lib.format.dtype_to_descr(kind),
         "fortran_order": False,
-        "shape": (count, dimensions),
+        "shape": shape,
     }
     written = 0
     with file.open("wb") as stream:
@@ -35,8 +33,8 @@ def write_rows(
         for vectors in chunks:
             stream.write(np.ascontiguousarray(vectors, kind).data)
             written += len(vectors)
-    if written != count:
-        raise ValueError(f"{written} of {count} rows were written")
+    if written != shape[0]:
+        raise ValueError(f"{written} of {shape[0]} rows were written")
 
 
 class Rows:

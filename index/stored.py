@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fgembed.index.assemble import Part
+from fgembed.index.assemble import Part, Source
 from fgembed.index.items import Item, all_items, read_items
 from fgembed.index.segment import OpenSegment
 from fgembed.index.vectors import IndexedVectors
@@ -57,8 +57,8 @@ class StoredPart:
         return items
 
 
-def stored_parts(vectors: IndexedVectors) -> tuple[str, dict[str, str], list[Part]]:
-    """The root of all pictures, the columns of all items, and all that is live."""
+def stored(vectors: IndexedVectors) -> Source:
+    """All that is live, below the root of all pictures, with the columns of all items."""
     roots = [segment.entry.root for segment in vectors.segments]
     root = os.path.commonpath(roots)
     columns = merged_columns([segment.entry.columns for segment in vectors.segments])
@@ -69,7 +69,7 @@ def stored_parts(vectors: IndexedVectors) -> tuple[str, dict[str, str], list[Par
         live = live[np.argsort(segment.ids[live])]
         for start in range(0, len(live), ROWS_AT_ONCE):
             parts.append(StoredPart(segment, live[start : start + ROWS_AT_ONCE], root, columns))
-    return root, columns, parts
+    return Source(parts, vectors.manifest.count, vectors.manifest.dimensions, root, columns)
 
 
 def merged_columns(given: list[dict[str, str]]) -> dict[str, str]:

@@ -18,8 +18,8 @@ WIDTHS = (16, 32, 64, 128, 256, 512, 1024)  # efSearch of a graph
 TIMED_QUERIES = 100
 GAIN = 0.001  # less than this twice from one setting to the next: it rises no more
 TOO_SLOW = 3  # times the fastest setting that reaches the recall: no need to look on
-
 EQUAL = 1e-5  # scores that differ by less are the same
+
 Search = Callable[[Vectors, int, Parameters], Vectors]
 
 

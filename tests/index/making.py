@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from fgembed.index.assemble import Wishes, assemble
+from fgembed.index.assemble import Source, Wishes, assemble
 from fgembed.index.given_embeddings import GivenEmbeddings
 from fgembed.index.items import Item
 from fgembed.index.manifest import Manifest
@@ -75,9 +75,8 @@ def make_index(
     """An index whose ids count from 0."""
     count, dimensions = vectors.shape
     with only_writer(folder, new=True):
-        segment = assemble(
-            folder, [part or drawn(vectors)], count, dimensions, "/pictures", COLUMNS, wishes
-        )
+        source = Source([part or drawn(vectors)], count, dimensions, "/pictures", COLUMNS)
+        segment = assemble(folder, source, wishes)
         store = wishes.stored(count, dimensions)
         manifest = Manifest(
             None, dimensions, count, wishes.kind, store, wishes.recall, wishes.memory, count,
