@@ -61,15 +61,22 @@ def interpreter(peers: Path | None, name: str) -> str | None:
     return str(python)
 
 
-def run(python: str, *arguments: str) -> Any:
+class Failed(Exception):
+    """A rival did not do its step, or not in time."""
+
+
+def run(python: str, *arguments: str, limit_s: float | None = None) -> Any:
     """One step of a rival, on two threads."""
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
-    done = subprocess.run(
-        [python, str(SCRIPT), *arguments], capture_output=True, text=True, env=environment,
-        check=False,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            [python, str(SCRIPT), *arguments], capture_output=True, text=True, env=environment,
+            check=False, timeout=limit_s,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise Failed(f"not done within {limit_s:.0f} s") from None
     if done.returncode:
-        raise SystemExit(f"{arguments[0]}: {done.stderr[-2000:]}")
+        raise Failed(done.stderr[-2000:])
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -118,6 +125,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--memory", type=int, default=2_000_000_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--limit", type=float, default=1800, help="Seconds for a build.")
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--only", nargs="*", help="These rivals alone.")
     parser.add_argument("--work", type=Path, default=Path("build/index-benchmark"))
@@ -132,21 +140,28 @@ def main() -> None:
         if (not given.only or name in given.only) and (python := interpreter(given.peers, name))
     }
     results: dict[str, Any] = {}
+    failed: dict[str, str] = {}
     for name, python in pythons.items():
         place = given.work / f"{given.count}-{name.replace(' ', '-')}"
         shutil.rmtree(place, ignore_errors=True)
-        results[name] = run(python, name, "build", str(source), str(place), str(given.memory))
-        print(name, results[name], file=sys.stderr, flush=True)
-    rounds: dict[str, list[Any]] = {name: [] for name in pythons}
+        step = (name, "build", str(source), str(place), str(given.memory))
+        try:
+            results[name] = run(python, *step, limit_s=given.limit)
+            print(name, results[name], file=sys.stderr, flush=True)
+        except Failed as error:
+            failed[name] = str(error)
+            print(f"{name} was not built: {error}", flush=True)
+    rounds: dict[str, list[Any]] = {name: [] for name in results}
     for _ in range(given.rounds):
-        for name, python in pythons.items():
+        for name in results:
+            python = pythons[name]
             place = given.work / f"{given.count}-{name.replace(' ', '-')}"
             rounds[name].append(run(python, name, "search", str(source), str(place)))
     for name, several in rounds.items():
         results[name]["settings"] = medians(several)
     machine = f"{platform.machine()}, {platform.platform()}, {os.cpu_count()} cores"
     report = {"machine": machine, "count": given.count, "dimensions": given.dimensions,
-              "memory": given.memory, "rivals": results}  # fmt: skip
+              "memory": given.memory, "rivals": results, "not built": failed}  # fmt: skip
     given.out.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n")
     plot(given.out.with_suffix(".png"), results)
     show(machine, results)

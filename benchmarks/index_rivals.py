@@ -99,7 +99,10 @@ class Usearch:
         from usearch.index import Index
 
         out.mkdir()
-        index, start = Index(ndim=256, metric="ip", dtype="f16"), 0
+        index, start = (
+            Index(ndim=np.load(parts(source)[0], mmap_mode="r").shape[1], metric="ip", dtype="f16"),
+            0,
+        )
         for file in parts(source):
             rows = np.load(file)
             index.add(np.arange(start, start + len(rows)), rows, threads=THREADS)
