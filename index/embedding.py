@@ -12,7 +12,8 @@ from fgembed.files import absolute
 from fgembed.image_batches import check_bad, write_skipped
 from fgembed.images import EXTENSIONS, Skipped
 from fgembed.index.assemble import Part, Source, Stage, Wishes, assemble
-from fgembed.index.items import Item, sql_columns, sql_type, sql_value
+from fgembed.index.columns import sql_columns, sql_type, sql_value
+from fgembed.index.items import OWN_COLUMNS, Item
 from fgembed.index.manifest import SKIPPED_FILE, Segment
 from fgembed.index.pending import Block, Pending
 from fgembed.metrics import Vectors
@@ -56,9 +57,6 @@ class Pictures:
         given = absolute(source) if source.is_dir() else _common(paths)
         root = next((one for one in roots if given.is_relative_to(one)), given)
         listing.pictures = list(paths)
-        for name in listing.columns:
-            if "\0" in name or not name.isprintable():
-                raise FgembedError(f"{source} has a column {name!r}; name it in plain letters")
         if source.is_dir() or alone:
             names = [path.relative_to(root).parts[:-1] for path in paths]
             if any(names):
@@ -156,7 +154,7 @@ def _columns(listing: Listing) -> tuple[dict[str, str], list[tuple[Any, ...]]]:
         [sql_value(value, types[name]) for value in values]
         for name, values in listing.columns.items()
     ]
-    names = sql_columns(listing.columns)
+    names = sql_columns(listing.columns, OWN_COLUMNS)
     return {names[name]: kind for name, kind in types.items()}, list(zip(*columns, strict=True))
 
 

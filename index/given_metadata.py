@@ -9,7 +9,8 @@ from typing import Any
 
 from fgembed.errors import IntegrityError, MissingExtraError
 from fgembed.files import absolute
-from fgembed.index.items import sql_columns, sql_type, sql_value
+from fgembed.index.columns import sql_columns, sql_type, sql_value
+from fgembed.index.items import OWN_COLUMNS
 from fgembed.pictures import PATH_COLUMNS
 
 ID = "id"
@@ -79,7 +80,7 @@ class GivenMetadata:
     @property
     def columns(self) -> dict[str, str]:
         """The same as the table of an index names them."""
-        names = sql_columns(self.types)
+        names = sql_columns(self.types, OWN_COLUMNS)
         return {names[name]: kind for name, kind in self.types.items()}
 
     @cached_property

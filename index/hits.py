@@ -45,9 +45,7 @@ def named(vectors: "IndexedVectors", rows: list[tuple[Vectors, Ids]]) -> list[li
     return [_hits(scores, ids, items) for scores, ids in rows]
 
 
-def _hits(
-    scores: Vectors, ids: Ids, items: "dict[int, tuple[Path, Item, dict[str, str]]]"
-) -> list[Hit]:
+def _hits(scores: Vectors, ids: Ids, items: "dict[int, tuple[Path, Item, list[str]]]") -> list[Hit]:
     hits: list[Hit] = []
     for score, number in zip(scores.tolist(), ids.tolist(), strict=True):
         if number >= 0:

@@ -1,8 +1,6 @@
 """What belongs to an id: the picture and its metadata, a row of a segment's `items.sqlite`."""
 
 import errno
-import json
-import math
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fgembed.errors import FgembedError, IntegrityError
+from fgembed.index.columns import declared, folded, quoted
 from fgembed.metrics import Ids
 
 QUERY_IDS = 500  # below the limit on variables of every SQLite build
@@ -27,8 +26,7 @@ OWN_COLUMNS = {
     "size": "INTEGER",
     "mtime_ns": "INTEGER",
 }
-WHOLE = r"-?(0|[1-9]\d{0,17})"
-NUMBER = r"-?(0|[1-9]\d{0,14})(\.\d+)?([eE][+-]?\d+)?"
+FACTS = ("sha256", "size", "mtime_ns")
 LAST = 1 << 40  # positions are below
 TEXT_LIMIT = 10_000_000  # bytes that a condition may make
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION}
@@ -56,8 +54,9 @@ def write_items(file: Path, items: Iterable[Item], columns: dict[str, str]) -> I
 
     Raises:
         OSError: it cannot be written, as on a full disk.
+        FgembedError: the metadata of one picture is too large.
     """
-    named = OWN_COLUMNS | columns
+    named = OWN_COLUMNS | {name: declared(kind) for name, kind in columns.items()}
     marks = ",".join("?" * len(named))
     ids: list[int] = []
 
@@ -69,11 +68,16 @@ def write_items(file: Path, items: Iterable[Item], columns: dict[str, str]) -> I
 
     try:
         with closing(sqlite3.connect(file)) as base, base:
+            base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, TEXT_LIMIT // 2)
             given = ", ".join(f"{quoted(name)} {kind}" for name, kind in named.items())
             base.execute(f"CREATE TABLE items ({given})")
             base.executemany(f"INSERT INTO items VALUES ({marks})", rows())
             for number, name in enumerate([*columns][:INDEXED_COLUMNS]):
                 base.execute(f"CREATE INDEX by_{number} ON items ({quoted(name)}, position)")
+    except sqlite3.DataError:
+        raise FgembedError(
+            f"the metadata of item {ids[-1]} takes more than {TEXT_LIMIT // 2} bytes; leave it out"
+        ) from None
     except sqlite3.OperationalError as error:
         raise OSError(errno.EIO, str(error), str(file)) from None
     return np.array(ids, np.int64)
@@ -125,23 +129,32 @@ def positions_of(base: sqlite3.Connection, ids: Sequence[int]) -> dict[int, int]
     return found
 
 
-def positions_where(base: sqlite3.Connection, condition: str, columns: dict[str, str]) -> Ids:
+def positions_where(
+    base: sqlite3.Connection, condition: str, columns: dict[str, str], root: str
+) -> Ids:
     """Positions of the items for which an SQL condition holds.
 
     It may read and compare, nothing else. A column that other segments have and this one lacks
-    is NULL here.
+    is NULL here. `path` is the whole one.
 
     Args:
         base: the segment's table.
         condition: what follows WHERE.
-        columns: every column of the index beside fgembed's own.
+        columns: every column of the index beside fgembed's own, with its type.
+        root: the folder that the items' paths are relative to.
 
     Raises:
         FgembedError: it is no condition, names an unknown column, or runs for too long.
     """
-    own = {row[1] for row in base.execute("PRAGMA table_info(items)")}
-    absent = "".join(f", NULL AS {quoted(name)}" for name in columns if name not in own)
-    source = f"(SELECT *{absent} FROM items)" if absent else "items"
+    _check_names(condition, columns)
+    own = {folded(row[1]) for row in base.execute("PRAGMA table_info(items)")}
+    asked = ["id", "position", f"{_text(root.rstrip('/') + '/')} || path AS path", *FACTS]
+    for name, kind in columns.items():
+        # The plus takes a type's own way to compare from a column that has several.
+        plain = "" if kind not in ("ANY", "NULL") else "+"
+        value = f"{plain}{quoted(name)}" if folded(name) in own else "NULL"
+        asked.append(f"{value} AS {quoted(name)}")
+    source = f"(SELECT {', '.join(asked)} FROM items)"
     steps = 0
 
     def stop() -> int:
@@ -164,70 +177,24 @@ def positions_where(base: sqlite3.Connection, condition: str, columns: dict[str,
         base.set_progress_handler(None, 0)
 
 
-def quoted(name: str) -> str:
-    """A name as SQL takes it, whatever it holds."""
-    return '"' + name.replace('"', '""') + '"'
+def _check_names(condition: str, columns: dict[str, str]) -> None:
+    """What SQLite takes for text if no column is called so is refused."""
+    known = {folded(name) for name in [*OWN_COLUMNS, *columns]}
+    for name in re.findall(r'"((?:[^"]|"")*)"', re.sub(r"'(?:[^']|'')*'", "''", condition)):
+        if folded(name.replace('""', '"')) not in known:
+            error = ValueError(f"no such column: {name}; text stands in single quotes")
+            raise FgembedError(_refusal(condition, columns, error))
 
 
-def sql_columns(names: Iterable[str]) -> dict[str, str]:
-    """Given column names as the table's; one that is fgembed's own becomes `given_...`."""
-    taken = {name.lower() for name in OWN_COLUMNS}
-    renamed: dict[str, str] = {}
-    for given in names:
-        name = given
-        while name.lower() in taken:
-            name = f"given_{name}"
-        taken.add(name.lower())
-        renamed[given] = name
-    return renamed
-
-
-def sql_type(values: Iterable[Any]) -> str:
-    """INTEGER or REAL where every value is such a number or text of one, else TEXT.
-
-    Text with a leading zero is no number: it names something.
-    """
-    kind = "INTEGER"
-    known = False
-    for value in map(_plain, values):
-        if value is None:
-            continue
-        known = True
-        if kind == "INTEGER" and not (isinstance(value, int) or _is_number(value, WHOLE)):
-            kind = "REAL"
-        if kind == "REAL" and not (isinstance(value, int | float) or _is_number(value, NUMBER)):
-            return "TEXT"
-    return kind if known else "TEXT"
-
-
-def sql_value(value: Any, kind: str) -> Any:
-    """A value as SQLite keeps it in a column of that type; empty text is NULL."""
-    plain = _plain(value)
-    if plain is None:
-        return None
-    return {"INTEGER": int, "REAL": float, "TEXT": str}[kind](plain)
-
-
-def _is_number(value: Any, pattern: str) -> bool:
-    return isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII) is not None
-
-
-def _plain(value: Any) -> Any:
-    """A value that SQLite can keep: numbers and text as they are, all else as text."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode() or None
-    if isinstance(value, int):  # True is 1
-        return int(value) if abs(value) < 1 << 63 else str(value)
-    if value is None or isinstance(value, float):
-        return None if value is None or math.isnan(value) else value
-    if isinstance(value, list | dict):
-        return json.dumps(value, default=str)
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+def _text(value: str) -> str:
+    """A text as SQL has it."""
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _refusal(condition: str, columns: dict[str, str], error: Exception) -> str:
     what = "interrupted: it takes too long" if "interrupt" in str(error) else str(error)
-    names = ", ".join([*OWN_COLUMNS, *columns])
+    own = [name for name in OWN_COLUMNS if name != "position"]
+    names = ", ".join([*own, *(name if name.isidentifier() else quoted(name) for name in columns)])
     return f"--where {condition!r} cannot be asked: {what}; the columns are {names}"
 
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.files import read_json, write_json
+from fgembed.index.columns import merged_columns
 from fgembed.records import record
 
 INDEX_FORMAT = 3
@@ -147,7 +148,7 @@ class Manifest:
     @property
     def columns(self) -> dict[str, str]:
         """Every column of the items beside those of fgembed, with its type."""
-        return {name: kind for part in self.segments for name, kind in part.columns.items()}
+        return merged_columns(part.columns for part in self.segments)
 
     @classmethod
     def read(cls, folder: Path) -> Self:

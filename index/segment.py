@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fgembed.errors import IntegrityError
+from fgembed.errors import ConfigError, IntegrityError
 from fgembed.files import sha256, sync
 from fgembed.index.arrays import read_array
 from fgembed.index.items import Item, open_items, positions_of, write_items
@@ -175,12 +175,14 @@ def finish_segment(
 
     Raises:
         OSError: it cannot be written, as on a full disk.
+        ConfigError: FAISS writes the structure and does not read it.
     """
     ids = write_items(place / ITEMS_FILE, items, columns)
     with (place / IDS_FILE).open("wb") as stream:
         np.save(stream, ids)
     if made.structure is not None:
         made.structure.write(place / STRUCTURE_FILE)
+        _read_back(place / STRUCTURE_FILE, made)
     for path in (*place.iterdir(), place, place.parent):
         sync(path)
     names = [*ALWAYS, *([STRUCTURE_FILE] if made.structure is not None else [])]
@@ -190,3 +192,12 @@ def finish_segment(
         place.name, root, len(ids), made.factory, made.parameters or {}, made.measured,
         round(size / len(ids), 1), columns, files,
     )  # fmt: skip
+
+
+def _read_back(file: Path, made: Made) -> None:
+    """Before an index that works is replaced by this one."""
+    assert made.structure is not None
+    try:
+        read_structure(file, made.structure.rows)
+    except IntegrityError as error:
+        raise ConfigError(f"{made.factory} was built and cannot be read again: {error}") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fgembed.index.assemble import Part, Source
+from fgembed.index.columns import folded
 from fgembed.index.items import Item, all_items, read_items
 from fgembed.index.segment import OpenSegment
 from fgembed.index.vectors import IndexedVectors
@@ -43,7 +44,7 @@ class StoredPart:
         """B items, with their paths below the common root and a value for every column."""
         ids = self.segment.ids[self.positions].tolist()
         found = read_items(self.segment.base, ids)
-        own = list(self.segment.entry.columns)
+        own = [folded(name) for name in self.segment.entry.columns]
         root = self.segment.entry.root
         items = []
         for number in ids:
@@ -52,7 +53,7 @@ class StoredPart:
             path = item.path
             if root != self.root:
                 path = Path(os.path.relpath(Path(root, path), self.root)).as_posix()
-            every = tuple(values.get(name) for name in self.columns)
+            every = tuple(values.get(folded(name)) for name in self.columns)
             items.append(replace(item, path=path, values=every))
         return items
 
@@ -61,7 +62,7 @@ def stored(vectors: IndexedVectors) -> Source:
     """All that is live, below the root of all pictures, with the columns of all items."""
     roots = [segment.entry.root for segment in vectors.segments]
     root = os.path.commonpath(roots)
-    columns = merged_columns([segment.entry.columns for segment in vectors.segments])
+    columns = vectors.manifest.columns
     parts: list[Part] = []
     for segment in vectors.segments:
         count = len(segment.rows)
@@ -70,16 +71,6 @@ def stored(vectors: IndexedVectors) -> Source:
         for start in range(0, len(live), ROWS_AT_ONCE):
             parts.append(StoredPart(segment, live[start : start + ROWS_AT_ONCE], root, columns))
     return Source(parts, vectors.manifest.count, vectors.manifest.dimensions, root, columns)
-
-
-def merged_columns(given: list[dict[str, str]]) -> dict[str, str]:
-    """All columns; one that has several types becomes the widest of them."""
-    order = ["INTEGER", "REAL", "TEXT"]
-    merged: dict[str, str] = {}
-    for columns in given:
-        for name, kind in columns.items():
-            merged[name] = max(kind, merged.get(name, kind), key=order.index)
-    return merged
 
 
 def live_items(vectors: IndexedVectors) -> dict[str, list[Known]]:

@@ -34,6 +34,7 @@ def build_structure(
         base = faiss.index_factory(rows.dimensions, factory, faiss.METRIC_INNER_PRODUCT)
         _prepare(base)
         if not base.is_trained:
+            _check_sample(base, len(sample), factory)
             base.train(rows.take(np.sort(sample)))
         for start, vectors in rows.chunks():
             base.add(vectors)
@@ -85,6 +86,16 @@ def _prepare(index: Any) -> None:
         clustering = getattr(place, "cp", None)
         if clustering is not None:
             clustering.min_points_per_centroid = 1
+
+
+def _check_sample(index: Any, count: int, factory: str) -> None:
+    """FAISS 1.15 corrupts memory where it trains an OPQ matrix on fewer vectors than dimensions."""
+    index = faiss.downcast_index(index)
+    if not isinstance(index, faiss.IndexPreTransform):
+        return
+    chain = [faiss.downcast_VectorTransform(index.chain.at(n)) for n in range(index.chain.size())]
+    if any(isinstance(one, faiss.OPQMatrix) and count < one.d_in for one in chain):
+        raise ConfigError(f"{factory} is trained on {index.d} vectors at least, {count} are there")
 
 
 def _halve_centroids(index: Any) -> None:

@@ -11,12 +11,13 @@ from fgembed.index.rows import Rows
 from fgembed.index.structure import SKIP_STORAGE, Structure, innermost, reason
 
 SLACK = 4  # times a file's size that FAISS may allocate while reading it
+LEAST = 1 << 26  # bytes that it may anyhow: of a transform it allows for a matrix, stored or not
 
 
 def read_structure(file: Path, rows: Rows) -> Structure:
     """The index in a file, whose checksum must have been proved before.
 
-    FAISS may allocate no more than a few times the file's size, whatever the file says.
+    FAISS may allocate no more than 64 MB or a few times the file's size, whatever the file says.
 
     Raises:
         IntegrityError: the file is not an index of these rows.
@@ -44,9 +45,9 @@ def read_structure(file: Path, rows: Rows) -> Structure:
 def bounded(file: Path) -> Iterator[None]:
     """Within the block FAISS refuses to allocate for a file far more than it can hold."""
     before = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()
-    size = file.stat().st_size
-    faiss.set_deserialization_vector_byte_limit(SLACK * size)
-    faiss.set_deserialization_loop_limit(SLACK * size)
+    limit = max(LEAST, SLACK * file.stat().st_size)
+    faiss.set_deserialization_vector_byte_limit(limit)
+    faiss.set_deserialization_loop_limit(limit)
     try:
         yield
     finally:

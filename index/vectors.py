@@ -9,6 +9,7 @@ import numpy as np
 
 from fgembed.cores import core_count
 from fgembed.errors import FgembedError
+from fgembed.index.columns import folded
 from fgembed.index.items import Item, positions_where, read_items
 from fgembed.index.manifest import EARLIER, Manifest, Removed, Segment
 from fgembed.index.rows import merge
@@ -80,14 +81,16 @@ class IndexedVectors:
                 found[here] = vectors
         return found
 
-    def items(self, ids: Sequence[int]) -> dict[int, tuple[Path, Item, dict[str, str]]]:
-        """The picture, the item and its columns, of each id."""
-        found: dict[int, tuple[Path, Item, dict[str, str]]] = {}
+    def items(self, ids: Sequence[int]) -> dict[int, tuple[Path, Item, list[str]]]:
+        """The picture, the item and the names of its values, of each id."""
+        found: dict[int, tuple[Path, Item, list[str]]] = {}
+        spelt = {folded(name): name for name in self.manifest.columns}
         with self._tables:
             for segment in self.segments:
                 entry = segment.entry
+                names = [spelt[folded(name)] for name in entry.columns]
                 for number, item in read_items(segment.base, ids).items():
-                    found[number] = (Path(entry.root, item.path), item, entry.columns)
+                    found[number] = (Path(entry.root, item.path), item, names)
         return found
 
     def paths(self, ids: Sequence[int]) -> dict[int, Path]:
@@ -119,7 +122,8 @@ class IndexedVectors:
             masks = []
             for segment in self.segments:
                 mask = np.zeros(len(segment.rows), bool)
-                found = positions_where(segment.base, condition, self.manifest.columns)
+                root = segment.entry.root
+                found = positions_where(segment.base, condition, self.manifest.columns, root)
                 mask[found[found < len(mask)]] = True
                 masks.append(mask if segment.live is None else mask & segment.live)
             if len(self._filters) >= KEPT_FILTERS:

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from fgembed.errors import ConfigError
+from fgembed.index.assemble import Wishes
+from fgembed.index.changing import compact
 from fgembed.index.kinds import Size, factory_string
 from fgembed.index.rows import Rows
 from fgembed.index.structure_build import build_structure
@@ -161,3 +163,30 @@ def test_vectors_are_read_back_by_their_ids(tmp_path: Path):
         index = make_index(tmp_path / kind, vectors, WISHES[kind])
         np.testing.assert_array_equal(index.reconstruct(some), vectors[some])
         assert index.reconstruct(some[:0]).shape == (0, 24)
+
+
+@pytest.mark.parametrize("kind", ["ivfpq", "PCA96,IVF4,Flat", "rabitq"])
+def test_a_small_index_of_many_dimensions_is_read_again(kind: str, tmp_path: Path, small_lists):
+    vectors = unit_vectors(300, 510)
+    index = make_index(tmp_path / "i", vectors, Wishes(kind))
+    assert index.segments[0].structure is not None
+    scores, _ = index.search(vectors[:20], 1, parameters=EVERYTHING)
+    np.testing.assert_allclose(scores, 1, atol=1e-5)
+
+
+def test_a_rotation_is_not_trained_on_too_few_vectors(tmp_path: Path):
+    with pytest.raises(ConfigError, match="trained on 512 vectors at least, 450 are there"):
+        make_index(tmp_path / "i", unit_vectors(500, 512), Wishes("OPQ8,IVF4,PQ8x4fs"))
+
+
+def test_what_cannot_be_read_again_replaces_nothing(
+    tmp_path: Path, small_lists, monkeypatch: pytest.MonkeyPatch
+):
+    make_index(tmp_path / "i", unit_vectors(300), WISHES["flat"])
+    before = (tmp_path / "i" / "manifest.json").read_bytes()
+    for name in ("LEAST", "SLACK"):
+        monkeypatch.setattr(f"fgembed.index.structure_files.{name}", 0)
+    with pytest.raises(ConfigError, match=r"IVF.* was built and cannot be read again"):
+        compact(tmp_path / "i", WISHES["ivf"])
+    assert (tmp_path / "i" / "manifest.json").read_bytes() == before
+    assert len(list((tmp_path / "i").glob("seg-*"))) == 1
