@@ -127,7 +127,8 @@ def sync(path: Path) -> None:
 
 def absolute(path: Path | str) -> Path:
     """From the root of the file system, without `..`; links stay as they are."""
-    return Path(os.path.normpath(Path(path).absolute()))
+    plain = os.path.normpath(Path(path).absolute())
+    return Path("/" + plain.lstrip("/") if plain.startswith("//") else plain)
 
 
 def sha256(path: Path) -> str:

@@ -69,13 +69,15 @@ class OpenChange:
     def end(self, new: Sequence[Segment], gone: Ids, next_id: int | None = None) -> Manifest:
         """Publishes the index with new segments and without these ids too.
 
-        If `next_id` is not given, the new segments' ids are those that follow.
+        If `next_id` is not given, the new segments are of pictures embedded here: their ids are
+        those that follow, and their root says what is a label.
         """
         manifest = self.manifest
         removed = np.union1d(self.removed, gone)
+        root = None
         if next_id is None:
             next_id = manifest.next_id + sum(segment.count for segment in new)
-        root = new[0].root if new else None
+            root = new[0].root if new else None
         segments = [*manifest.segments, *new]
         state = changed(self.folder, manifest, segments, removed, next_id, root)
         return publish(self.folder, state)

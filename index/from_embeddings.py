@@ -1,22 +1,29 @@
 """Builds an index out of embeddings that are there already, or adds them to one."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
 from fgembed.bundle import Bundle
 from fgembed.errors import IntegrityError
-from fgembed.index.assemble import DEFAULTS, Stage, Wishes, assemble
+from fgembed.index.assemble import DEFAULTS, Source, Stage, Wishes, assemble
 from fgembed.index.build import BuildReport
 from fgembed.index.changing import NOBODY, ChangeReport, OpenChange, wishes_for
-from fgembed.index.given_embeddings import GivenEmbeddings
+from fgembed.index.given_embeddings import GivenEmbeddings, Slice
+from fgembed.index.items import Item
 from fgembed.index.made_with import check_model
 from fgembed.index.manifest import Manifest
 from fgembed.index.stored import live_items
+from fgembed.index.structure import Mask
 from fgembed.index.structure_build import check_kind
 from fgembed.index.writing import model_of, only_writer, publish
-from fgembed.metrics import Ids
+from fgembed.metrics import Ids, Vectors
+
+EQUAL = 1e-5  # vectors whose cosine differs from 1 by less are the same, kept as float16 too
 
 
 def build_from_embeddings(
@@ -60,7 +67,7 @@ def build_from_embeddings(
             recall=wishes.recall,
             memory=wishes.memory,
             next_id=given.count if ids is None else max(ids) + 1,
-            roots=[segment.root],
+            roots=[],  # labels of what is added are not taken from folders that these lie in
             segments=[segment],
         )
         return BuildReport(publish(folder, manifest), [])
@@ -73,10 +80,11 @@ def add_embeddings(
     *,
     report: Stage = lambda stage, done, total: None,
 ) -> ChangeReport:
-    """Adds embeddings to an index; a picture that is in it is replaced by what is given of it.
+    """Adds embeddings to an index; a picture that is in it with another vector is replaced.
 
-    Ids are those of the metadata, or the next ones; those of `fgembed embed` are places in a list
-    and are numbered anew.
+    One that is in it with this very vector stays as it is, with its id and its metadata. New ids
+    are those of the metadata, or the next ones; those of `fgembed embed` are places in a list and
+    are numbered anew.
 
     Args:
         folder: the index.
@@ -96,21 +104,75 @@ def add_embeddings(
         _check_dimensions(given, manifest.dimensions, folder)
         if bundle is not None:
             check_model(folder, manifest, bundle)
-        elif manifest.model is not None:
-            if given.plan is None:
+        if manifest.model is not None:
+            if given.plan is None and bundle is None:
                 raise IntegrityError(
                     f"the embeddings in {given.folder} do not say which model made them; if it was "
                     f"the one of {folder}, give its exported folder by --bundle"
                 )
             _check_maker(given, manifest.model.fingerprint, manifest.model.precision, folder)
         ids = given.metadata.ids if given.plan is None else None
-        _check_ids(given, change, ids or [])
-        replaced = _replaced(given, change)
-        source = given.source(manifest.next_id, ids is None)
-        segment = assemble(folder, source, wishes_for(manifest, given.count), report)
-        next_id = None if ids is None else max(manifest.next_id, max(ids) + 1)
-        done = change.end([segment], replaced, next_id)
-        return ChangeReport(done, max(0, given.count - len(replaced)), len(replaced))
+        lowest = given.metadata.root
+        root = next((one for one in change.roots if lowest.is_relative_to(one)), lowest)
+        new = _New.among(given.parts(manifest.next_id, ids is None, root), change)
+        if not new.count:
+            return ChangeReport(manifest, unchanged=given.count)
+        _check_ids(given, change, new.ids() if ids is not None else [])
+        source = Source(new.parts, new.count, given.dimensions, str(root), given.metadata.columns)
+        segment = assemble(folder, source, wishes_for(manifest, new.count), report)
+        last = max(ids) if ids is not None else manifest.next_id + given.count - 1
+        done = change.end([segment], new.replaced, max(manifest.next_id, last + 1))
+        replaced = len(new.replaced)
+        unchanged = given.count - new.count
+        return ChangeReport(done, max(0, new.count - replaced), replaced, unchanged=unchanged)
+
+
+@dataclass(frozen=True)
+class _Some:
+    """Chosen rows of a slice."""
+
+    slice: Slice
+    chosen: Mask
+
+    def vectors(self) -> Vectors:
+        return self.slice.vectors()[self.chosen]
+
+    def items(self) -> list[Item]:
+        return list(compress(self.slice.items(), self.chosen))
+
+
+@dataclass(frozen=True)
+class _New:
+    """What of the embeddings is to be added, and the ids that it replaces."""
+
+    parts: list[_Some]
+    replaced: Ids
+
+    @classmethod
+    def among(cls, slices: Sequence[Slice], change: OpenChange) -> Self:
+        """All but the pictures whose vector is there already."""
+        known, parts = live_items(change.vectors), []
+        replaced: list[int] = []
+        for some in slices:
+            vectors, chosen = some.vectors(), np.ones(some.count, bool)
+            for row, path in enumerate(some.pictures()):
+                ids = [one.id for one in known.get(str(path), [])]
+                if not ids:
+                    continue
+                there = change.vectors.reconstruct(np.array(ids, np.int64))
+                chosen[row] = (there @ vectors[row]).max() < 1 - EQUAL
+                replaced += ids if chosen[row] else []
+            parts.append(_Some(some, chosen))
+        return cls(
+            [part for part in parts if part.chosen.any()], np.unique(np.array(replaced, np.int64))
+        )
+
+    @property
+    def count(self) -> int:
+        return sum(int(part.chosen.sum()) for part in self.parts)
+
+    def ids(self) -> list[int]:
+        return [item.id for part in self.parts for item in part.items()]
 
 
 def _check_dimensions(given: GivenEmbeddings, expected: int, maker: Path) -> None:
@@ -139,11 +201,3 @@ def _check_ids(given: GivenEmbeddings, change: OpenChange, ids: list[int]) -> No
             f"{change.folder} has {len(twice)} of the ids in {given.folder}, {twice[0]} for one; "
             "remove those and compact the index, or leave the column id out"
         )
-
-
-def _replaced(given: GivenEmbeddings, change: OpenChange) -> Ids:
-    """The ids of the pictures that are given."""
-    known = live_items(change.vectors) if given.metadata.path_column else {}
-    names = {str(path) for path in given.metadata.pictures()}
-    ids = [one.id for name in names & known.keys() for one in known[name]]
-    return np.array(sorted(ids), np.int64)

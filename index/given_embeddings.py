@@ -21,7 +21,6 @@ from fgembed.index.items import Item
 from fgembed.index.shard_plan import MODEL_TYPE, PLAN_FILE
 from fgembed.metrics import Vectors
 
-UNIT = 1e-3  # vectors whose length differs from 1 by more are brought to length 1
 ROWS_AT_ONCE = 50_000
 
 
@@ -33,7 +32,8 @@ class Slice:
     number: int
     start: int
     first_id: int
-    numbered: bool
+    anew: bool
+    root: Path
 
     def vectors(self) -> Vectors:
         """(B, D) of unit length.
@@ -42,29 +42,46 @@ class Slice:
             IntegrityError: one is not finite, or zero.
         """
         file = self.given.files[self.number]
-        array = read_array(file)
-        vectors = np.asarray(array[self.start : self.start + ROWS_AT_ONCE], np.float32)
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        wrong = ~np.isfinite(lengths[:, 0]) | (lengths[:, 0] == 0)
+        given = read_array(file)[self.start : self.start + ROWS_AT_ONCE]
+        with np.errstate(all="ignore"):
+            # By the largest value first, so that no square is too large or too small.
+            largest = np.abs(given).max(axis=1, keepdims=True)
+            vectors = np.asarray(given / largest, np.float32)
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        wrong = ~np.isfinite(vectors).all(axis=1)
         if wrong.any():
             row = self.start + int(np.flatnonzero(wrong)[0])
             raise IntegrityError(f"{file}: row {row} is no vector: it is zero or not finite")
-        if np.abs(lengths - 1).max(initial=0) <= UNIT:
-            return vectors
-        scaled: Vectors = vectors / lengths
-        return scaled
+        return vectors
+
+    def pictures(self) -> list[Path]:
+        """B absolute paths; of vectors without pictures that of their file, with the row."""
+        return self._pictures(self._table())
 
     def items(self) -> list[Item]:
         """B items."""
-        count = min(ROWS_AT_ONCE, self.given.counts[self.number] - self.start)
-        metadata, file = self.given.metadata, self.given.files[self.number].name
-        table = metadata.table(self.number, self.start, count)
-        following = range(self.first_id, self.first_id + count)
-        ids = following if self.numbered else table.get(ID) or following
-        paths = metadata.paths(table) or [f"{file}#{self.start + row}" for row in range(count)]
+        table = self._table()
+        following = range(self.first_id, self.first_id + self.count)
+        ids = following if self.anew else table.get(ID) or following
+        values = self.given.metadata.values(table, self.count)
         return [
-            Item(int(number), path, None, None, None, values)
-            for number, path, values in zip(ids, paths, metadata.values(table, count), strict=True)
+            Item(number, path.relative_to(self.root).as_posix(), None, None, None, row)
+            for number, path, row in zip(ids, self._pictures(table), values, strict=True)
+        ]
+
+    @property
+    def count(self) -> int:
+        """B."""
+        return min(ROWS_AT_ONCE, self.given.counts[self.number] - self.start)
+
+    def _table(self) -> dict[str, list[Any]]:
+        return self.given.metadata.table(self.number, self.start, self.count)
+
+    def _pictures(self, table: dict[str, list[Any]]) -> list[Path]:
+        file = self.given.files[self.number].name.encode("utf-8", "backslashreplace").decode()
+        folder = self.given.metadata.root
+        return self.given.metadata.pictures(table) or [
+            folder / f"{file}#{self.start + row}" for row in range(self.count)
         ]
 
 
@@ -96,7 +113,7 @@ class GivenEmbeddings:
             MissingExtraError: there is metadata and pyarrow is not installed.
         """
         place = folder / "img_emb" if (folder / "img_emb").is_dir() else folder
-        files = sorted(place.glob("*.npy"), key=_numerically)
+        files = sorted(filter(Path.is_file, place.glob("*.npy")), key=_numerically)
         if not files:
             raise NotFoundError(f"no .npy files of embeddings in {place}")
         shapes = [shape_of_vectors(file) for file in files]
@@ -108,9 +125,14 @@ class GivenEmbeddings:
         tables = sorted((folder / "metadata").glob("*.parquet"), key=_numerically)
         metadata = GivenMetadata(folder, tables)
         metadata.check(counts)
+        for file, table in zip(files, tables, strict=False):
+            if _number(file) != _number(table):
+                raise IntegrityError(f"{file.name} and {table.name} do not belong together")
         if not sum(counts):
             raise NotFoundError(f"the .npy files in {place} hold no vectors")
-        return cls(folder, files, counts, shapes[0][1], metadata)
+        given = cls(folder, files, counts, shapes[0][1], metadata)
+        given._check_whole()
+        return given
 
     @classmethod
     def of_file(cls, file: Path) -> "GivenEmbeddings":
@@ -139,25 +161,44 @@ class GivenEmbeddings:
         content = read_json(file, "plan of embeddings") if file.is_file() else {}
         return content if content.get("model_type") == MODEL_TYPE else None
 
-    def parts(self, first: int = 0, numbered: bool = False) -> list[Slice]:
+    def parts(self, first: int = 0, anew: bool = False, root: Path | None = None) -> list[Slice]:
         """All of it, some rows at a time.
 
-        Ids that are not given, or all if they are to be `numbered`, count from `first`.
+        Ids that are not given, or all if they are to be numbered `anew`, count from `first`. Items'
+        paths are relative to `root`, the folder below which all pictures lie if None.
         """
+        root = root or self.metadata.root
         parts = []
         for number, count in enumerate(self.counts):
             starts = range(0, count, ROWS_AT_ONCE)
-            parts += [Slice(self, number, start, first + start, numbered) for start in starts]
+            parts += [Slice(self, number, start, first + start, anew, root) for start in starts]
             first += count
         return parts
 
-    def source(self, first: int = 0, numbered: bool = False) -> Source:
-        """All of it, with ids as for `parts`."""
-        metadata = self.metadata
-        parts = self.parts(first, numbered)
-        return Source(parts, self.count, self.dimensions, str(metadata.root), metadata.columns)
+    def source(self) -> Source:
+        """All of it."""
+        root, columns = str(self.metadata.root), self.metadata.columns
+        return Source(self.parts(), self.count, self.dimensions, root, columns)
+
+    def _check_whole(self) -> None:
+        plan = self.plan or {}
+        pictures, size = plan.get("pictures"), plan.get("part_size")
+        if not (isinstance(pictures, int) and isinstance(size, int) and size > 0):
+            return
+        expected = -(-pictures // size)
+        if len(self.files) < expected:
+            raise IntegrityError(
+                f"{self.folder} has {len(self.files)} of its {expected} parts; "
+                'run "fgembed embed" again, which goes on with the others'
+            )
 
 
 def _numerically(file: Path) -> tuple[str | int, ...]:
     """10.npy comes after 9.npy."""
     return tuple(int(n) if n.isdecimal() else n for n in re.split(r"(\d+)", file.name))
+
+
+def _number(file: Path) -> int | None:
+    """The last number in a file's name."""
+    found = re.findall(r"\d+", file.stem)
+    return int(found[-1]) if found else None

@@ -29,10 +29,10 @@ class GivenMetadata:
     files: list[Path]
 
     def check(self, counts: Sequence[int]) -> None:
-        """Whether the files have these numbers of rows, and the same columns.
+        """Refuses files that have other numbers of rows, or not the same columns.
 
         Raises:
-            IntegrityError: they have not, or cannot be read.
+            IntegrityError: they do not fit, or cannot be read.
             MissingExtraError: there are any and pyarrow is not installed.
         """
         if not self.files:
@@ -42,20 +42,24 @@ class GivenMetadata:
             import pyarrow.parquet
         except ImportError:
             raise MissingExtraError("metadata of embeddings", "pyarrow", "scale") from None
+        place = self.folder / "metadata"
         try:
             rows = [pyarrow.parquet.read_metadata(file).num_rows for file in self.files]
             names = {tuple(pyarrow.parquet.read_schema(file).names) for file in self.files}
-        except (pyarrow.ArrowException, OSError) as error:
-            raise IntegrityError(f"{self.folder / 'metadata'}: {error}") from None
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            raise IntegrityError(f"{place}: {error}") from None
         if rows != list(counts):
             raise IntegrityError(
                 f"{self.folder}: metadata of {sum(rows)} rows in {len(rows)} files for "
                 f"{sum(counts)} vectors in {len(counts)}; their files must correspond"
             )
         if len(names) > 1:
-            raise IntegrityError(f"{self.folder / 'metadata'}: files differ in their columns")
-        if self.path_column and None in self._whole_column(self.path_column):
-            raise IntegrityError(f"{self.folder}: a row of the metadata has no {self.path_column}")
+            raise IntegrityError(f"{place}: files differ in their columns")
+        twice = [name for name in self.names if self.names.count(name) > 1]
+        if twice:
+            raise IntegrityError(f"{place}: two columns are called {twice[0]!r}")
+        if self.path_column and not all(isinstance(one, str) for one in self._paths()):
+            raise IntegrityError(f"{place}: {self.path_column} is not a path in every row")
 
     @cached_property
     def names(self) -> list[str]:
@@ -79,7 +83,7 @@ class GivenMetadata:
 
     @property
     def columns(self) -> dict[str, str]:
-        """The same as the table of an index names them."""
+        """The columns that an index gets, as its table names them."""
         names = sql_columns(self.types, OWN_COLUMNS)
         return {names[name]: kind for name, kind in self.types.items()}
 
@@ -103,39 +107,49 @@ class GivenMetadata:
         """The folder below which all pictures lie."""
         if self.path_column is None:
             return self.folder.resolve()
-        return Path(os.path.commonpath({path.parent for path in self.pictures()}))
+        return Path(os.path.commonpath({absolute(path).parent for path in self._paths()}))
 
-    def pictures(self) -> Iterator[Path]:
-        """Of all vectors, as absolute paths; none if there is no column of them."""
-        if self.path_column is not None:
-            yield from map(absolute, self._whole_column(self.path_column))
-
-    def paths(self, table: dict[str, list[Any]]) -> list[str] | None:
-        """Those of some rows, below the root."""
+    def pictures(self, table: dict[str, list[Any]]) -> list[Path] | None:
+        """Those of some rows, as absolute paths; None if there is no column of them."""
         if self.path_column is None:
             return None
-        places = map(absolute, table[self.path_column])
-        return [place.relative_to(self.root).as_posix() for place in places]
+        return [absolute(path) for path in table[self.path_column]]
 
     def values(self, table: dict[str, list[Any]], count: int) -> list[tuple[Any, ...]]:
         """Those of the columns, for each of `count` rows."""
-        columns = [
-            [sql_value(one, kind) for one in table[name]] for name, kind in self.types.items()
-        ]
+        types = self.types.items()
+        columns = [[sql_value(one, kind) for one in table[name]] for name, kind in types]
         return list(zip(*columns, strict=True)) if columns else [()] * count
 
     def table(self, number: int, start: int, count: int) -> dict[str, list[Any]]:
-        """Rows of a file, by column."""
+        """Rows of a file, by column.
+
+        Raises:
+            IntegrityError: they cannot be read.
+        """
         if not self.files:
             return {}
-        import pyarrow.parquet
+        return _read(self.files[number], None, start, count)
 
-        table = pyarrow.parquet.read_table(self.files[number])
-        rows: dict[str, list[Any]] = table.slice(start, count).to_pydict()
-        return rows
+    def _paths(self) -> Iterator[Any]:
+        return self._whole_column(self.path_column) if self.path_column else iter(())
 
     def _whole_column(self, name: str) -> Iterator[Any]:
-        import pyarrow.parquet
-
         for file in self.files:
-            yield from pyarrow.parquet.read_table(file, columns=[name])[name].to_pylist()
+            yield from _read(file, [name])[name]
+
+
+def _read(
+    file: Path, columns: list[str] | None, start: int = 0, count: int | None = None
+) -> dict[str, list[Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(file, columns=columns).slice(start, count)
+        rows: dict[str, list[Any]] = table.to_pydict()
+    # What Python cannot hold: nanoseconds, dates after 9999, text that is not UTF-8.
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        named = f" in column {columns[0]}" if columns else ""
+        raise IntegrityError(f"{file}: a value{named} cannot be read: {error}") from None
+    return rows

@@ -25,7 +25,8 @@ def build_structure(
 ) -> Structure:
     """A new index of the rows, trained on those at the positions `sample`.
 
-    Vectors are added some at a time. `report` takes how many are in, of how many.
+    Vectors are added some at a time; `grown` must follow. `report` takes how many are in, of how
+    many.
 
     Raises:
         ConfigError: FAISS cannot build it, or cannot search it under a filter.
@@ -39,7 +40,6 @@ def build_structure(
         for start, vectors in rows.chunks():
             base.add(vectors)
             report(start + len(vectors), len(rows))
-        _mend(base)
         _halve_centroids(base)
         built = Structure(base, rows)
         everything = np.ones(len(rows), bool)
@@ -64,17 +64,13 @@ def check_kind(kind: str, dimensions: int) -> None:
 
 
 def grown(structure: Structure, rows: Rows) -> Structure:
-    """The structure with the rest of `rows`, of which it has the first."""
+    """The structure with the rest of `rows`, of which it has the first, ready to be searched."""
     for _, vectors in rows.chunks(np.arange(len(structure.rows), len(rows))):
         structure.base.add(vectors)
-    _mend(structure.base)
-    return Structure(structure.base, rows)
-
-
-def _mend(index: Any) -> None:
-    graph = innermost(index)
+    graph = innermost(structure.base)
     if isinstance(graph, faiss.IndexHNSW):
         reconnect(graph)
+    return Structure(structure.base, rows)
 
 
 def _prepare(index: Any) -> None:

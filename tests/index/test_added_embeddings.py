@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fgembed.bundle import Bundle
 from fgembed.errors import IntegrityError
 from fgembed.images import find_images
 from fgembed.index import Searcher
-from fgembed.index.build import build_index
+from fgembed.index.change import add_pictures
 from fgembed.index.from_embeddings import add_embeddings, build_from_embeddings
 from fgembed.index.given_embeddings import GivenEmbeddings
 from fgembed.index.manifest import Manifest
@@ -36,27 +37,33 @@ def test_pictures_that_were_embedded_elsewhere_are_found_as_if_they_were_added_h
     assert verify(gallery, lambda manifest: opened).problems == []
 
 
-def test_a_picture_that_is_there_is_replaced(bundle: Path, photos: Path, tmp_path: Path):
-    opened, index = Bundle.open(bundle), tmp_path / "i"
-    build_index(photos / "test", opened, index)
-    before = listed(index)
-    some = find_images(photos / "test")[0][:4]
+def test_a_picture_is_replaced_if_its_vector_is_another(
+    gallery: Path, own: Path, bundle: Path, tmp_path: Path
+):
+    opened, before = Bundle.open(bundle), listed(gallery)
+    some = find_images(own)[0][:4]
+    for path in some[1:3]:
+        Image.open(path).transpose(Image.Transpose.ROTATE_180).save(path)
     (tmp_path / "some.txt").write_text("\n".join(map(str, some)))
     embed_into(tmp_path / "e", list_pictures([tmp_path / "some.txt"]), opened)
-    report = add_embeddings(index, GivenEmbeddings.open(tmp_path / "e"))
-    assert (report.added, report.replaced, report.manifest.count) == (0, 4, 9)
-    after = listed(index)
-    assert [after[path] for path in some] == [9, 10, 11, 12]
-    assert all(after[path] == before[path] for path in before.keys() - set(some))
+    given = GivenEmbeddings.open(tmp_path / "e")
+    report = add_embeddings(gallery, given)
+    assert (report.added, report.replaced, report.unchanged) == (0, 2, 2)
+    after = listed(gallery)
+    assert [after[path] for path in some[1:3]] == [25, 26]
+    assert all(after[path] == before[path] for path in before.keys() - set(some[1:3]))
+    again = add_embeddings(gallery, given)
+    assert (again.added, again.replaced, again.unchanged) == (0, 0, 4)
+    assert again.manifest == report.manifest
 
 
 def test_ids_that_are_given_are_kept_and_those_after_them_follow(tmp_path: Path):
     index = tmp_path / "i"
     vectors = unit_vectors(30)
 
-    def given(name: str, ids: list[int]) -> GivenEmbeddings:
+    def given(name: str, ids: list[int], first: int = 0) -> GivenEmbeddings:
         columns: dict[str, Any] = {"id": ids, "image_path": [f"/photos/{n}.jpg" for n in ids]}
-        rows = vectors[: len(ids)]
+        rows = vectors[first : first + len(ids)]
         return GivenEmbeddings.open(write_embeddings(tmp_path / name, [rows], columns))
 
     build_from_embeddings(given("first", [5, 7, 100]), None, index)
@@ -71,7 +78,7 @@ def test_ids_that_are_given_are_kept_and_those_after_them_follow(tmp_path: Path)
     remove_ids(index, np.array([50]))
     for taken in (7, 50):  # 50 is removed, but still in its segment
         with pytest.raises(IntegrityError, match=rf"has 1 of the ids in .*, {taken} for one"):
-            add_embeddings(index, given(f"taken {taken}", [1000, taken]))
+            add_embeddings(index, given(f"taken {taken}", [1000, taken], first=20))
     assert (index / "manifest.json").read_bytes() != state
     assert len(Manifest.read(index).segments) == 4
 
@@ -90,6 +97,10 @@ def test_vectors_of_another_or_an_unknown_model_are_refused(
     unknown = GivenEmbeddings.open(tmp_path / "e")
     with pytest.raises(IntegrityError, match="do not say which model made them"):
         add_embeddings(gallery, unknown)
+    plan.write_text(own.replace(opened.config.fingerprint, "0" * 64))
+    with pytest.raises(IntegrityError, match="another model or precision"):  # whoever vouches
+        add_embeddings(gallery, GivenEmbeddings.open(tmp_path / "e"), opened)
+    plan.unlink()
     assert Manifest.read(gallery).count == 24
     with pytest.raises(IntegrityError, match="has 9 of the ids"):  # whoever wrote them meant them
         add_embeddings(gallery, unknown, opened)
@@ -98,3 +109,23 @@ def test_vectors_of_another_or_an_unknown_model_are_refused(
     wide = GivenEmbeddings.open(write_embeddings(tmp_path / "wide", [unit_vectors(3, 5)]))
     with pytest.raises(IntegrityError, match=r"dimensions, the embeddings in .* have 5"):
         add_embeddings(gallery, wide, opened)
+
+
+def test_labels_of_pictures_added_later_do_not_come_from_where_embeddings_lie(
+    gallery: Path, own: Path, bundle: Path, tmp_path: Path
+):
+    """Neither from the folder that all embedded pictures share nor from one above every folder."""
+    kinds = sorted(path.name for path in own.iterdir())
+    paths = [str(own / kinds[0] / f"{n}.jpg") for n in range(3)]
+    for number, names in enumerate([paths, ["/elsewhere/a.jpg", "/other/b.jpg", "/other/c.jpg"]]):
+        columns: dict[str, Any] = {"image_path": names}
+        dimensions = Manifest.read(gallery).dimensions
+        rows = unit_vectors(3, dimensions, seed=number)
+        place = write_embeddings(tmp_path / f"{number}", [rows], columns)
+        add_embeddings(gallery, GivenEmbeddings.open(place), Bundle.open(bundle))
+    assert Manifest.read(gallery).roots == [str(own)]
+    first = find_images(own / kinds[0])[0][0]
+    shutil.copy(first, own / kinds[0] / "new.jpg")
+    assert add_pictures(gallery, own / kinds[0], Bundle.open(bundle)).added == 1
+    hit = Searcher.open(gallery).search(first, 2, where=f"label = '{kinds[0]}'")[1]
+    assert hit.path == own / kinds[0] / "new.jpg"

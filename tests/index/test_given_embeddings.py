@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from fgembed.bundle import Bundle
@@ -134,3 +136,71 @@ def test_a_killed_build_leaves_nothing_that_counts(tmp_path: Path):
     shutil.copytree(tmp_path / "i" / "seg-000001", tmp_path / "i" / "seg-000007")
     build_from_embeddings(given, None, tmp_path / "i")
     assert [path.name for path in (tmp_path / "i").glob("seg-*")] == ["seg-000008"]
+
+
+@pytest.mark.parametrize(
+    ("column", "word"),
+    [
+        (pyarrow.array([1, 2, 3]), "is not a path in every row"),
+        (pyarrow.array([["a"], ["b"], ["c"]]), "is not a path in every row"),
+        (pyarrow.array([b"a", b"b", b"c"]), "is not a path in every row"),
+        (pyarrow.array(["a", None, "c"]), "is not a path in every row"),
+    ],
+)
+def test_pictures_must_have_paths(column: Any, word: str, tmp_path: Path):
+    write_embeddings(tmp_path / "e", [unit_vectors(3)], {"image_path": column})
+    with pytest.raises(IntegrityError, match=word):
+        GivenEmbeddings.open(tmp_path / "e")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pyarrow.array([1, 2, 3], pyarrow.timestamp("ns")),
+        pyarrow.array([1 << 40] * 3, pyarrow.timestamp("s")),
+        pyarrow.array([1 << 30] * 3, pyarrow.date32()),
+        pyarrow.StringArray.from_buffers(
+            3, pyarrow.py_buffer(np.arange(4, dtype=np.int32)), pyarrow.py_buffer(b"\xff" * 3)
+        ),
+    ],
+)
+def test_values_that_python_cannot_hold_are_named(column: Any, tmp_path: Path):
+    columns: dict[str, Any] = {"image_path": list("abc"), "made": column}
+    write_embeddings(tmp_path / "e", [unit_vectors(3)], columns)
+    with pytest.raises(IntegrityError, match="a value in column made cannot be read"):
+        build_from_embeddings(GivenEmbeddings.open(tmp_path / "e"), None, tmp_path / "i")
+
+
+def test_columns_of_one_name_are_refused(tmp_path: Path):
+    place = write_embeddings(tmp_path / "e", [unit_vectors(3)], {"image_path": list("abc")})
+    table = pyarrow.Table.from_arrays([pyarrow.array([1, 2, 3])] * 2, ["x", "x"])
+    pyarrow.parquet.write_table(table, place / "metadata" / "metadata_0.parquet")
+    with pytest.raises(IntegrityError, match="two columns are called 'x'"):
+        GivenEmbeddings.open(place)
+
+
+def test_files_are_matched_by_their_numbers_and_parts_must_be_whole(
+    bundle: Path, photos: Path, tmp_path: Path
+):
+    columns: dict[str, Any] = {"image_path": list("abcdef")}
+    place = write_embeddings(tmp_path / "e", [unit_vectors(3)] * 2, columns)
+    (place / "metadata" / "metadata_1.parquet").rename(place / "metadata" / "metadata_2.parquet")
+    with pytest.raises(IntegrityError, match=r"img_emb_1.npy and metadata_2.parquet do not belong"):
+        GivenEmbeddings.open(place)
+    embed_into(
+        tmp_path / "half", list_pictures([photos / "test"]), Bundle.open(bundle), part_size=4
+    )
+    for name in ("img_emb/img_emb_0002.npy", "metadata/metadata_0002.parquet"):
+        (tmp_path / "half" / name).unlink()
+    with pytest.raises(IntegrityError, match="has 2 of its 3 parts"):
+        GivenEmbeddings.open(tmp_path / "half")
+
+
+def test_vectors_of_any_size_are_brought_to_length_1(tmp_path: Path):
+    vectors = unit_vectors(6)
+    scaled = vectors * np.array([1e25, 1e-30, 1.0009, 1, 7, 1e-3], np.float32)[:, None]
+    given = GivenEmbeddings.open(write_embeddings(tmp_path / "e", [scaled]))
+    build_from_embeddings(given, None, tmp_path / "i")
+    back = open_index(tmp_path / "i").reconstruct(np.arange(6))
+    np.testing.assert_allclose(back, vectors, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(back, axis=1), 1, atol=1e-6)

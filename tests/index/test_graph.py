@@ -1,12 +1,15 @@
 """Every vector of a graph can be found, however many copies there are of one."""
 
+from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
+import pytest
 
+from fgembed.index.assemble import Wishes
 from fgembed.index.graph import Ground, reconnect
-from tests.index.making import EVERYTHING, WISHES, make_index, unit_vectors
+from tests.index.making import EVERYTHING, make_index, unit_vectors
 
 
 def graph_of(vectors: np.ndarray) -> Any:
@@ -51,11 +54,41 @@ def test_no_vertex_or_no_neighbour_needs_no_link():
         assert reconnect(graph_of(unit_vectors(count))) == 0
 
 
-def test_an_index_of_many_copies_finds_them_all(tmp_path, monkeypatch):
-    monkeypatch.setattr("fgembed.index.kinds.FLAT_BYTES", 0)
+@pytest.mark.parametrize("seed", range(8))
+def test_no_search_is_trapped_among_copies(seed: int):
+    """It comes down to level 0 at any vertex of a higher level; FAISS's own graph keeps some."""
+    groups = [unit_vectors(1, 16, 100 * seed + n).repeat(150, axis=0) for n in range(3)]
+    vectors = np.concatenate([unit_vectors(500, 16, seed), *groups])
+    np.random.default_rng(seed).shuffle(vectors)
+    index = faiss.IndexHNSWFlat(16, 4, faiss.METRIC_INNER_PRODUCT)
+    index.add(vectors)
+    queries = np.concatenate([unit_vectors(30, 16, 99), *(group[:1] for group in groups)])
+    assert min(found(index, queries)) < 950
+    reconnect(index)
+    assert found(index, queries) == [950] * 33
+    assert not len(Ground(index).trapped)
+
+
+def test_copies_are_linked_from_one_another(monkeypatch: pytest.MonkeyPatch):
+    """Comparing everything for each of them would take the square of their number."""
+    vectors = np.concatenate([unit_vectors(300), unit_vectors(1, seed=5).repeat(3000, axis=0)])
+    np.random.default_rng(0).shuffle(vectors)
+    near, compared = Ground.near, []
+
+    def counted(*arguments: Any) -> Any:
+        compared.append(arguments)
+        return near(*arguments)
+
+    monkeypatch.setattr(Ground, "near", counted)
+    assert reconnect(graph_of(vectors)) > 2000
+    assert len(compared) < 300
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "HNSW16", "PCA12,HNSW16"])
+def test_an_index_of_many_copies_finds_them_all(kind: str, tmp_path: Path, small_lists):
     vectors = np.concatenate([unit_vectors(400), unit_vectors(1, seed=5).repeat(300, axis=0)])
     np.random.default_rng(0).shuffle(vectors)
-    index = make_index(tmp_path / "i", vectors, WISHES["hnsw"])
+    index = make_index(tmp_path / "i", vectors, Wishes(kind))
     _, ids = index.search(unit_vectors(2, seed=1), 700, parameters=EVERYTHING)
     assert index.segments[0].structure is not None
     assert [len(set(row.tolist()) - {-1}) for row in ids] == [700, 700]
