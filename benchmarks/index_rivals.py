@@ -41,10 +41,9 @@ class Fgembed:
 
     def open(self, out: Path) -> None:
         """With its checksums."""
-        from fgembed.index.opening import open_state
-        from fgembed.index.vectors import IndexedVectors
+        from fgembed.index.opening import open_vectors
 
-        self.vectors = open_state(out, lambda state: IndexedVectors(out, state))[1]
+        self.vectors = open_vectors(out)
 
     def settings(self) -> Iterator[tuple[str, Search]]:
         """As tuned, and more and fewer lists."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def build(
     images: Annotated[
         Path | None,
-        typer.Argument(help="Folder, .csv or .parquet manifest, or .txt list of pictures."),
+        typer.Argument(help="Folder, .csv, .tsv or .parquet manifest, or .txt list of pictures."),
     ] = None,
     bundle: BundleOption = BUNDLE,
     out: Annotated[Path, typer.Option(help="The index folder; an older index is replaced.")] = (

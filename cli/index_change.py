@@ -141,16 +141,21 @@ def remove(
 def compact(
     index: IndexOption = INDEX,
     kind: Annotated[
-        str | None, typer.Option(metavar="KIND", help="Of what the index becomes, as in `build`.")
+        str | None, typer.Option(metavar="KIND", help="What the index becomes, as for `build`.")
     ] = None,
     recall: Annotated[
-        float | None, typer.Option(min=0.01, max=1, help="That searches are tuned to from now on.")
+        float | None,
+        typer.Option(min=0.01, max=1, help="The recall@10 that searches are tuned to from now on."),
     ] = None,
     memory: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="For building and searching from now on.")
+        str | None,
+        typer.Option(metavar="SIZE", help="What building and searching may take from now on."),
     ] = None,
     store: Annotated[
-        str | None, typer.Option(metavar="FORMAT", help="float32 or float16 from now on.")
+        str | None,
+        typer.Option(
+            metavar="FORMAT", help="How vectors are kept from now on: float32 or float16."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -172,12 +177,10 @@ def compact(
         asked = replace(asked, store=now.store)
     with StageProgress() as progress:
         report = changing.compact(index, asked, progress.stage)
-    _print(report, index, as_json, "merged into one segment")
+    _print(report, index, as_json, compacted=True)
 
 
-def _print(
-    report: "ChangeReport", index: Path, as_json: bool, otherwise: str = "no change"
-) -> None:
+def _print(report: "ChangeReport", index: Path, as_json: bool, compacted: bool = False) -> None:
     from fgembed.index.manifest import SKIPPED_FILE
     from fgembed.text import showable
 
@@ -192,7 +195,11 @@ def _print(
     if as_json:
         print(json.dumps({"index": str(index)} | numbers | {"state": facts(manifest)}))
         return
-    print(", ".join(f"{count} {name}" for name, count in numbers.items() if count) or otherwise)
+    if compacted:
+        gone = f"; {report.removed} removed before are gone for good" if report.removed else ""
+        print(f"merged into one segment{gone}")
+    else:
+        print(", ".join(f"{n} {name}" for name, n in numbers.items() if n) or "no change")
     print(f"{showable(str(index))}: {described(manifest)}")
     for bad in report.skipped[:1]:
         print(f"{len(report.skipped)} left out, listed in {index / SKIPPED_FILE}; the first:")

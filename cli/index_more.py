@@ -25,7 +25,8 @@ class Form(StrEnum):
 def tune(
     index: IndexOption = INDEX,
     recall: Annotated[
-        float | None, typer.Option(min=0.01, max=1, help="recall@10; that of the index if absent.")
+        float | None,
+        typer.Option(min=0.01, max=1, help="The recall@10 to reach; the index's own if not given."),
     ] = None,
     queries: Annotated[
         Path | None, typer.Option(help=".npy of vectors (Q, D) that searches will be like.")
@@ -44,10 +45,12 @@ def tune(
     """
     from fgembed.cli.tables import print_table
     from fgembed.index.given_embeddings import GivenEmbeddings
+    from fgembed.index.retune import check_plot, retune
     from fgembed.index.retune import plot as draw
-    from fgembed.index.retune import retune
 
     check_recall(recall)
+    if plot is not None:
+        check_plot(plot)
     given = GivenEmbeddings.of_file(queries).parts()[0].vectors() if queries else None
     found = retune(index, recall, given)
     if plot is not None:
@@ -77,11 +80,14 @@ def tune(
 
 
 def export(
-    out: Annotated[Path, typer.Argument(help="A new folder, or a .hdf5 file.")],
+    out: Annotated[Path, typer.Argument(help="A new folder, or a .hdf5 or .h5 file.")],
     index: IndexOption = INDEX,
-    form: Annotated[Form | None, typer.Option("--as", help="That of OUT's name if absent.")] = None,
+    form: Annotated[
+        Form | None, typer.Option("--as", help="What to write; by the name of OUT if not given.")
+    ] = None,
     queries: Annotated[
-        int, typer.Option(min=1, help="Held out as test queries of the .hdf5 file.")
+        int,
+        typer.Option(min=1, help="Test queries of the .hdf5 file, at most half of all vectors."),
     ] = 1000,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what was exported before.")

@@ -31,6 +31,7 @@ StoreOption = Annotated[
         help="float32 or float16; float16 where float32 would take half of the memory.",
     ),
 ]
+LEAST_MEMORY = 16_000_000  # a chunk of vectors
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -41,12 +42,13 @@ def bytes_of(text: str) -> int:
         ConfigError: it is none.
     """
     found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([kmgt]?)(i?)b?", text.strip().lower())
-    if found is None or float(found[1]) == 0:
+    if found is None or (found[3] and not found[2]):
         raise ConfigError(f"--memory {text!r} is no size; expected a number with a unit, as 2GB")
-    unit = UNITS[found[2]]
-    return int(
-        float(found[1]) * (unit if not found[3] else 2 ** (10 * "kmgt".index(found[2]) + 10))
-    )
+    unit = 2 ** (10 * "kmgt".index(found[2]) + 10) if found[3] else UNITS[found[2]]
+    size = int(float(found[1]) * unit)
+    if size < LEAST_MEMORY:
+        raise ConfigError(f"--memory {text!r} is too little; expected 16MB at least, as 2GB")
+    return size
 
 
 def wishes(kind: str, recall: float, memory: str, store: str | None) -> "Wishes":
@@ -105,6 +107,8 @@ def described(manifest: "Manifest") -> str:
         if main.measured.queries
         else "exact search"
     )
+    if not main.factory and manifest.kind not in ("auto", "flat"):
+        measured += f" of too few for {manifest.kind}"
     return (
         f"{manifest.count} pictures, {manifest.dimensions} dimensions, "
         f"{main.factory or 'flat'}{searched}, {measured}, "

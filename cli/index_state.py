@@ -1,4 +1,4 @@
-"""`fgembed index info`, `verify`, `tune` and `duplicates`: what an index is and how it does."""
+"""`fgembed index info`, `verify` and `duplicates`: what an index is and whether it is sound."""
 
 import json
 from pathlib import Path
@@ -40,6 +40,10 @@ def info(index: IndexOption = INDEX, as_json: JsonOption = False) -> None:
         return
     print(f"{showable(str(index))}: {described(manifest)}")
     print(f"{size / 1e6:.1f} MB, vectors kept as {manifest.store}")
+    print(
+        f"asked for: {manifest.kind}, recall@10 {manifest.recall:g}, within "
+        f"{manifest.memory / 1e9:g} GB"
+    )
     model = manifest.model
     if model is None:
         print("made of embeddings without a model")
@@ -112,17 +116,17 @@ def duplicates(
     """Find pictures that an index holds more than once.
 
     Files of the same content are found by their checksums; with --threshold also near copies, by
-    their scores. What a good threshold is depends on the encoder: look at the page.
+    their scores. Near copies of near copies join the same group; its score is the lowest cosine by
+    which one of it joined. What a good threshold is depends on the encoder: look at the page.
 
     Example: fgembed index duplicates --threshold 0.97 --html copies.html
     """
     from fgembed.cli.tables import print_table
     from fgembed.index.duplicates import duplicates as find
     from fgembed.index.duplicates import paths_of
-    from fgembed.index.opening import open_state
-    from fgembed.index.vectors import IndexedVectors
+    from fgembed.index.opening import open_vectors
 
-    _, vectors = open_state(index, lambda state: IndexedVectors(index, state))
+    vectors = open_vectors(index)
     groups = find(vectors, threshold)
     paths = paths_of(vectors, groups)
     if html:
@@ -171,7 +175,7 @@ def _write_page(
             except ImageError:
                 continue  # moved or damaged since
             score = float(first @ vector) if cards else None
-            cards.append(Card(paths[one].name, picture, None, score, paths[one].parent.name))
+            cards.append(Card(paths[one].name, picture, None, score, ""))
         if len(cards) > 1:
             rows.append(Row(cards[0], cards[1:]))
     if not rows:

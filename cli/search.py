@@ -88,8 +88,10 @@ def search(
     from fgembed.index import Searcher
 
     if queries is not None:
-        if query is not None or out is None or rerank or html or png or explain:
-            raise ConfigError("--queries goes with --out, -k and --where alone, without QUERY")
+        if out is None:
+            raise ConfigError("--queries needs --out, a .jsonl or .parquet file for the hits")
+        if query is not None or rerank or html or png or explain:
+            raise ConfigError("--queries goes without QUERY, --rerank, --html, --png and --explain")
         from fgembed.cli.search_many import search_many
 
         place = placed(device, provider)
@@ -97,6 +99,8 @@ def search(
         return
     if query is None:
         raise ConfigError("missing argument 'query'; see \"fgembed search --help\"")
+    if out is not None:
+        raise ConfigError("--out goes with --queries; --json prints the hits of one query")
     searcher = Searcher.open(index, bundle, placed(device, provider), precision)
     hits = searcher.search(query, k, _way(rerank), where)
     explained = None

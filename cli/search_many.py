@@ -46,11 +46,12 @@ def search_many(
         answers = [(str(path), hits) for path, hits in found]
         skipped += pictures.listing.skipped
     write_hits(out, answers)
+    count = sum(len(hits) for _, hits in answers)
     if as_json:
-        facts = {"queries": len(answers), "hits": sum(len(hits) for _, hits in answers)}
+        facts = {"queries": len(answers), "hits": count}
         print(json.dumps({"out": str(out)} | facts | {"skipped": len(skipped)}))
         return
-    print(f"{showable(str(out))}: hits of {len(answers)} queries")
+    print(f"{showable(str(out))}: {count} hits of {len(answers)} queries")
     for bad in skipped[:1]:
         print(f"{len(skipped)} could not be read; the first:")
         print(showable(f"  {bad.path}: {bad.reason}"))
@@ -62,15 +63,16 @@ def _of_vectors(
     """Needs no model: the vectors are in the index's space already."""
     from fgembed.index.given_embeddings import GivenEmbeddings
     from fgembed.index.hits import hits_of
-    from fgembed.index.opening import open_state
-    from fgembed.index.vectors import IndexedVectors
+    from fgembed.index.many import QUERIES_AT_ONCE
+    from fgembed.index.opening import open_vectors
 
     given = GivenEmbeddings.of_file(file)
-    manifest, vectors = open_state(index, lambda state: IndexedVectors(index, state))
+    vectors = open_vectors(index)
+    k = min(k, max(1, vectors.manifest.count))
     answers: list[tuple[str, list[Hit]]] = []
     for part in given.parts():
         rows = part.vectors()
-        for start in range(0, len(rows), 1000):
-            for hits in hits_of(vectors, rows[start : start + 1000], min(k, manifest.count), where):
+        for start in range(0, len(rows), QUERIES_AT_ONCE):
+            for hits in hits_of(vectors, rows[start : start + QUERIES_AT_ONCE], k, where):
                 answers.append((f"{file.name}#{len(answers)}", hits))
     return answers

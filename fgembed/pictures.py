@@ -13,6 +13,7 @@ from fgembed.errors import FgembedError, ImageError, MissingExtraError, NotFound
 from fgembed.images import EXTENSIONS, Skipped, find_images
 
 PATH_COLUMNS = ("image_path", "path", "filename")  # of a manifest, the first that it has
+LABEL = "label"
 MAX_MEMBER_BYTES = 1 << 28
 
 
@@ -53,7 +54,8 @@ class Listing:
 
     Attributes:
         pictures: files, or members of tar files.
-        columns: what a manifest says of each picture, by column.
+        columns: what a manifest says of each picture, by column; of a folder its first level of
+            folders as `label`.
         skipped: what was found and could not be looked at; it has no place.
     """
 
@@ -70,7 +72,7 @@ def list_pictures(sources: Sequence[Path], lines: Iterable[str] = ()) -> Listing
     for such a list from `lines`. Paths in a manifest or a list file are relative to its folder.
 
     Args:
-        sources: what to read; only a manifest on its own keeps its other columns.
+        sources: what to read; only one on its own has columns.
         lines: standard input.
 
     Raises:
@@ -118,8 +120,14 @@ def _from_folder(folder: Path) -> Listing:
             raise
         found, skipped = [], []
     if found or not tars:
-        return Listing(list(found), skipped=skipped)
+        return Listing(list(found), labels_of(found, folder), skipped)
     return _named([member for tar in tars for member in _tar_members(tar)])
+
+
+def labels_of(pictures: Sequence[Path], folder: Path) -> dict[str, list[Any]]:
+    """The folder on the first level below `folder` of each, as a column; none if it is flat."""
+    names = [picture.relative_to(folder).parts[:-1] for picture in pictures]
+    return {LABEL: [name[0] if name else None for name in names]} if any(names) else {}
 
 
 def _from_lines(lines: Iterable[str], folder: Path) -> Listing:

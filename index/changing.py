@@ -12,7 +12,7 @@ from fgembed.images import Skipped
 from fgembed.index.assemble import Stage, Wishes, assemble
 from fgembed.index.kinds import is_raw, is_small
 from fgembed.index.manifest import EARLIER, Manifest, Segment
-from fgembed.index.opening import open_state
+from fgembed.index.opening import open_vectors
 from fgembed.index.stored import stored
 from fgembed.index.structure_build import check_kind
 from fgembed.index.vectors import IndexedVectors, removed_ids
@@ -55,10 +55,11 @@ class OpenChange:
     @classmethod
     def begin(cls, folder: Path, report: Stage) -> "OpenChange":
         """Opens the index; one of an earlier format is first brought to today's."""
-        manifest, vectors = open_state(folder, lambda state: IndexedVectors(folder, state))
-        if any(segment.factory == EARLIER for segment in manifest.segments):
-            manifest = publish(folder, _compacted(folder, manifest, vectors, report))
-            manifest, vectors = open_state(folder, lambda state: IndexedVectors(folder, state))
+        vectors = open_vectors(folder)
+        if any(segment.factory == EARLIER for segment in vectors.manifest.segments):
+            publish(folder, _compacted(folder, vectors.manifest, vectors, report))
+            vectors = open_vectors(folder)
+        manifest = vectors.manifest
         return cls(folder, manifest, vectors, removed_ids(folder, manifest.removed))
 
     @property
@@ -112,7 +113,8 @@ def compact(
         ConfigError: the kind cannot be built, or not within the memory.
     """
     with only_writer(folder):
-        manifest, vectors = open_state(folder, lambda state: IndexedVectors(folder, state))
+        vectors = open_vectors(folder)
+        manifest = vectors.manifest
         gone = manifest.removed.count if manifest.removed else 0
         if wishes is not None:
             check_kind(wishes.kind, manifest.dimensions)

@@ -8,7 +8,7 @@ nothing.
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fgembed.errors import FgembedError
@@ -90,12 +90,35 @@ def sql_type(values: Iterable[Any]) -> str:
     return kind
 
 
+def sql_kind(values: Iterable[Any]) -> str:
+    """The type that holds values as SQLite gives them, none of them read as a number."""
+    names = {int: "INTEGER", float: "REAL", str: "TEXT"}
+    return _merged({names[type(value)] for value in values if value is not None})
+
+
 def sql_value(value: Any, kind: str) -> Any:
     """A value as SQLite keeps it in a column of that type; empty text is NULL."""
     plain = _plain(value)
     if plain is None:
         return None
     return {"INTEGER": int, "REAL": float, "TEXT": str}[kind](plain)
+
+
+def in_arrow(values: Sequence[Any], kind: str) -> Any:
+    """Values of a column for Parquet, of one type whichever of them are there.
+
+    Numbers beside text become text; what is not Unicode is spelt out.
+    """
+    import pyarrow
+
+    types = {"INTEGER": pyarrow.int64(), "REAL": pyarrow.float64(), "NUMERIC": pyarrow.float64()}
+    if kind in types:
+        return pyarrow.array(values, types[kind])
+    texts = [
+        None if value is None else str(value).encode("utf-8", "backslashreplace").decode()
+        for value in values
+    ]
+    return pyarrow.array(texts, pyarrow.string())
 
 
 def _is_number(value: Any, pattern: str) -> bool:

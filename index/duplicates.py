@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fgembed.files import sha256
 from fgembed.index.items import all_items
 from fgembed.index.vectors import IndexedVectors
 
@@ -63,8 +64,10 @@ class _Groups:
 def duplicates(vectors: IndexedVectors, threshold: float | None) -> list[Group]:
     """Groups of copies, the largest first.
 
-    Files of the same content are found by their checksums. Near copies are pairs whose cosine is
-    at least `threshold`, joined over one another; each picture's 20 nearest are looked at.
+    Files of the same content are found by their checksums; the file of a picture that came without
+    one is read. Near copies are pairs whose cosine is at least `threshold`, joined over one
+    another. Looked at are each picture's nearest, 20 and as many as there are copies of one file,
+    up to 1,000: near copies of a picture of which there are more are missed.
 
     Args:
         vectors: the index.
@@ -88,9 +91,17 @@ def duplicates(vectors: IndexedVectors, threshold: float | None) -> list[Group]:
 def _checksums(vectors: IndexedVectors) -> Iterator[tuple[int, str]]:
     for segment in vectors.segments:
         for position, item in enumerate(all_items(segment.base)):
-            live = segment.live is None or bool(segment.live[position])
-            if live and item.sha256 is not None:
-                yield item.id, item.sha256
+            if segment.live is None or segment.live[position]:
+                checksum = item.sha256 or _of_file(Path(segment.entry.root, item.path))
+                if checksum is not None:
+                    yield item.id, checksum
+
+
+def _of_file(path: Path) -> str | None:
+    try:
+        return sha256(path)
+    except (OSError, ValueError):
+        return None
 
 
 def _near(vectors: IndexedVectors, threshold: float, copies: set[int], k: int) -> _Groups:

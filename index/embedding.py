@@ -17,9 +17,7 @@ from fgembed.index.items import OWN_COLUMNS, Item
 from fgembed.index.manifest import SKIPPED_FILE, Segment
 from fgembed.index.pending import Block, Pending
 from fgembed.metrics import Vectors
-from fgembed.pictures import Listing, list_pictures
-
-LABEL = "label"
+from fgembed.pictures import Listing, labels_of, list_pictures
 
 
 @dataclass(frozen=True)
@@ -58,9 +56,7 @@ class Pictures:
         root = next((one for one in roots if given.is_relative_to(one)), given)
         listing.pictures = list(paths)
         if source.is_dir() or alone:
-            names = [path.relative_to(root).parts[:-1] for path in paths]
-            if any(names):
-                listing.columns = {LABEL: [name[0] if name else None for name in names]}
+            listing.columns = labels_of(paths, root)
         return cls(listing, root)
 
     def only(self, places: Sequence[int]) -> "Pictures":

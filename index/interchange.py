@@ -10,7 +10,9 @@ import numpy as np
 
 from fgembed.errors import FgembedError, MissingExtraError
 from fgembed.files import absolute, atomic_write, staged_folder
+from fgembed.index.columns import in_arrow
 from fgembed.index.manifest import Manifest
+from fgembed.index.opening import open_vectors
 from fgembed.index.rows import merge
 from fgembed.index.stored import ROWS_AT_ONCE, stored
 from fgembed.index.vectors import IndexedVectors
@@ -26,8 +28,8 @@ def export_faiss(folder: Path, out: Path, overwrite: bool = False) -> Manifest:
     """Writes `knn.index`, `index_infos.json`, `metadata/*.parquet` and `img_emb/*.npy`.
 
     The names are those of autofaiss and clip-retrieval. FAISS's positions are the rows of the
-    metadata, where ids are a column: a plain FAISS file does not know them. The index is that of
-    the largest segment's kind if it is the only one and nothing was removed, else an exact one.
+    metadata, where ids are a column: a plain FAISS file does not know them. An index that was not
+    changed since it was built or compacted keeps its structure; another becomes an exact one.
 
     Args:
         folder: the index.
@@ -46,8 +48,9 @@ def export_faiss(folder: Path, out: Path, overwrite: bool = False) -> Manifest:
     if absolute(out).is_relative_to(absolute(folder)):
         raise FgembedError(f"{out} lies in the index {folder}; choose another folder")
     if out.exists() and not (overwrite and (out / INFOS_FILE).is_file()):
-        raise FgembedError(f"{out} is there already; choose another folder, or give --overwrite")
-    vectors = _opened(folder)
+        again = ", or give --overwrite" if (out / INFOS_FILE).is_file() else ""
+        raise FgembedError(f"{out} is there already; choose another folder{again}")
+    vectors = open_vectors(folder)
     manifest = vectors.manifest
     if not vectors.segments:
         raise FgembedError(f"{folder} holds no pictures")
@@ -94,7 +97,7 @@ def export_hdf5(
         raise MissingExtraError("HDF5", "h5py", "scale") from None
     if out.exists() and not overwrite:
         raise FgembedError(f"{out} is there already; choose another file, or give --overwrite")
-    vectors = _opened(folder)
+    vectors = open_vectors(folder)
     everyone = np.sort(vectors.live_ids())
     if len(everyone) < 2:
         raise FgembedError(f"{folder} holds {len(everyone)} vectors, too few for a data set")
@@ -121,12 +124,6 @@ def export_hdf5(
         file.attrs["distance"] = "angular"
         file.attrs["dimension"] = shape[1]
     return count
-
-
-def _opened(folder: Path) -> IndexedVectors:
-    from fgembed.index.opening import open_state
-
-    return open_state(folder, lambda state: IndexedVectors(folder, state))[1]
 
 
 def _plain(vectors: IndexedVectors) -> tuple[Any, dict[str, int]]:
@@ -174,8 +171,8 @@ def _tables(vectors: IndexedVectors, whole: bool) -> Any:
         items = part.items()
         table: dict[str, list[Any]] = {
             "id": [item.id for item in items],
-            "image_path": [str(Path(source.root, item.path)) for item in items],
+            "image_path": in_arrow([str(Path(source.root, item.path)) for item in items], "TEXT"),
         }
-        for place, name in enumerate(source.columns):
-            table[name] = [item.values[place] for item in items]
+        for place, (name, kind) in enumerate(source.columns.items()):
+            table[name] = in_arrow([item.values[place] for item in items], kind)
         yield part.vectors(), table

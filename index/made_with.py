@@ -25,7 +25,7 @@ def find_bundle(
     place = folder / manifest.model.bundle if bundle is None else Path(bundle)
     if bundle is None and not place.is_dir():
         raise NotFoundError(
-            f"the bundle that {folder} was made with is not at {place.resolve()} any more; "
+            f"the bundle that {folder} was made with is not at {place.resolve()}; "
             "give its folder by --bundle"
         )
     opened = Bundle.read(place, precision or manifest.model.precision)

@@ -7,9 +7,11 @@ from typing import Any
 
 from fgembed.errors import FgembedError, MissingExtraError
 from fgembed.files import atomic_write
+from fgembed.index.columns import in_arrow, sql_columns, sql_kind
 from fgembed.index.hits import Hit
 
-COLUMNS = ("query", "rank", "score", "id", "path")
+COLUMNS = {"query": "TEXT", "rank": "INTEGER", "score": "REAL", "id": "INTEGER", "path": "TEXT"}
+QUERIES_AT_ONCE = 1000  # that are searched together
 
 
 def write_hits(out: Path, answers: Sequence[tuple[str, list[Hit]]]) -> None:
@@ -33,26 +35,13 @@ def write_hits(out: Path, answers: Sequence[tuple[str, list[Hit]]]) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    types = {"query": pyarrow.string(), "rank": pyarrow.int64(), "score": pyarrow.float32(),
-             "id": pyarrow.int64(), "path": pyarrow.string()}  # fmt: skip
     rows = list(_rows(answers))
-    names = [*COLUMNS, *dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)]
-    for name in set(names) - set(COLUMNS):
-        values = {type(row.get(name)) for row in rows} - {type(None)}
-        if len(values) > 1:  # numbers in one segment, text in another
-            types[name] = pyarrow.float64() if values <= {int, float} else pyarrow.string()
-    columns = {name: _column(rows, name, types.get(name)) for name in names}
+    kinds = dict(COLUMNS)
+    for name in dict.fromkeys(name for row in rows for name in row if name not in COLUMNS):
+        kinds[name] = sql_kind(row.get(name) for row in rows)
+    columns = {name: in_arrow([row.get(name) for row in rows], kinds[name]) for name in kinds}
     with atomic_write(out) as file:
         pyarrow.parquet.write_table(pyarrow.table(columns), file)
-
-
-def _column(rows: Sequence[dict[str, Any]], name: str, kind: Any) -> Any:
-    import pyarrow
-
-    values = [row.get(name) for row in rows]
-    if kind == pyarrow.string():
-        values = [None if value is None else str(value) for value in values]
-    return pyarrow.array(values, kind)
 
 
 def check_out(out: Path) -> None:
@@ -75,7 +64,7 @@ def _rows(answers: Sequence[tuple[str, list[Hit]]]) -> Iterator[dict[str, Any]]:
     for query, hits in answers:
         for hit in hits:
             plain = (query, hit.rank, hit.score, hit.id, str(hit.path))
+            names = sql_columns(hit.metadata, COLUMNS)
             yield dict(zip(COLUMNS, plain, strict=True)) | {
-                name if name not in COLUMNS else f"given_{name}": value
-                for name, value in hit.metadata.items()
+                names[name]: value for name, value in hit.metadata.items()
             }

@@ -7,6 +7,7 @@ from typing import TypeVar
 from fgembed.errors import IntegrityError
 from fgembed.index.manifest import Manifest
 from fgembed.index.proof import prove
+from fgembed.index.vectors import IndexedVectors
 
 Opened = TypeVar("Opened")
 TRIES = 20
@@ -33,3 +34,13 @@ def open_state(folder: Path, opener: Callable[[Manifest], Opened]) -> tuple[Mani
                 raise
             manifest = current
     raise IntegrityError(f"index {folder} changed {TRIES} times while it was opened; try again")
+
+
+def open_vectors(folder: Path) -> IndexedVectors:
+    """The index, proved and open for search; its `manifest` says which state it is.
+
+    Raises:
+        NotFoundError: there is no index.
+        IntegrityError: it is damaged.
+    """
+    return open_state(folder, lambda manifest: IndexedVectors(folder, manifest))[1]

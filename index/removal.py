@@ -21,7 +21,7 @@ def remove_ids(folder: Path, ids: Ids) -> ChangeReport:
         FgembedError: another process is writing the index.
     """
     with only_writer(folder):
-        return _removed(OpenChange.begin(folder, silent), ids)
+        return _removed(OpenChange.begin(folder, silent), np.unique(ids))
 
 
 def remove_paths(folder: Path, paths: Sequence[Path]) -> ChangeReport:

@@ -8,11 +8,10 @@ import numpy as np
 from fgembed.errors import FgembedError, MissingExtraError
 from fgembed.files import atomic_write
 from fgembed.index.manifest import Manifest, Segment
-from fgembed.index.opening import open_state
+from fgembed.index.opening import open_vectors
 from fgembed.index.segment import OpenSegment
 from fgembed.index.structure import Parameters
 from fgembed.index.tuning import K, Tuned, tune
-from fgembed.index.vectors import IndexedVectors
 from fgembed.index.writing import only_writer, publish
 from fgembed.metrics import Ids, Vectors
 
@@ -40,7 +39,8 @@ def retune(folder: Path, recall: float | None = None, queries: Vectors | None = 
         FgembedError: queries have another dimension, or another process is writing the index.
     """
     with only_writer(folder):
-        manifest, vectors = open_state(folder, lambda state: IndexedVectors(folder, state))
+        vectors = open_vectors(folder)
+        manifest = vectors.manifest
         if queries is not None and queries.shape[1:] != (manifest.dimensions,):
             raise FgembedError(
                 f"queries of shape {queries.shape} for an index of {manifest.dimensions} dimensions"
@@ -49,7 +49,7 @@ def retune(folder: Path, recall: float | None = None, queries: Vectors | None = 
         tuned, segments = [], []
         for segment in vectors.segments:
             entry = segment.entry
-            if segment.structure is not None:
+            if segment.structure is not None and segment.any_live:
                 found = _tuned(segment, goal, queries)
                 entry = replace(entry, parameters=found.parameters, measured=found.measured)
                 tuned.append((entry, found))
@@ -88,13 +88,24 @@ def _without(scores: Vectors, positions: Ids, own: list[int], k: int) -> Vectors
     return first
 
 
+def check_plot(out: Path) -> None:
+    """Refuses a file that no plot is written into, before any work is done for it.
+
+    Raises:
+        FgembedError: it ends otherwise than .png or .svg.
+    """
+    if out.suffix not in (".png", ".svg"):
+        raise FgembedError(f"{out} is neither .png nor .svg")
+
+
 def plot(out: Path, retuned: Retuned) -> None:
     """Draws recall@10 against milliseconds a query, of every setting tried.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        FgembedError: nothing was tuned.
+        FgembedError: nothing was tuned, or `out` is neither .png nor .svg.
     """
+    check_plot(out)
     try:
         import matplotlib
 

@@ -116,7 +116,7 @@ class Rows:
             )
             places = places + start
             best, found = merge([(best, found), (scores, places)], k)
-        if positions is not None:
+        if positions is not None and len(positions):
             found = np.where(found < 0, -1, positions[found])
         return best, found
 

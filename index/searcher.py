@@ -15,11 +15,10 @@ from fgembed.images import Pixels, Skipped, read_image
 from fgembed.index.hits import Hit, hits_of, named
 from fgembed.index.made_with import check_model, find_bundle
 from fgembed.index.manifest import Manifest
+from fgembed.index.many import QUERIES_AT_ONCE
 from fgembed.index.onnx_embedder import OnnxEmbedder
 from fgembed.index.opening import open_state
 from fgembed.metrics import Ids, Vectors
-
-QUERIES_AT_ONCE = 1000
 
 if TYPE_CHECKING:
     from fgembed.index.ranking import Reranking
@@ -142,6 +141,8 @@ class Searcher:
         Raises:
             FgembedError: k is below 1, or the condition cannot be asked.
         """
+        if isinstance(pictures, str | Path):
+            raise FgembedError(f"pictures is {str(pictures)!r}; expected a list of pictures")
         paths = [Path(picture) for picture in pictures]
         rows = OnnxEmbedder.of(self.bundle, self.device, bulk=True).embed(paths, report)
         found: list[list[Hit]] = []

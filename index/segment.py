@@ -103,6 +103,11 @@ class OpenSegment:
             scores[:, :some], positions[:, :some] = found
         return scores, np.where(positions < 0, -1, self.ids[positions])
 
+    @property
+    def any_live(self) -> bool:
+        """Whether a search can find any of its vectors."""
+        return self.live is None or bool(self.live.any())
+
     def take(self, ids: Ids) -> tuple[Ids, Vectors]:
         """Those of the ids (N,) that are here, as places in `ids`, and their vectors."""
         where = positions_of(self.base, ids.tolist())

@@ -18,7 +18,7 @@ import numpy as np
 
 from fgembed.bundle import MODEL_FILES, Bundle
 from fgembed.errors import MissingExtraError
-from fgembed.files import atomic_write, digest
+from fgembed.files import absolute, atomic_write, digest
 from fgembed.image_batches import write_skipped
 from fgembed.images import Skipped
 from fgembed.index.onnx_embedder import OnnxEmbedder
@@ -128,7 +128,7 @@ def _write(part: Part, listing: Listing, ids: list[int], vectors: Vectors) -> No
 
     columns: dict[str, list[Any]] = {
         "id": ids,
-        "image_path": [str(listing.pictures[number]) for number in ids],
+        "image_path": [str(absolute(str(listing.pictures[number]))) for number in ids],
     }
     for name, values in listing.columns.items():
         while name in columns or (name in listing.columns and name in ("id", "image_path")):

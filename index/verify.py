@@ -13,6 +13,7 @@ from fgembed.images import read_image
 from fgembed.index.items import all_items
 from fgembed.index.manifest import Manifest
 from fgembed.index.onnx_embedder import OnnxEmbedder
+from fgembed.index.opening import open_state
 from fgembed.index.segment import OpenSegment
 from fgembed.index.vectors import IndexedVectors, removed_ids
 
@@ -58,9 +59,7 @@ def verify(folder: Path, bundle: Callable[[Manifest], Bundle] | None = None) -> 
         NotFoundError: there is no index.
         IntegrityError: a file is missing or damaged, so that nothing else can be asked.
     """
-    manifest = Manifest.read(folder)
-    check_files(folder, manifest.files, "index")
-    vectors = IndexedVectors(folder, manifest)
+    manifest, vectors = open_state(folder, lambda state: _read(folder, state))
     found = Verified(manifest, files=len(manifest.files))
     for segment in vectors.segments:
         found.problems += _segment_problems(segment)
@@ -70,6 +69,11 @@ def verify(folder: Path, bundle: Callable[[Manifest], Bundle] | None = None) -> 
     if bundle is not None:
         _embed_sample(vectors, bundle, found)
     return found
+
+
+def _read(folder: Path, manifest: Manifest) -> IndexedVectors:
+    check_files(folder, manifest.files, "index")
+    return IndexedVectors(folder, manifest)
 
 
 def _segment_problems(segment: OpenSegment) -> list[str]:
@@ -143,4 +147,6 @@ def _embed_sample(
         if cosine < SAME:
             found.problems.append(f"{path} gives another vector than the index has: {cosine:.3f}")
     if not found.embedded and found.manifest.count:
-        found.notes.append("none of the pictures that were sampled is as it was: none embedded")
+        known = any(item.sha256 for _, item, _ in vectors.items(sample.tolist()).values())
+        why = "is as it was" if known else "has a checksum: their vectors came from elsewhere"
+        found.notes.append(f"none of the pictures that were sampled {why}: none embedded")

@@ -110,3 +110,10 @@ def command(
         return Outcome(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def small_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few hundred vectors get a real structure."""
+    monkeypatch.setattr("fgembed.index.kinds.VECTORS_A_LIST", 5)
+    monkeypatch.setattr("fgembed.index.kinds.FLAT_BYTES", 0)

@@ -209,7 +209,7 @@ def test_a_bundle_that_was_moved_can_be_given(
     search: Search, command: Command, query: Path
 ) -> None:
     Path("bundle").rename("elsewhere")
-    refused(search(), 1, f"is not at {Path('bundle').resolve()} any more", "--bundle")
+    refused(search(), 1, f"is not at {Path('bundle').resolve()}", "--bundle")
     assert command("search", query, "--bundle", "elsewhere").code == 0
 
 

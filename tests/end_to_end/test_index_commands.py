@@ -38,7 +38,8 @@ def test_an_index_is_built_changed_verified_and_searched(
     assert none.code == 1
     empty = command("search", find_images(photos / "test")[0][0], "--where", "id < 0")
     assert (empty.code, empty.out) == (0, "no picture of the index meets 'id < 0'\n")
-    assert command("index", "compact", "--kind", "hnsw").out.startswith("9 removed\n")
+    compacted = command("index", "compact", "--kind", "hnsw").out.splitlines()[0]
+    assert compacted == "merged into one segment; 9 removed before are gone for good"
     verified = command("index", "verify")
     assert verified.code == 0
     assert "4 files as they were written, 16 vectors" in verified.out
@@ -123,6 +124,33 @@ def test_vectors_are_looked_up_without_a_model(command: Command, tmp_path: Path)
     expected = exact(queries, vectors, np.arange(700), 10)[1]
     assert [row["id"] for row in rows] == expected.ravel().tolist()
     assert rows[10]["query"] == "q.npy#1"
+
+
+def test_copies_of_what_came_without_a_checksum_are_found(
+    command: Command, gallery: Path, bundle: Path, photos: Path
+):
+    shutil.copytree(photos / "test", "more")
+    some = find_images(Path("more"))[0][:2]
+    shutil.copy(find_images(photos / "train")[0][5], some[0])
+    assert command("embed", "more", "--bundle", bundle, "--out", "e").code == 0
+    assert command("index", "add", "--from-embeddings", "e").code == 0
+    (group,) = command("index", "duplicates", "--json").answer()
+    assert [Path(path).name for path in group["paths"]][1] == some[0].name
+    label = some[1].parent.name
+    hit = command("search", some[1], "--where", f"label = '{label}'", "--json").answer()[0]
+    assert hit["path"] == str(some[1].absolute())
+    assert hit["metadata"] == {"label": label}
+
+
+def test_an_emptied_structure_has_nothing_to_tune(command: Command, tmp_path: Path, small_lists):
+    make_index(tmp_path / "i", unit_vectors(400), WISHES["hnsw"])
+    assert command("index", "remove", "--where", "1", "--index", "i").code == 0
+    np.save("q.npy", unit_vectors(5))
+    for more in ((), ("--queries", "q.npy")):
+        done = command("index", "tune", "--index", "i", *more)
+        assert done.code == 0, done.err
+        assert "nothing to tune" in done.out
+    refused(command("index", "tune", "--index", "i", "--plot", "t.gif"), 1, "neither .png nor .svg")
 
 
 def test_what_was_embedded_joins_an_index(

@@ -12,7 +12,7 @@ import pytest
 from fgembed.images import find_images
 from tests.conftest import Command
 from tests.end_to_end.refusals import refused
-from tests.index.making import WISHES, exact, make_index, unit_vectors
+from tests.index.making import WISHES, exact, make_index, unit_vectors, write_embeddings
 
 
 @pytest.mark.parametrize("kind", ["flat", "ivfpq", "hnsw", "ivf"])
@@ -82,3 +82,30 @@ def test_columns_of_several_types_go_into_one_parquet_file(
     assert done.code == 0, done.err
     years = set(pyarrow.parquet.read_table("h.parquet").to_pydict()["year"])
     assert years == {None, "7", "seven"}
+
+
+def test_columns_of_many_types_are_one_in_all_files(command: Command, tmp_path: Path):
+    for number, values in enumerate([[1, 2, 3], ["a", None, "7"], [0.5, None, 2.0]]):
+        paths = [f"/photos/{number}/{place}.jpg" for place in range(3)]
+        columns = {
+            "image_path": paths,
+            "code": values,
+            "query": [1, 2, 3],
+            "given_query": [4, 5, 6],
+        }
+        write_embeddings(tmp_path / f"{number}", [unit_vectors(3, seed=number)], columns)
+        verb = ("build", "--out", "i") if number == 0 else ("add", "--index", "i")
+        assert command("index", *verb, "--from-embeddings", f"{number}").code == 0
+    assert command("index", "export", "plain", "--index", "i").code == 0
+    files = sorted(Path("plain/metadata").iterdir())
+    assert {str(pyarrow.parquet.read_schema(file).field("code").type) for file in files} == {
+        "string"
+    }
+    codes = [row for file in files for row in pyarrow.parquet.read_table(file)["code"].to_pylist()]
+    assert codes == ["1", "2", "3", "a", None, "7", "0.5", None, "2.0"]
+    np.save("q.npy", unit_vectors(2))
+    for form in ("jsonl", "parquet"):
+        asked = ("--queries", "q.npy", "--out", f"h.{form}", "--index", "i", "-k", 9)
+        assert command("search", *asked).out == f"h.{form}: 18 hits of 2 queries\n"
+    (first, *_) = pyarrow.parquet.read_table("h.parquet").to_pylist()
+    assert (first["query"], first["given_query"], first["given_given_query"]) == ("q.npy#0", 1, 4)

@@ -21,10 +21,3 @@ def gallery(own: Path, bundle: Path, tmp_path: Path) -> Path:
     """Their index."""
     build_index(own, Bundle.open(bundle), tmp_path / "gallery.index")
     return tmp_path / "gallery.index"
-
-
-@pytest.fixture
-def small_lists(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few hundred vectors get a real structure."""
-    monkeypatch.setattr("fgembed.index.kinds.VECTORS_A_LIST", 5)
-    monkeypatch.setattr("fgembed.index.kinds.FLAT_BYTES", 0)

@@ -133,3 +133,9 @@ def test_conditions_may_be_asked_from_several_threads(tmp_path: Path):
     with ThreadPoolExecutor(4) as pool:
         for number, found in enumerate(pool.map(ask, range(200))):
             assert found == list(range(number + 1, 300))
+
+
+def test_metadata_that_no_reader_would_take_is_not_written(tmp_path: Path):
+    rows = [Item(n, f"{n}.jpg", None, None, None, ("x" * (6_000_000 * n),)) for n in range(3)]
+    with pytest.raises(FgembedError, match="metadata of item 1 takes more than"):
+        write_items(tmp_path / "items.sqlite", rows, {"text": "TEXT"})

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ from PIL import Image
 
 from fgembed.bundle import Bundle
 from fgembed.errors import IntegrityError
-from fgembed.files import sha256
+from fgembed.files import check_files, sha256
 from fgembed.images import find_images
 from fgembed.index.change import add_pictures
+from fgembed.index.changing import compact
 from fgembed.index.duplicates import duplicates
 from fgembed.index.items import Item
+from fgembed.index.manifest import Manifest
 from fgembed.index.verify import verify
 from tests.index.making import WISHES, Drawn, listed, make_index, open_index, unit_vectors
 
@@ -89,3 +92,20 @@ def test_a_near_copy_of_a_picture_with_many_copies_is_found(tmp_path: Path):
     exact, *near = duplicates(open_index(tmp_path / "i"), score - 1e-3)
     assert exact.ids == list(range(40))
     assert any(group.ids[:2] == [0, 40] for group in near)
+
+
+def test_it_begins_again_where_a_writer_has_changed_the_index_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    index = tmp_path / "i"
+    make_index(index, unit_vectors(50), WISHES["flat"])
+    written: list[Any] = []
+
+    def after_a_compaction(*arguments: Any) -> None:
+        if not written:
+            written.append(compact(index))
+        check_files(*arguments)
+
+    monkeypatch.setattr("fgembed.index.verify.check_files", after_a_compaction)
+    assert verify(index).manifest == Manifest.read(index)
+    assert written
