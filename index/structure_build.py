@@ -74,10 +74,12 @@ def grown(structure: Structure, rows: Rows) -> Structure:
 
 
 def _prepare(index: Any) -> None:
-    """Few rounds of k-means, and no warnings: candidates are scored anew wherever they lie."""
+    """The least training that will do: candidates are scored anew wherever they lie."""
     inner = innermost(index)
     if isinstance(inner, faiss.IndexIVF):
         inner.cp.niter = ROUNDS
+    if hasattr(inner, "do_polysemous_training"):
+        inner.do_polysemous_training = False  # two seconds a code byte, for a filter of no use here
     for place in (getattr(inner, "pq", None), inner):
         clustering = getattr(place, "cp", None)
         if clustering is not None:
