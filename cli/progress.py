@@ -91,7 +91,10 @@ class PictureProgress(_Bar):
         now = time.monotonic()
         if self.begun is None:
             self.begun = now
-        rate = done / max(now - self.begun, 1e-9)
+        if now == self.begun:  # nothing to divide by
+            self.bar.update(self.task, total=total, completed=done, figures="")
+            return
+        rate = done / (now - self.begun)
         self.bar.update(self.task, total=total, completed=done, figures=f"{rate:.0f}/s")
         left = (total - done) / max(rate, 1e-9)
         self.line(f"{self.what}  {done}/{total}  {rate:.0f}/s  {left:.0f} s left", last=False)
