@@ -151,21 +151,19 @@ class _New:
     @classmethod
     def among(cls, slices: Sequence[Slice], change: OpenChange) -> Self:
         """All but the pictures whose vector is there already."""
-        known, parts = live_items(change.vectors), []
-        replaced: list[int] = []
+        known = live_items(change.vectors)
+        parts, replaced = [], [NOBODY]
         for some in slices:
-            vectors, chosen = some.vectors(), np.ones(some.count, bool)
-            for row, path in enumerate(some.pictures()):
-                ids = [one.id for one in known.get(str(path), [])]
-                if not ids:
-                    continue
-                there = change.vectors.reconstruct(np.array(ids, np.int64))
-                chosen[row] = (there @ vectors[row]).max() < 1 - EQUAL
-                replaced += ids if chosen[row] else []
-            parts.append(_Some(some, chosen))
-        return cls(
-            [part for part in parts if part.chosen.any()], np.unique(np.array(replaced, np.int64))
-        )
+            named = enumerate(map(str, some.pictures()))
+            pairs = [(row, one.id) for row, name in named for one in known.get(name, [])]
+            rows, ids = np.array(pairs, np.int64).reshape(-1, 2).T
+            there, given = change.vectors.reconstruct(ids), some.vectors()[rows]
+            same = np.zeros(some.count, bool)
+            same[rows[np.einsum("nd,nd->n", there, given) > 1 - EQUAL]] = True
+            replaced.append(ids[~same[rows]])
+            if not same.all():
+                parts.append(_Some(some, ~same))
+        return cls(parts, np.unique(np.concatenate(replaced)))
 
     @property
     def count(self) -> int:

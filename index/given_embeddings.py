@@ -43,6 +43,7 @@ class Slice:
         """
         file = self.given.files[self.number]
         given = read_array(file)[self.start : self.start + ROWS_AT_ONCE]
+        given = np.asarray(given, np.result_type(given.dtype, np.float32))
         with np.errstate(all="ignore"):
             # By the largest value first, so that no square is too large or too small.
             largest = np.abs(given).max(axis=1, keepdims=True)

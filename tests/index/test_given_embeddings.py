@@ -204,3 +204,14 @@ def test_vectors_of_any_size_are_brought_to_length_1(tmp_path: Path):
     back = open_index(tmp_path / "i").reconstruct(np.arange(6))
     np.testing.assert_allclose(back, vectors, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(back, axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["<f2", ">f2", "<f4", ">f4", "<f8", ">f8"])
+def test_floats_of_any_kind_keep_their_precision(kind: str, tmp_path: Path):
+    given = (3 * unit_vectors(40)).astype(kind)
+    place = write_embeddings(tmp_path / "e", [np.asfortranarray(given)])
+    build_from_embeddings(GivenEmbeddings.open(place), None, tmp_path / "i")
+    exact_ones = given.astype(np.float64)
+    exact_ones /= np.linalg.norm(exact_ones, axis=1, keepdims=True)
+    back = open_index(tmp_path / "i").reconstruct(np.arange(40))
+    np.testing.assert_allclose(back, exact_ones, atol=2e-7)
