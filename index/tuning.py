@@ -14,6 +14,7 @@ from fgembed.metrics import Vectors
 
 K = 10
 FACTORS = (1, 2, 4, 8, 16, 32, 64)
+FINE = 64  # from so many lists on, a step in between costs less than it may save
 WIDTHS = (16, 32, 64, 128, 256, 512, 1024)  # efSearch of a graph
 TIMED_QUERIES = 100
 GAIN = 0.001  # less than this twice from one setting to the next: it rises no more
@@ -136,8 +137,10 @@ def _grid(structure: Structure) -> list[list[Parameters]]:
     """Rows of settings; in each, recall and time rise from one to the next."""
     reach: list[Parameters] = [{}]
     if structure.lists is not None:
-        powers = [1 << i for i in range(structure.lists.bit_length()) if 1 << i < structure.lists]
-        reach = [{"nprobe": nprobe} for nprobe in [*powers, structure.lists]]
+        powers = [1 << i for i in range(structure.lists.bit_length())]
+        between = [3 * power // 2 for power in powers if power >= FINE]
+        steps = sorted(step for step in [*powers, *between] if step < structure.lists)
+        reach = [{"nprobe": nprobe} for nprobe in [*steps, structure.lists]]
     elif structure.is_graph:
         reach = [{"efSearch": width} for width in WIDTHS]
     if not structure.compresses:
