@@ -9,6 +9,7 @@ import pytest
 
 from fgembed.index.assemble import Wishes
 from fgembed.index.graph import Ground, reconnect
+from fgembed.index.structure import innermost
 from tests.index.making import EVERYTHING, make_index, unit_vectors
 
 
@@ -86,9 +87,12 @@ def test_copies_are_linked_from_one_another(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("kind", ["hnsw", "HNSW16", "PCA12,HNSW16"])
 def test_an_index_of_many_copies_finds_them_all(kind: str, tmp_path: Path, small_lists):
-    vectors = np.concatenate([unit_vectors(400), unit_vectors(1, seed=5).repeat(300, axis=0)])
+    vectors = np.concatenate([unit_vectors(400), unit_vectors(1, seed=5).repeat(900, axis=0)])
     np.random.default_rng(0).shuffle(vectors)
     index = make_index(tmp_path / "i", vectors, Wishes(kind))
-    _, ids = index.search(unit_vectors(2, seed=1), 700, parameters=EVERYTHING)
-    assert index.segments[0].structure is not None
-    assert [len(set(row.tolist()) - {-1}) for row in ids] == [700, 700]
+    _, ids = index.search(unit_vectors(2, seed=1), 1300, parameters=EVERYTHING)
+    structure = index.segments[0].structure
+    assert structure is not None
+    ground = Ground(innermost(structure.base))
+    assert (len(ground.lost), len(ground.trapped)) == (0, 0)
+    assert [len(set(row.tolist()) - {-1}) for row in ids] == [1300, 1300]
