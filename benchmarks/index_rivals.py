@@ -98,10 +98,8 @@ class Usearch:
         from usearch.index import Index
 
         out.mkdir()
-        index, start = (
-            Index(ndim=np.load(parts(source)[0], mmap_mode="r").shape[1], metric="ip", dtype="f16"),
-            0,
-        )
+        dimensions = np.load(parts(source)[0], mmap_mode="r").shape[1]
+        index, start = Index(ndim=dimensions, metric="ip", dtype="f16"), 0
         for file in parts(source):
             rows = np.load(file)
             index.add(np.arange(start, start + len(rows)), rows, threads=THREADS)

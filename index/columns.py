@@ -112,6 +112,8 @@ def in_arrow(values: Sequence[Any], kind: str) -> Any:
     import pyarrow
 
     types = {"INTEGER": pyarrow.int64(), "REAL": pyarrow.float64(), "NUMERIC": pyarrow.float64()}
+    if types.get(kind) == pyarrow.float64():  # which pyarrow refuses large whole numbers for
+        values = [None if value is None else float(value) for value in values]
     if kind in types:
         return pyarrow.array(values, types[kind])
     texts = [

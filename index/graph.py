@@ -1,9 +1,8 @@
 """Mends an HNSW graph, so that a search that is wide enough finds every vector.
 
-FAISS keeps a vertex's own links and drops, where a vertex has too many, those that lead to it. Once
-in some thousand graphs of a few hundred vectors one loses the last of them. With a hundred and more
-copies of one picture it is the rule, and the copies may link to one another alone, so that a search
-that begins at one of them never leaves.
+FAISS keeps a vertex's own links and drops, where a vertex has too many, those that lead to it. Now
+and then one loses the last of them. With hundreds of copies of one picture it is the rule, and the
+copies may link to one another alone, so that a search that begins at one of them never leaves.
 """
 
 from typing import Any

@@ -61,10 +61,11 @@ def check_out(out: Path) -> None:
 
 
 def _rows(answers: Sequence[tuple[str, list[Hit]]]) -> Iterator[dict[str, Any]]:
+    own = dict.fromkeys(name for _, hits in answers for hit in hits for name in hit.metadata)
+    names = sql_columns(own, COLUMNS)
     for query, hits in answers:
         for hit in hits:
             plain = (query, hit.rank, hit.score, hit.id, str(hit.path))
-            names = sql_columns(hit.metadata, COLUMNS)
             yield dict(zip(COLUMNS, plain, strict=True)) | {
                 names[name]: value for name, value in hit.metadata.items()
             }

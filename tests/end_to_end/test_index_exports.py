@@ -84,6 +84,27 @@ def test_columns_of_several_types_go_into_one_parquet_file(
     assert years == {None, "7", "seven"}
 
 
+def test_large_whole_numbers_beside_fractions_are_exported(command: Command, tmp_path: Path):
+    for number, values in enumerate([[9007199254740993, 5, 6], [2.5, None, 3.0]]):
+        columns = {"image_path": [f"/photos/{number}/{n}.jpg" for n in range(3)], "size": values}
+        write_embeddings(tmp_path / f"{number}", [unit_vectors(3, seed=number)], columns)
+        verb = ("build", "--out", "i") if number == 0 else ("add", "--index", "i")
+        assert command("index", *verb, "--from-embeddings", f"{number}").code == 0
+    np.save("q.npy", unit_vectors(1))
+    asked = ("--queries", "q.npy", "--out", "h.parquet", "--index", "i", "-k", 9)
+    assert command("search", *asked).code == 0
+    assert command("index", "export", "plain", "--index", "i").code == 0
+    files = sorted(Path("plain/metadata").iterdir())
+    sizes = [
+        n for file in files for n in pyarrow.parquet.read_table(file)["given_size"].to_pylist()
+    ]
+    assert sizes == [9007199254740992.0, 5.0, 6.0, 2.5, None, 3.0]
+    rows = pyarrow.parquet.read_table("h.parquet").to_pylist()
+    assert sorted(row["given_size"] for row in rows if row["given_size"]) == sorted(
+        filter(None, sizes)
+    )
+
+
 def test_columns_of_many_types_are_one_in_all_files(command: Command, tmp_path: Path):
     for number, values in enumerate([[1, 2, 3], ["a", None, "7"], [0.5, None, 2.0]]):
         paths = [f"/photos/{number}/{place}.jpg" for place in range(3)]
