@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fgembed.cli.index_options import (
+    MEMORY,
     KindOption,
     MemoryOption,
     RecallOption,
@@ -43,7 +44,7 @@ def build(
     ),
     kind: KindOption = "auto",
     recall: RecallOption = 0.95,
-    memory: MemoryOption = "2GB",
+    memory: MemoryOption = MEMORY,
     store: StoreOption = None,
     from_embeddings: Annotated[
         Path | None,

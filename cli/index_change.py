@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fgembed.cli.index_options import IndexOption, described, facts, wishes
+from fgembed.cli.index_options import MEMORY, IndexOption, described, facts, wishes
 from fgembed.cli.options import (
     Device,
     DeviceOption,
@@ -172,9 +172,11 @@ def compact(
     from fgembed.index.manifest import Manifest
 
     now = changing.wishes_of(Manifest.read(index))
-    asked = wishes(kind or now.kind, recall or now.recall, memory or str(now.memory), store)
+    asked = wishes(kind or now.kind, recall or now.recall, memory or MEMORY, store)
     if store is None:
         asked = replace(asked, store=now.store)
+    if memory is None:
+        asked = replace(asked, memory=now.memory)
     with StageProgress() as progress:
         report = changing.compact(index, asked, progress.stage)
     _print(report, index, as_json, compacted=True)

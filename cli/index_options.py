@@ -31,6 +31,7 @@ StoreOption = Annotated[
         help="float32 or float16; float16 where float32 would take half of the memory.",
     ),
 ]
+MEMORY = "2GB"
 LEAST_MEMORY = 16_000_000  # a chunk of vectors
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
