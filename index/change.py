@@ -44,7 +44,7 @@ def add_pictures(
         FgembedError: another process is writing the index.
     """
     with only_writer(folder):
-        change = OpenChange.begin(folder, report)
+        change = OpenChange.begin(folder)
         pictures = Pictures.of(source, change.roots)
         known = live_items(change.vectors)
         names = [str(path) for path in pictures.paths]

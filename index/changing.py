@@ -11,7 +11,7 @@ from fgembed.errors import ConfigError
 from fgembed.images import Skipped
 from fgembed.index.assemble import Stage, Wishes, assemble
 from fgembed.index.kinds import is_raw, is_small
-from fgembed.index.manifest import EARLIER, Manifest, Segment
+from fgembed.index.manifest import Manifest, Segment
 from fgembed.index.opening import open_vectors
 from fgembed.index.stored import stored
 from fgembed.index.structure_build import check_kind
@@ -53,12 +53,9 @@ class OpenChange:
     removed: Ids
 
     @classmethod
-    def begin(cls, folder: Path, report: Stage) -> "OpenChange":
-        """Opens the index; one of an earlier format is first brought to today's."""
+    def begin(cls, folder: Path) -> "OpenChange":
+        """Opens the index as it is now."""
         vectors = open_vectors(folder)
-        if any(segment.factory == EARLIER for segment in vectors.manifest.segments):
-            publish(folder, _compacted(folder, vectors.manifest, vectors, report))
-            vectors = open_vectors(folder)
         manifest = vectors.manifest
         return cls(folder, manifest, vectors, removed_ids(folder, manifest.removed))
 
@@ -93,10 +90,6 @@ def wishes_for(manifest: Manifest, count: int) -> Wishes:
     """For so many vectors beside the others: a few are compared one by one, whatever the kind."""
     kind = "flat" if is_small(count, manifest.dimensions) else manifest.kind
     return replace(wishes_of(manifest), kind=kind)
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """Takes a stage and says nothing."""
 
 
 def compact(

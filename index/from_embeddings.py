@@ -99,7 +99,7 @@ def add_embeddings(
             the index has.
     """
     with only_writer(folder):
-        change = OpenChange.begin(folder, report)
+        change = OpenChange.begin(folder)
         manifest = change.manifest
         _check_dimensions(given, manifest.dimensions, folder)
         if bundle is not None:

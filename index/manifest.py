@@ -14,7 +14,6 @@ from fgembed.index.columns import merged_columns
 from fgembed.records import record
 
 INDEX_FORMAT = 3
-EARLIER_FORMAT = 2  # read by `fgembed.index.earlier`
 MODEL_TYPE = "fgembed-index"
 MANIFEST_FILE = "manifest.json"
 SKIPPED_FILE = "skipped.jsonl"
@@ -27,8 +26,6 @@ ITEMS_FILE = "items.sqlite"
 STRUCTURE_FILE = "vectors.faiss"
 STORES = ("float32", "float16")
 ALWAYS = (ROWS_FILE, IDS_FILE, ITEMS_FILE)
-EARLIER = "format 2"  # in place of a factory string
-EARLIER_FILES = (ITEMS_FILE, STRUCTURE_FILE)
 OWN_NAMES = (
     MANIFEST_FILE, SKIPPED_FILE, LOCK_FILE, PROVED_FILE, PENDING_FOLDER,
     "seg-*", "removed-*.npy", ".*.tmp-*",
@@ -78,9 +75,8 @@ class Segment:
 
     def file_names(self) -> set[str]:
         """What it must have, below the index folder."""
-        names = EARLIER_FILES if self.factory == EARLIER else ALWAYS
-        searched = self.factory not in ("", EARLIER)
-        return {f"{self.name}/{name}" for name in (*names, *[STRUCTURE_FILE] * searched)}
+        structure = [STRUCTURE_FILE] if self.factory else []
+        return {f"{self.name}/{name}" for name in (*ALWAYS, *structure)}
 
 
 @dataclass(frozen=True)
@@ -159,21 +155,13 @@ class Manifest:
             IntegrityError: it is damaged, foreign, or of an unknown format.
         """
         file = folder / MANIFEST_FILE
-        content = read_content(folder)
+        content = _read_content(folder)
         version = content.pop("format", None)
-        if version == EARLIER_FORMAT:
-            from fgembed.index.earlier import manifest_of_format_2
-
-            return cls._parse(manifest_of_format_2(content), file)
         if version != INDEX_FORMAT:
             raise IntegrityError(
                 f"{folder} is an index of format {version!r}, this fgembed reads "
-                f'{EARLIER_FORMAT} and {INDEX_FORMAT}; build it again with "fgembed index build"'
+                f'{INDEX_FORMAT}; build it again with "fgembed index build"'
             )
-        return cls._parse(content, file)
-
-    @classmethod
-    def _parse(cls, content: dict[str, Any], file: Path) -> Self:
         try:
             manifest = record(cls, content)
             manifest._check_values()
@@ -215,7 +203,7 @@ class Manifest:
         write_json(folder / MANIFEST_FILE, content)
 
 
-def read_content(folder: Path) -> dict[str, Any]:
+def _read_content(folder: Path) -> dict[str, Any]:
     """The manifest as JSON, whatever its format.
 
     Raises:

@@ -7,7 +7,7 @@ import numpy as np
 
 from fgembed.errors import NotFoundError
 from fgembed.files import absolute
-from fgembed.index.changing import ChangeReport, OpenChange, silent
+from fgembed.index.changing import ChangeReport, OpenChange
 from fgembed.index.stored import is_below, live_items
 from fgembed.index.writing import only_writer
 from fgembed.metrics import Ids
@@ -21,7 +21,7 @@ def remove_ids(folder: Path, ids: Ids) -> ChangeReport:
         FgembedError: another process is writing the index.
     """
     with only_writer(folder):
-        return _removed(OpenChange.begin(folder, silent), np.unique(ids))
+        return _removed(OpenChange.begin(folder), np.unique(ids))
 
 
 def remove_paths(folder: Path, paths: Sequence[Path]) -> ChangeReport:
@@ -32,7 +32,7 @@ def remove_paths(folder: Path, paths: Sequence[Path]) -> ChangeReport:
         FgembedError: another process is writing the index.
     """
     with only_writer(folder):
-        change = OpenChange.begin(folder, silent)
+        change = OpenChange.begin(folder)
         known = live_items(change.vectors)
         ids: list[int] = []
         for path in paths:
@@ -51,7 +51,7 @@ def remove_where(folder: Path, condition: str) -> ChangeReport:
         FgembedError: the condition cannot be asked, or another process is writing the index.
     """
     with only_writer(folder):
-        change = OpenChange.begin(folder, silent)
+        change = OpenChange.begin(folder)
         return _removed(change, change.vectors.ids_where(condition))
 
 

@@ -11,7 +11,7 @@ from fgembed.cores import core_count
 from fgembed.errors import FgembedError
 from fgembed.index.columns import folded
 from fgembed.index.items import Item, positions_where, read_items
-from fgembed.index.manifest import EARLIER, Manifest, Removed, Segment
+from fgembed.index.manifest import Manifest, Removed
 from fgembed.index.rows import merge
 from fgembed.index.segment import TUNED, OpenSegment, read_ids
 from fgembed.index.structure import Mask, Parameters
@@ -32,7 +32,10 @@ class IndexedVectors:
         self.folder = folder
         self.manifest = manifest
         removed = removed_ids(folder, manifest.removed)
-        self.segments = [_open(folder, part, manifest, removed) for part in manifest.segments]
+        self.segments = [
+            OpenSegment.open(folder, part, manifest.dimensions, removed)
+            for part in manifest.segments
+        ]
         self._filters: dict[str, list[Mask]] = {}
         self._tables = threading.RLock()  # a condition's rights hold for its whole connection
 
@@ -139,11 +142,3 @@ def removed_ids(folder: Path, removed: Removed | None) -> Ids:
         IntegrityError: their file holds something else.
     """
     return np.zeros(0, np.int64) if removed is None else read_ids(folder / removed.file)
-
-
-def _open(folder: Path, part: Segment, manifest: Manifest, removed: Ids) -> OpenSegment:
-    if part.factory == EARLIER:
-        from fgembed.index.earlier import open_segment_of_format_2
-
-        return open_segment_of_format_2(folder, part, manifest.dimensions)
-    return OpenSegment.open(folder, part, manifest.dimensions, removed)
