@@ -18,15 +18,15 @@ from statistics import mean
 
 import torch
 
-from fgembed.checkpoint import load_encoder, read_encoder_file
 from fgembed.config import RunConfig, validate
 from fgembed.cores import core_count
+from fgembed.disk.files import read_toml
 from fgembed.errors import FgembedError
-from fgembed.evaluate import Embed, LabelledImages, Split, Vectorised
-from fgembed.files import read_toml
-from fgembed.floors import START, load_floors
-from fgembed.metrics import QueryScores
-from fgembed.shared_pass import SharedPass
+from fgembed.evaluation.floors import START, load_floors
+from fgembed.evaluation.metrics import QueryScores
+from fgembed.evaluation.protocol import Embed, LabelledImages, Split, Vectorised
+from fgembed.model.encoder_files import load_encoder, read_encoder_file
+from fgembed.model.shared_backbone import SharedPass
 
 HEADER = (
     "| encoder | runs | D | recall@1 | recall@5 | mAP | leave-one-out recall@1 | its mAP |",

@@ -29,17 +29,17 @@ from PIL import Image
 
 from fgembed.backbones import make_backbone
 from fgembed.bundle import MODEL_FILES, Bundle
-from fgembed.calibration import Whitening
 from fgembed.config import PoolingSettings
 from fgembed.cores import core_count
-from fgembed.encoder import Encoder
-from fgembed.export.drop import AgreementDrop
+from fgembed.evaluation.floors import calibrated_start
 from fgembed.export.layouts import write_layout
+from fgembed.export.precision_loss import AgreementDrop
 from fgembed.export.quantize import write_int8
 from fgembed.export.to_onnx import write_onnx
-from fgembed.floors import calibrated_start
-from fgembed.images import Preprocessing, read_image
-from fgembed.pooling import MeanPooling
+from fgembed.images.preprocessing import Preprocessing, read_image
+from fgembed.model.encoder import Encoder
+from fgembed.model.pooling import MeanPooling
+from fgembed.model.whitening import Whitening
 
 FLOORS = ("ONNX Runtime, ready pixels, batch 32", "ONNX Runtime, ready pixels, batch 8")
 OURS = "fgembed, JPEG files"

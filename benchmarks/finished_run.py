@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from fgembed.disk.files import read_json, read_toml
 from fgembed.errors import FgembedError
-from fgembed.files import read_json, read_toml
 
 TRAINED = "run "  # how the trained row of a run's table begins
 

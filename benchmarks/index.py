@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import clustered
-from fgembed.index.rows import Rows
+from fgembed.index.segments.vector_file import Rows
 
 GOAL = 0.95
 PEERS = {  # autofaiss needs an older numpy than today's pyarrow has

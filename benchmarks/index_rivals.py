@@ -32,16 +32,16 @@ class Fgembed:
 
     def build(self, source: Path, out: Path, memory: int) -> None:
         """As the command does it."""
-        from fgembed.index.assemble import Wishes
-        from fgembed.index.from_embeddings import build_from_embeddings
-        from fgembed.index.given_embeddings import GivenEmbeddings
+        from fgembed.index.changes.embeddings_folder import GivenEmbeddings
+        from fgembed.index.changes.from_embeddings import build_from_embeddings
+        from fgembed.index.segments.segment_builder import Wishes
 
         given = GivenEmbeddings.open(source)
         build_from_embeddings(given, None, out, wishes=Wishes(memory=memory))
 
     def open(self, out: Path) -> None:
         """With its checksums."""
-        from fgembed.index.opening import open_vectors
+        from fgembed.index.search.snapshot import open_vectors
 
         self.vectors = open_vectors(out)
 

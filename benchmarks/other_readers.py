@@ -16,9 +16,9 @@ import onnxruntime
 
 from benchmarks.embed import peer_python
 from fgembed.bundle import Bundle
-from fgembed.images import find_images
-from fgembed.index.onnx_embedder import OnnxEmbedder
-from fgembed.metrics import Vectors
+from fgembed.embedding.array_types import Vectors
+from fgembed.embedding.onnx_embedder import OnnxEmbedder
+from fgembed.images.finding import find_images
 
 FASTEMBED = ["fastembed==0.9.1"]
 TRANSFORMERS = ["transformers==5.23.0", "torch==2.15.0", "torchvision==0.29.2"]

@@ -18,21 +18,23 @@ import torch
 from torch import nn
 
 from fgembed.backbones import make_backbone
-from fgembed.checkpoint import load_encoder, save_encoder
 from fgembed.config import PoolingSettings
 from fgembed.cores import core_count
-from fgembed.drawn import draw_set
-from fgembed.encoder import Encoder, PixelEncoder
+from fgembed.demo.drawing import draw_set
+from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import FgembedError
-from fgembed.export.drop import AgreementDrop
+from fgembed.evaluation.floors import calibrated_start
 from fgembed.export.parity import Parity, measure_parity, parity_pictures
+from fgembed.export.precision_loss import AgreementDrop
 from fgembed.export.quantize import Quantised, write_int8
 from fgembed.export.to_onnx import write_half_onnx, write_onnx
-from fgembed.floors import calibrated_start
-from fgembed.images import Pixels, Preprocessing, find_images
-from fgembed.index.onnx_embedder import OnnxEmbedder
-from fgembed.pooling import MeanPooling, make_pooling
-from fgembed.shared_pass import SharedPass
+from fgembed.images.decoding import Pixels
+from fgembed.images.finding import find_images
+from fgembed.images.preprocessing import Preprocessing
+from fgembed.model.encoder import Encoder, PixelEncoder
+from fgembed.model.encoder_files import load_encoder, save_encoder
+from fgembed.model.pooling import MeanPooling, make_pooling
+from fgembed.model.shared_backbone import SharedPass
 
 BACKBONES = (
     "torchvision/resnet18",

@@ -25,14 +25,17 @@ from PIL import Image
 from torch import Tensor
 
 from fgembed.backbones import Backbone
-from fgembed.checkpoint import load_encoder
 from fgembed.cores import core_count
-from fgembed.encoder import Encoder, PixelEncoder
-from fgembed.image_batches import ImageBatches
-from fgembed.images import Pixels, Preprocessing, find_images
-from fgembed.losses import grad_cam, in_batch_nce
-from fgembed.metrics import pointing_game
-from fgembed.pooling import MeanPooling, RationalePooling
+from fgembed.evaluation.metrics import pointing_game
+from fgembed.images.batches import ImageBatches
+from fgembed.images.decoding import Pixels
+from fgembed.images.finding import find_images
+from fgembed.images.preprocessing import Preprocessing
+from fgembed.methods.components.losses import in_batch_nce
+from fgembed.model.encoder import Encoder, PixelEncoder
+from fgembed.model.encoder_files import load_encoder
+from fgembed.model.maps import grad_cam
+from fgembed.model.pooling import MeanPooling, RationalePooling
 
 Maps = NDArray[np.float32]
 

@@ -17,12 +17,12 @@ from typing import Any
 import torch
 
 from fgembed.backbones import make_backbone
-from fgembed.calibration import Whitening
 from fgembed.config import PoolingSettings
 from fgembed.cores import core_count
-from fgembed.encoder import Encoder, PixelEncoder
-from fgembed.floors import calibrated_start, floor_encoders
-from fgembed.images import Preprocessing
+from fgembed.evaluation.floors import calibrated_start, floor_encoders
+from fgembed.images.preprocessing import Preprocessing
+from fgembed.model.encoder import Encoder, PixelEncoder
+from fgembed.model.whitening import Whitening
 
 WARM_UP = 2  # rounds that are not counted
 

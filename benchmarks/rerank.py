@@ -19,13 +19,14 @@ from pathlib import Path
 import numpy as np
 
 from fgembed.bundle import CONFIG_FILE, Bundle
+from fgembed.embedding.array_types import Ids, Vectors
+from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import FgembedError
-from fgembed.evaluate import Embed, Split, Vectorised
-from fgembed.index.onnx_embedder import OnnxEmbedder
-from fgembed.index.ranking import RERANKINGS, Gallery, Reranking
-from fgembed.index.rows import Rows
-from fgembed.metrics import Ids, Vectors, bootstrap_interval, precision_of_ranking
-from fgembed.scores import Score, percent
+from fgembed.evaluation.floor_table import Score, percent
+from fgembed.evaluation.metrics import bootstrap_interval, precision_of_ranking
+from fgembed.evaluation.protocol import Embed, Split, Vectorised
+from fgembed.index.search.reranking import RERANKINGS, Gallery, Reranking
+from fgembed.index.segments.vector_file import Rows
 
 METRICS = ("recall@1", "recall@5", "mAP")
 
@@ -120,8 +121,8 @@ def embedder(model: Path) -> Embed:
         return OnnxEmbedder(bundle.model, bundle.preprocessing, "cpu")
     import torch
 
-    from fgembed.checkpoint import load_encoder
-    from fgembed.embedding import TorchEmbedder
+    from fgembed.model.encoder_files import load_encoder
+    from fgembed.model.torch_embedder import TorchEmbedder
 
     return TorchEmbedder(*load_encoder(model), torch.device("cpu"))
 

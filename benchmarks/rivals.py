@@ -40,8 +40,8 @@ def floor(folder: Path, setup: dict[str, Any], threads: int) -> Embed:
 
 def fgembed(folder: Path, setup: dict[str, Any], threads: int) -> Embed:
     """`index build` and `embed`: from JPEG files through the same ONNX file."""
-    from fgembed.images import Preprocessing
-    from fgembed.index.onnx_embedder import OnnxEmbedder
+    from fgembed.embedding.onnx_embedder import OnnxEmbedder
+    from fgembed.images.preprocessing import Preprocessing
 
     spec = Preprocessing(size=setup["size"])
     embedder = OnnxEmbedder(folder / setup.get("model", "model.onnx"), spec, "cpu", bulk=True)
@@ -59,8 +59,8 @@ def torch_eager(folder: Path, setup: dict[str, Any], threads: int) -> Embed:
     import torch
 
     from benchmarks.embed import encoder_of
-    from fgembed.encoder import PixelEncoder
-    from fgembed.images import Preprocessing
+    from fgembed.images.preprocessing import Preprocessing
+    from fgembed.model.encoder import PixelEncoder
 
     torch.set_num_threads(threads)
     encoder = encoder_of(setup["backbone"], setup["size"], setup["reading"])

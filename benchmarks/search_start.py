@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from fgembed.bundle import Bundle
-from fgembed.index.manifest import Manifest
+from fgembed.index.format.manifest import Manifest
 
 SCRIPT = """
 import sys

@@ -28,14 +28,14 @@ from torch.utils.data import default_collate
 from fgembed.backbones import make_backbone
 from fgembed.config import RunConfig
 from fgembed.cores import core_count
-from fgembed.devices import choose_device
 from fgembed.errors import ConfigError, FgembedError
-from fgembed.methods import METHODS, method_named
 from fgembed.methods.base import Method
-from fgembed.optimiser import make_optimisers, set_rates
-from fgembed.preparation import make_method, resolved, trains
+from fgembed.methods.table import METHODS, method_named
+from fgembed.model.devices import choose_device
 from fgembed.resolve import merge, parse_assignment, resolve
-from fgembed.train import take_step, to_device
+from fgembed.training.loop import take_step, to_device
+from fgembed.training.optimiser import make_optimisers, set_rates
+from fgembed.training.preparation import make_method, resolved, trains
 
 BASE = "moco"
 WARM_UP = 2  # rounds that are not counted

@@ -25,11 +25,11 @@ def demo(
     """
     from fgembed.cli.progress import TrainingProgress
     from fgembed.cli.tables import print_floor_table
-    from fgembed.cli.training import require_torch
+    from fgembed.cli.train_run import require_torch
     from fgembed.resolve import merge, parse_assignment
 
     require_torch()
-    from fgembed.demo import run_demo
+    from fgembed.demo.run import run_demo
 
     overrides: dict[str, object] = {}
     for text in assign or []:

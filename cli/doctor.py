@@ -17,7 +17,7 @@ def doctor(
 
     Example: fgembed doctor
     """
-    from fgembed.diagnosis import examine
+    from fgembed.doctor import examine
 
     findings = examine()
     if as_json:

@@ -54,9 +54,9 @@ def embed(
     """
     from fgembed.bundle import Bundle
     from fgembed.cli.progress import PictureProgress
-    from fgembed.image_batches import check_bad
-    from fgembed.index.shards import embed_into
-    from fgembed.pictures import list_pictures
+    from fgembed.embedding.shards import embed_into
+    from fgembed.images.batches import check_bad
+    from fgembed.images.sources import list_pictures
     from fgembed.text import showable
     from fgembed.workspace import workspace_images
 

@@ -1,7 +1,8 @@
 """`fgembed evaluate`."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +16,11 @@ from fgembed.cli.options import (
     ProviderOption,
     placed,
 )
+from fgembed.errors import ConfigError
 from fgembed.text import showable
+
+if TYPE_CHECKING:
+    from fgembed.evaluation.protocol import Measure
 
 app = typer.Typer(add_completion=False)
 
@@ -65,11 +70,13 @@ def evaluate(
 
     Example: fgembed evaluate --gallery photos/train --queries photos/test --probe lcr
     """
-    from fgembed.cli.evaluation import Subject, measure, prepare_report, probes, report_on
     from fgembed.cli.tables import print_floor_table
-    from fgembed.cli.training import require_torch
+    from fgembed.cli.train_run import require_torch
 
     require_torch()
+    from fgembed.evaluation.subject import Subject, measure
+    from fgembed.reports.report import prepare_report, report_on
+
     subject = Subject.find(model, floor, gallery, queries, precision.value)
     wanted = probes(probe or [], few_labels, probe_views)
     if report:
@@ -84,3 +91,19 @@ def evaluate(
     print_floor_table(table)
     if file:
         print(f"report: {showable(str(file))}")
+
+
+def probes(names: Sequence[str], few_labels: bool, views: int) -> "list[Measure]":
+    """The probes by name, commas allowed; few labels alone mean those of `lcr`.
+
+    Raises:
+        ConfigError: there is no such probe, or views are given to none.
+    """
+    from fgembed.evaluation.probe_protocols import Probe
+
+    wanted = [name.strip() for text in names for name in text.split(",")]
+    if few_labels and not wanted:
+        wanted = ["lcr"]
+    if views and not wanted:
+        raise ConfigError("--probe-views are for a probe; add --probe lcr")
+    return [Probe(name, few_labels, views) for name in dict.fromkeys(wanted)]

@@ -14,7 +14,7 @@ from fgembed.errors import ConfigError
 from fgembed.workspace import BUNDLE
 
 if TYPE_CHECKING:
-    from fgembed.export.source import Source
+    from fgembed.export.run_source import Source
     from fgembed.export.write_bundle import Exported
 
 
@@ -77,7 +77,7 @@ def export(
 
     Example: fgembed export --onnx --precision fp32,int8 --out bundle
     """
-    from fgembed.cli.training import require_torch
+    from fgembed.cli.train_run import require_torch
 
     if start and force:
         raise ConfigError("--start exports the start and --force the run; give one of them")
@@ -90,7 +90,7 @@ def export(
         plain = set(precisions) == {"fp32"} and not dynamic_size and gallery is None
         _refuse_layout(layout, out, plain)
     require_torch()
-    from fgembed.export.source import Source
+    from fgembed.export.run_source import Source
     from fgembed.export.write_bundle import export_bundle
     from fgembed.workspace import find_run
 

@@ -21,7 +21,7 @@ COMMANDS = {
     "evaluate": "evaluate",
     "backbones": "backbones",
     "export": "export",
-    "index": "index",
+    "index": "index.app",
     "embed": "embed",
     "search": "search",
     "demo": "demo",

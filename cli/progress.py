@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from fgembed.train import Progress as TrainingState
+    from fgembed.training.loop import Progress as TrainingState
 
 LINE_EVERY_S = 30
 

@@ -20,8 +20,8 @@ from fgembed.workspace import INDEX
 
 if TYPE_CHECKING:
     from fgembed.index import Hit, Searcher
-    from fgembed.index.cards import Row
-    from fgembed.index.ranking import Reranking
+    from fgembed.index.search.reranking import Reranking
+    from fgembed.pages.cards import Row
 
 app = typer.Typer(add_completion=False)
 
@@ -92,7 +92,7 @@ def search(
             raise ConfigError("--queries needs --out, a .jsonl or .parquet file for the hits")
         if query is not None or rerank or html or png or explain:
             raise ConfigError("--queries goes without QUERY, --rerank, --html, --png and --explain")
-        from fgembed.cli.search_many import search_many
+        from fgembed.cli.search_batch import search_many
 
         place = placed(device, provider)
         search_many(queries, out, k, where, index, bundle, place, precision, as_json)
@@ -105,9 +105,9 @@ def search(
     hits = searcher.search(query, k, _way(rerank), where)
     explained = None
     if html or png or explain:
-        from fgembed.index import gallery
+        from fgembed.index.search.explain import explain as explain_hits
 
-        explained = gallery.explain(searcher, query, hits)
+        explained = explain_hits(searcher, query, hits)
         order = {"order": f"re-ranked by {rerank}, scores are cosines"} if rerank else {}
         _write_pictures(searcher, explained.row, html, png, explain, order)
     peaks = explained.peaks() if explain and explained else None
@@ -126,7 +126,7 @@ def _way(rerank: Rerank | None) -> "Reranking | None":
     """With default parameters, loaded only where it is wanted."""
     if rerank is None:
         return None
-    from fgembed.index.ranking import RERANKINGS
+    from fgembed.index.search.reranking import RERANKINGS
 
     return RERANKINGS[rerank]
 
@@ -140,7 +140,7 @@ def _write_pictures(
     order: dict[str, str],
 ) -> None:
     if html:
-        from fgembed.index.gallery_page import write_html
+        from fgembed.pages.html_page import write_html
 
         manifest, model = searcher.manifest, searcher.bundle.config
         learned = model.rationale == "learned"
@@ -151,7 +151,7 @@ def _write_pictures(
         }
         write_html(html, [row], f"Nearest to {row.query.title}", facts | order)
     if png:
-        from fgembed.index.contact_sheet import write_png
+        from fgembed.pages.contact_sheet import write_png
 
         write_png(png, [row], heat=explain)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fgembed.text import showable
 
 if TYPE_CHECKING:
-    from fgembed.scores import FloorTable
+    from fgembed.evaluation.floor_table import FloorTable
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: set[str]) -> None:
@@ -43,7 +43,7 @@ def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], right: s
 
 def print_floor_table(table: "FloorTable") -> None:
     """Recall@1 with its interval, the rest as plain means, in percent."""
-    from fgembed.scores import percent
+    from fgembed.evaluation.floor_table import percent
 
     names = list(table.rows[0].scores)
     rows = [

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from fgembed.cli.options import Device, JsonOption
-from fgembed.methods import METHODS
+from fgembed.methods import method_names
 from fgembed.resolve import recipe_names
 
 app = typer.Typer(add_completion=False)
@@ -30,7 +30,7 @@ SelectOption = Annotated[
 @app.command()
 def train(
     images: Annotated[Path | None, typer.Option(help="Folder of training photographs.")] = None,
-    method: Annotated[str | None, typer.Option(help=", ".join(METHODS) + ".")] = None,
+    method: Annotated[str | None, typer.Option(help=", ".join(method_names()) + ".")] = None,
     backbone: Annotated[str | None, typer.Option(help="Such as torchvision/resnet50.")] = None,
     weights: Annotated[
         str | None, typer.Option(help="pretrained, random, or a .safetensors or .pt file.")
@@ -60,8 +60,8 @@ def train(
 
     Example: fgembed train --backbone torchvision/mobilenet_v2 --set optimiser.epochs=5
     """
-    from fgembed.cli.dry_run import start_dry_run
-    from fgembed.cli.training import require_torch, start_run
+    from fgembed.cli.train_dry_run import start_dry_run
+    from fgembed.cli.train_run import require_torch, start_run
     from fgembed.resolve import merge, parse_assignment
 
     require_torch()

@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fgembed.export.drop import Drop
 from fgembed.export.parity import Parity
+from fgembed.export.precision_loss import Drop
 from fgembed.export.quantize import Quantised
 
 

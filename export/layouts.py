@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 
 from fgembed.cores import core_count
-from fgembed.encoder import Encoder, PixelEncoder
+from fgembed.disk.files import refuse_foreign, staged_folder, write_json
+from fgembed.embedding.array_types import Vectors
+from fgembed.embedding.onnx_sessions import open_session
 from fgembed.errors import ConfigError
 from fgembed.export.parity import Parity, measure_parity, parity_pictures
-from fgembed.export.source import Source
+from fgembed.export.run_source import Source
 from fgembed.export.to_onnx import write_normalised_onnx
-from fgembed.files import refuse_foreign, staged_folder, write_json
-from fgembed.images import Pixels, Preprocessing
-from fgembed.index.sessions import open_session
-from fgembed.metrics import Vectors
+from fgembed.images.decoding import Pixels
+from fgembed.images.preprocessing import Preprocessing
+from fgembed.model.encoder import Encoder, PixelEncoder
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from pathlib import PurePath
 from typing import Any
 
 from fgembed.bundle import BundleConfig
+from fgembed.evaluation.floor_table import FloorTable, Selected
+from fgembed.evaluation.guard import Verdict
 from fgembed.export.file_report import FileReport
-from fgembed.export.source import Source
-from fgembed.guard import Verdict
-from fgembed.scores import FloorTable, Selected
+from fgembed.export.run_source import Source
 
 
 def model_card(config: BundleConfig, source: Source, files: Sequence[FileReport]) -> str:

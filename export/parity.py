@@ -8,11 +8,13 @@ import numpy as np
 import torch
 
 from fgembed.cores import core_count
-from fgembed.encoder import PixelEncoder
+from fgembed.embedding.array_types import Vectors
 from fgembed.errors import IntegrityError, NotFoundError
-from fgembed.image_batches import ImageBatches
-from fgembed.images import Pixels, Preprocessing, find_images
-from fgembed.metrics import Vectors
+from fgembed.images.batches import ImageBatches
+from fgembed.images.decoding import Pixels
+from fgembed.images.finding import find_images
+from fgembed.images.preprocessing import Preprocessing
+from fgembed.model.encoder import PixelEncoder
 
 BATCHES = (1, 2, 7, 32)
 PARITY_IMAGES = 200
@@ -33,7 +35,7 @@ class Limits:
     max_order_gap: float
 
 
-LIMITS = {  # int8 is limited by what it finds, see fgembed.export.drop
+LIMITS = {  # int8 is limited by what it finds, see fgembed.export.precision_loss
     "fp32": Limits(min_cosine=0.9999, max_difference=1e-3, max_order_gap=1e-4),
     "fp16": Limits(min_cosine=0.99, max_difference=0.1, max_order_gap=0.05),
 }

@@ -19,12 +19,13 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from fgembed.embedding.array_types import Vectors
+from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import FgembedError
-from fgembed.export.drop import Drop, Judge
+from fgembed.export.precision_loss import Drop, Judge
 from fgembed.export.to_onnx import INPUT, SCOPES
-from fgembed.images import Pixels, Preprocessing
-from fgembed.index.onnx_embedder import OnnxEmbedder
-from fgembed.metrics import Vectors
+from fgembed.images.decoding import Pixels
+from fgembed.images.preprocessing import Preprocessing
 
 BACKBONE = "encoder.backbone"  # of PixelEncoder, in the names of the modules that nodes are of
 LAYERS = ("Conv", "MatMul", "Gemm")

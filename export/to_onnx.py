@@ -15,10 +15,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fgembed.backbones import Backbone
 from fgembed.backbones.levels import Reading
-from fgembed.encoder import Encoder, PixelEncoder
 from fgembed.errors import ConfigError
-from fgembed.folding import folded
-from fgembed.images import Preprocessing
+from fgembed.images.preprocessing import Preprocessing
+from fgembed.model.batch_norm_folding import folded
+from fgembed.model.encoder import Encoder, PixelEncoder
 
 OPSET = 18
 INPUT = "image"

@@ -15,21 +15,21 @@ from fgembed.bundle import (
     BundleConfig,
     refuse_other_than_bundle,
 )
-from fgembed.encoder import PixelEncoder
-from fgembed.evaluate import Split
-from fgembed.export.drop import AgreementDrop, Judge, RecallDrop
+from fgembed.disk.files import sha256, staged_folder, write_json, write_text
+from fgembed.embedding.onnx_embedder import OnnxEmbedder
+from fgembed.evaluation.guard import Verdict
+from fgembed.evaluation.protocol import Split
 from fgembed.export.file_report import FileReport
 from fgembed.export.layouts import preprocessor_config
 from fgembed.export.model_card import model_card
 from fgembed.export.parity import Parity, measure_parity, parity_pictures
+from fgembed.export.precision_loss import AgreementDrop, Judge, RecallDrop
 from fgembed.export.quantize import write_int8
-from fgembed.export.source import Source
+from fgembed.export.run_source import Source
 from fgembed.export.to_onnx import OPSET, write_half_onnx, write_onnx
-from fgembed.files import sha256, staged_folder, write_json, write_text
-from fgembed.guard import Verdict
-from fgembed.images import Preprocessing
-from fgembed.index.onnx_embedder import OnnxEmbedder
-from fgembed.pooling import RationalePooling
+from fgembed.images.preprocessing import Preprocessing
+from fgembed.model.encoder import PixelEncoder
+from fgembed.model.pooling import RationalePooling
 
 JUDGED_IMAGES = 1000  # whose neighbours int8 must keep, where there are no labels
 MAX_DROP = 0.5

@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from fgembed.disk.files import check_files, digest, read_json, refuse_foreign
+from fgembed.disk.json_records import record
 from fgembed.errors import IntegrityError, NotFoundError
-from fgembed.files import check_files, digest, read_json, refuse_foreign
-from fgembed.images import Preprocessing
-from fgembed.records import record
+from fgembed.images.preprocessing import Preprocessing
 
 BUNDLE_FORMAT = 1
 MODEL_TYPE = "fgembed"

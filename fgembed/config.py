@@ -4,7 +4,6 @@ Unknown keys are refused with the nearest known name. How recipe, file and flags
 configuration is in `fgembed.resolve`.
 """
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -12,11 +11,10 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from fgembed.disk.files import write_text
 from fgembed.errors import ConfigError
-from fgembed.files import write_text
-from fgembed.images import Preprocessing
-
-MAX_NAMES = 12  # listed in a message
+from fgembed.images.preprocessing import Preprocessing
+from fgembed.text import nearest
 
 
 class Settings(BaseModel):
@@ -47,7 +45,7 @@ Depth = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 class PoolingSettings(Settings):
     """How the exported encoder reads the feature map."""
 
-    kind: str = Field("auto", description="of fgembed.pooling; `auto`: the method's own")
+    kind: str = Field("auto", description="of fgembed.model.pooling; `auto`: the method's own")
     levels: tuple[Depth, ...] = Field(
         (0.72, 0.89),
         description="depths of inner levels read beside the last map, in shares of the blocks",
@@ -176,18 +174,6 @@ def config_text(config: RunConfig) -> str:
 def write_config(file: Path, config: RunConfig) -> None:
     """Writes `config_text`."""
     write_text(file, config_text(config))
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that ends a message: the nearest known name, or else what is known."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    if not names:
-        return "; there are none"
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return f"; known are {', '.join(names[:MAX_NAMES])}{more}"
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:

@@ -10,9 +10,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from fgembed.config import RunConfig, nearest, validate
+from fgembed.config import RunConfig, validate
+from fgembed.disk.files import read_toml
 from fgembed.errors import ConfigError
-from fgembed.files import read_toml
+from fgembed.text import nearest
 
 DEFAULT_RECIPE = "default"
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from fgembed.disk.files import read_toml, write_text
 from fgembed.errors import FgembedError, NotFoundError
-from fgembed.files import read_toml, write_text
 
 CONFIG = Path("fgembed.toml")
 RUNS = Path("runs")

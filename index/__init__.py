@@ -3,7 +3,7 @@
 Source: FAISS for vectors, ONNX Runtime for embedding, SQLite for what belongs to an id.
 """
 
-from fgembed.index.hits import Hit
-from fgembed.index.searcher import Searcher
+from fgembed.index.search.hits import Hit
+from fgembed.index.search.searcher import Searcher
 
 __all__ = ["Hit", "Searcher"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fgembed.drawn import draw_set
+from fgembed.demo.drawing import draw_set
 
 TINY = "torchvision/resnet18:layer1"  # 64 channels, maps of 16 x 16 at 64 px, in milliseconds
 TINY_VIT = "timm/test_vit"  # 64 channels, 6 layers, patches of 16 px
@@ -58,9 +58,9 @@ def tiny_settings(photos: Path) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def run(tiny_settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of one LCR epoch."""
-    from fgembed.methods import method_named
+    from fgembed.methods.table import method_named
     from fgembed.resolve import resolve
-    from fgembed.training_run import run_training
+    from fgembed.training.run import run_training
 
     learning = {"epochs": 1, "batch_size": 8, "learning_rate": 0.01}
     lcr = {"method": {"name": "lcr", "queue_size": 16}, "optimiser": learning}
@@ -73,7 +73,7 @@ def run(tiny_settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="session")
 def bundle(run: Path) -> Path:
     """The run's bundle."""
-    from fgembed.export.source import Source
+    from fgembed.export.run_source import Source
     from fgembed.export.write_bundle import export_bundle
 
     return export_bundle(Source.open(run), run.parent.parent / "bundle").folder
@@ -83,7 +83,7 @@ def bundle(run: Path) -> Path:
 def index(bundle: Path, photos: Path) -> Path:
     """A flat index of the training pictures."""
     from fgembed.bundle import Bundle
-    from fgembed.index.build import build_index
+    from fgembed.index.changes.build import build_index
 
     folder = bundle.parent / "gallery.index"
     build_index(photos / "train", Bundle.open(bundle), folder)
@@ -115,5 +115,5 @@ def command(
 @pytest.fixture
 def small_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few hundred vectors get a real structure."""
-    monkeypatch.setattr("fgembed.index.kinds.VECTORS_A_LIST", 5)
-    monkeypatch.setattr("fgembed.index.kinds.FLAT_BYTES", 0)
+    monkeypatch.setattr("fgembed.index.segments.kinds.VECTORS_A_LIST", 5)
+    monkeypatch.setattr("fgembed.index.segments.kinds.FLAT_BYTES", 0)

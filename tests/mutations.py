@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from fgembed.files import read_toml
+from fgembed.disk.files import read_toml
 
 ROOT = Path(__file__).parents[1]
 FAULTS = Path(__file__).with_name("faults.toml")

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from fgembed.config import RunConfig, validate, write_config
+from fgembed.disk.files import read_toml
 from fgembed.errors import ConfigError
-from fgembed.files import read_toml
-from fgembed.methods import method_named
+from fgembed.methods.table import method_named
 from fgembed.resolve import parse_assignment, recipe_names, resolve
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fgembed.config import validate
-from fgembed.methods import method_named
+from fgembed.methods.table import method_named
 from fgembed.resolve import resolve
 
 MOCO = {

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from fgembed.backbones.download import BACKBONE_REMEDY, from_hub, from_url
 from fgembed.backbones.family import Family, Normalisation, unfit
 from fgembed.backbones.tokens import check_patches
-from fgembed.config import nearest
 from fgembed.errors import ConfigError, MissingExtraError
+from fgembed.text import nearest
 
 try:
     import open_clip

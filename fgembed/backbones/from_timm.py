@@ -10,8 +10,8 @@ from fgembed.backbones.download import from_hub, from_url
 from fgembed.backbones.family import IMAGENET, Family, Normalisation, unfit
 from fgembed.backbones.timm_trunk import TimmMap, TimmTokens, has_tokens
 from fgembed.backbones.tokens import check_patches
-from fgembed.config import nearest
 from fgembed.errors import ConfigError, MissingExtraError
+from fgembed.text import nearest
 
 try:
     import timm

@@ -11,8 +11,8 @@ from fgembed.backbones.download import from_url
 from fgembed.backbones.family import IMAGENET, Family, Normalisation, unfit
 from fgembed.backbones.tokens import check_patches
 from fgembed.backbones.torchvision_vit import TorchvisionTokens
-from fgembed.config import nearest
 from fgembed.errors import ConfigError
+from fgembed.text import nearest
 
 # The children that make up the trunk, in order, for each of torchvision's classes whose
 # feature map is a plain chain of them. The names are kept, so published files load.

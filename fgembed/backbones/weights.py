@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fgembed.config import nearest
 from fgembed.errors import ConfigError, IntegrityError, NotFoundError
+from fgembed.text import nearest
 
 WRAPPERS = ("state_dict", "model", "model_state", "net")
 

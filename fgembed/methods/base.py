@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from fgembed.backbones import Backbone
 from fgembed.config import Settings, ViewSettings
-from fgembed.encoder import Encoder
-from fgembed.images import Preprocessing
-from fgembed.pooling import GeMPooling, MeanPooling, Pooling
-from fgembed.views import TwoViews, ViewMaker
+from fgembed.data.views import TwoViews, ViewMaker
+from fgembed.images.preprocessing import Preprocessing
+from fgembed.model.encoder import Encoder
+from fgembed.model.pooling import GeMPooling, MeanPooling, Pooling
 
 
 class Method(nn.Module):

@@ -19,11 +19,12 @@ from pydantic import Field
 from torch import Tensor
 
 from fgembed.backbones import Backbone
-from fgembed.encoder import Encoder
 from fgembed.errors import ConfigError
-from fgembed.losses import grad_cam, map_kl, min_max, peak_normalised
+from fgembed.methods.components.losses import map_kl
 from fgembed.methods.moco import MoCo
-from fgembed.pooling import RationaleGeMPooling, RationalePooling
+from fgembed.model.encoder import Encoder
+from fgembed.model.maps import grad_cam, min_max, peak_normalised
+from fgembed.model.pooling import RationaleGeMPooling, RationalePooling
 
 
 class LCR(MoCo):

@@ -19,12 +19,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fgembed.backbones.tokens import Attended
-from fgembed.encoder import Encoder
 from fgembed.errors import ConfigError
-from fgembed.heads import mlp_head
 from fgembed.methods.mocov3 import MoCoV3
-from fgembed.pooling import PredictorPooling
-from fgembed.untouched import observed
+from fgembed.model.encoder import Encoder
+from fgembed.model.heads import mlp_head
+from fgembed.model.module_state import observed
+from fgembed.model.pooling import PredictorPooling
 
 
 class LoDisc(MoCoV3):

@@ -8,12 +8,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fgembed.config import Settings
-from fgembed.encoder import Encoder
 from fgembed.errors import ConfigError
-from fgembed.key_queue import KeyQueue
-from fgembed.losses import info_nce
 from fgembed.methods.base import Method
-from fgembed.momentum import key_copy
+from fgembed.methods.components.losses import info_nce
+from fgembed.methods.components.memory_bank import KeyQueue
+from fgembed.methods.components.momentum import key_copy
+from fgembed.model.encoder import Encoder
 
 
 class MoCo(Method):

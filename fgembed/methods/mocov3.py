@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from fgembed.backbones import Backbone
 from fgembed.config import Settings
-from fgembed.encoder import Encoder
-from fgembed.heads import mlp_head
-from fgembed.losses import in_batch_nce
 from fgembed.methods.base import Method
-from fgembed.momentum import key_copy
-from fgembed.pooling import ClassTokenPooling
+from fgembed.methods.components.losses import in_batch_nce
+from fgembed.methods.components.momentum import key_copy
+from fgembed.model.encoder import Encoder
+from fgembed.model.heads import mlp_head
+from fgembed.model.pooling import ClassTokenPooling
 
 
 class MoCoV3(Method):

@@ -20,11 +20,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from fgembed.encoder import Encoder
 from fgembed.errors import ConfigError
-from fgembed.key_queue import KeyQueue
-from fgembed.losses import multi_positive_nce
+from fgembed.methods.components.losses import multi_positive_nce
+from fgembed.methods.components.memory_bank import KeyQueue
 from fgembed.methods.moco import MoCo
+from fgembed.model.encoder import Encoder
 
 
 class Neighbours(MoCo):

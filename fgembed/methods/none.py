@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from fgembed.backbones import Backbone
-from fgembed.encoder import best_pooling
 from fgembed.methods.base import Method
+from fgembed.model.encoder import best_pooling
 
 
 class Untrained(Method):

@@ -25,13 +25,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fgembed.config import ViewSettings
-from fgembed.encoder import Encoder
+from fgembed.data.views import TwoViews, ViewMaker
 from fgembed.errors import ConfigError
-from fgembed.images import Preprocessing
-from fgembed.losses import description_kl, grad_cam, map_kl, min_max, peak_normalised
+from fgembed.images.preprocessing import Preprocessing
+from fgembed.methods.components.losses import description_kl, map_kl
+from fgembed.methods.components.teachers import load_teacher, read_corpus
 from fgembed.methods.lcr import LCR
-from fgembed.teachers import load_teacher, read_corpus
-from fgembed.views import TwoViews, ViewMaker
+from fgembed.model.encoder import Encoder
+from fgembed.model.maps import grad_cam, min_max, peak_normalised
 
 STUDENT_SCALE = 100.0
 

@@ -25,10 +25,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from fgembed.decoder import full_decoder, light_decoder
-from fgembed.encoder import Encoder
-from fgembed.methods.moco import MoCo
-from fgembed.perturbation import (
+from fgembed.methods.components.decoder import full_decoder, light_decoder
+from fgembed.methods.components.perturbation import (
     Dimensions,
     Importance,
     chosen,
@@ -39,9 +37,11 @@ from fgembed.perturbation import (
     with_noise,
     with_replacement,
 )
-from fgembed.tensor_views import light_views
-from fgembed.untouched import observed, statistics_kept
-from fgembed.variance_bank import VarianceBank
+from fgembed.methods.components.tensor_views import light_views
+from fgembed.methods.components.variance_bank import VarianceBank
+from fgembed.methods.moco import MoCo
+from fgembed.model.encoder import Encoder
+from fgembed.model.module_state import observed, statistics_kept
 
 
 class SynPair(MoCo):

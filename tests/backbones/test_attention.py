@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fgembed.backbones import Backbone, make_backbone
 from fgembed.backbones.attention import first_row
 from fgembed.errors import ConfigError
-from fgembed.momentum import key_copy
+from fgembed.methods.components.momentum import key_copy
 from tests.backbones.conftest import SIZE
 
 

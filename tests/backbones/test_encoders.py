@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from fgembed.backbones import Backbone, make_backbone
-from fgembed.checkpoint import load_encoder, save_encoder
-from fgembed.encoder import Encoder, PixelEncoder
-from fgembed.images import Preprocessing
+from fgembed.images.preprocessing import Preprocessing
+from fgembed.methods.components.momentum import update_keys
 from fgembed.methods.lcr import LCR
-from fgembed.momentum import update_keys
-from fgembed.pooling import RationalePooling, make_pooling
+from fgembed.model.encoder import Encoder, PixelEncoder
+from fgembed.model.encoder_files import load_encoder, save_encoder
+from fgembed.model.pooling import RationalePooling, make_pooling
 from tests.backbones.conftest import SIZE
 
 
@@ -94,9 +94,9 @@ def test_frozen_statistics_stay_in_a_timm_network(name: str, pictures: Tensor):
 @pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["rationale", "class-token"])
 def test_the_exported_graph_equals_torch(vit: Backbone, pooling: str, tmp_path: Path):
+    from fgembed.embedding.onnx_embedder import OnnxEmbedder
     from fgembed.export.parity import measure_parity
     from fgembed.export.to_onnx import write_onnx
-    from fgembed.index.onnx_embedder import OnnxEmbedder
 
     spec = Preprocessing(size=SIZE)
     encoder = Encoder(vit, make_pooling(pooling, vit.channels)).eval()

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks.rerank import FlatGallery, Measured, Without, main, markdown, measure, plain
-from fgembed.embedded import Embedded
-from fgembed.evaluate import Vectorised
-from fgembed.index.ranking import Gallery
+from fgembed.embedding.bulk import Embedded
+from fgembed.evaluation.protocol import Vectorised
+from fgembed.index.search.reranking import Gallery
 
 NO_EMBEDDER: Any = None  # the vectors are there
 

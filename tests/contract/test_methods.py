@@ -8,18 +8,19 @@ import pytest
 import torch
 
 from fgembed.backbones import make_backbone
-from fgembed.checkpoint import load_state, save_state
 from fgembed.config import OptimiserSettings, ViewSettings, validate
-from fgembed.data import TrainingImages
-from fgembed.dry_run import count_parameters
-from fgembed.encoder import Encoder
+from fgembed.data.loading import TrainingImages
 from fgembed.errors import ConfigError
-from fgembed.images import Preprocessing, find_images
-from fgembed.methods import METHODS, method_named
+from fgembed.images.finding import find_images
+from fgembed.images.preprocessing import Preprocessing
 from fgembed.methods.base import Method
-from fgembed.momentum import update_keys
-from fgembed.optimiser import make_optimisers
-from fgembed.pooling import POOLINGS, make_pooling
+from fgembed.methods.components.momentum import update_keys
+from fgembed.methods.table import METHODS, method_named
+from fgembed.model.encoder import Encoder
+from fgembed.model.pooling import POOLINGS, make_pooling
+from fgembed.training.checkpoint import load_state, save_state
+from fgembed.training.dry_run import count_parameters
+from fgembed.training.optimiser import make_optimisers
 from tests.conftest import TINY, TINY_VIT
 from tests.teachers import tiny_teacher
 
@@ -180,10 +181,10 @@ def test_an_unknown_setting_is_refused(name: str):
 
 @pytest.mark.slow
 def test_the_exported_graph_equals_torch(name: str, tmp_path: Any):
-    from fgembed.encoder import PixelEncoder
+    from fgembed.embedding.onnx_embedder import OnnxEmbedder
     from fgembed.export.parity import measure_parity
     from fgembed.export.to_onnx import write_onnx
-    from fgembed.index.onnx_embedder import OnnxEmbedder
+    from fgembed.model.encoder import PixelEncoder
 
     spec = Preprocessing(size=SIDE)
     encoder = make(name).encoder.eval()

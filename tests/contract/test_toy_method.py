@@ -1,4 +1,4 @@
-"""A method that fgembed has never seen is one new file and one line in the table."""
+"""A method that fgembed has never seen is one new file and two lines in the table: import, entry."""
 
 import json
 import os
@@ -11,9 +11,10 @@ import pytest
 from tests.conftest import SIZE, TINY
 from tests.mutations import COPIED, ROOT, copy_source
 
-TABLE = Path("fgembed/methods/__init__.py")
+TABLE = Path("fgembed/methods/table.py")
 FILE = Path("fgembed/methods/toy.py")
-LINE = '    "toy": "Toy",\n'
+LINE = '    "toy": Toy,\n'
+IMPORT = "from fgembed.methods.toy import Toy\n"
 TOY = '''\
 """A toy: two views of a picture agree, pictures keep apart (arXiv:2005.10242)."""
 
@@ -25,7 +26,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fgembed.config import Settings
-from fgembed.encoder import Encoder
+from fgembed.model.encoder import Encoder
 from fgembed.methods.base import Method
 
 
@@ -63,7 +64,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("source")
     copy_source(folder)
     table = (folder / TABLE).read_text()
-    (folder / TABLE).write_text(table.replace("METHODS = {\n", "METHODS = {\n" + LINE))
+    table = table.replace("from fgembed.text", IMPORT + "from fgembed.text")
+    (folder / TABLE).write_text(table.replace("] = {\n", "] = {\n" + LINE))
     (folder / FILE).write_text(TOY)
     return folder
 
@@ -131,5 +133,7 @@ def test_nothing_else_was_changed(source: Path):
     ours, theirs = files(ROOT), files(source)
     assert theirs.keys() - ours.keys() == {FILE}
     assert {path for path in ours if ours[path] != theirs[path]} == {TABLE}
-    assert theirs[TABLE].decode().replace(LINE, "", 1) == ours[TABLE].decode()
-    assert theirs[TABLE].count(b"\n") == ours[TABLE].count(b"\n") + 1
+    assert (
+        theirs[TABLE].decode().replace(LINE, "", 1).replace(IMPORT, "", 1) == ours[TABLE].decode()
+    )
+    assert theirs[TABLE].count(b"\n") == ours[TABLE].count(b"\n") + 2

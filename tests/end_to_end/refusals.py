@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fgembed.index.manifest import Manifest
-from fgembed.index.vectors import IndexedVectors
-from fgembed.metrics import Vectors
+from fgembed.embedding.array_types import Vectors
+from fgembed.index.format.manifest import Manifest
+from fgembed.index.search.open_index import IndexedVectors
 from tests.conftest import Outcome
 
 Damage = Callable[[Path], None]

@@ -16,8 +16,9 @@ from PIL import Image
 
 from fgembed.bundle import Bundle
 from fgembed.errors import ImageError
-from fgembed.images import find_images, load_rgb
-from fgembed.index.build import build_index
+from fgembed.images.decoding import load_rgb
+from fgembed.images.finding import find_images
+from fgembed.index.changes.build import build_index
 from tests.conftest import Command
 from tests.end_to_end.refusals import checked_picture, refused, vectors_by_path, within
 

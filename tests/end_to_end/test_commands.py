@@ -14,7 +14,7 @@ from PIL import Image
 from fgembed.backbones import make_backbone
 from fgembed.cli.search import Rerank
 from fgembed.index import Searcher
-from fgembed.index.ranking import RERANKINGS
+from fgembed.index.search.reranking import RERANKINGS
 from tests.conftest import SIZE, TINY, Command
 
 
@@ -150,7 +150,7 @@ def test_weights_from_a_file_are_the_start(command: Command, photos: Path, tmp_p
     )  # fmt: skip
     assert done.code == 0, done.err
     assert json.loads(done.out)["method"] == "none"
-    from fgembed.checkpoint import load_encoder
+    from fgembed.model.encoder_files import load_encoder
 
     encoder, _ = load_encoder(tmp_path / "runs" / "mine")
     torch.testing.assert_close(encoder.backbone.trunk.state_dict(), backbone.trunk.state_dict())

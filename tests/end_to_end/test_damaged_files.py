@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from fgembed.files import sha256
-from fgembed.index.manifest import ALWAYS
+from fgembed.disk.files import sha256
+from fgembed.index.format.manifest import ALWAYS
 from tests.conftest import Command, Outcome
 from tests.end_to_end.refusals import Damage, flipped, garbage, refused, truncated
 
@@ -131,7 +131,7 @@ def test_a_bundle_that_names_a_file_outside_itself_is_exit_5(
         (truncated, "not valid JSON"),
         (garbage, "not valid JSON"),
         (lambda file: file.write_text("[1]"), "expected a JSON object"),
-        (edited(format=99), "format 99, this fgembed reads 2 and 3"),
+        (edited(format=99), "format 99, this fgembed reads 3"),
         (edited(model_type="web"), "no fgembed index"),
         (edited(model=None), "missing key 'model'"),
         (edited(model=5), "expected an object, got 5"),

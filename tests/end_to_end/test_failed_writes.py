@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fgembed.images import find_images
+from fgembed.images.finding import find_images
 from tests.conftest import Command
 from tests.end_to_end.refusals import checked_picture, refused
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from fgembed.bundle import Bundle
-from fgembed.cli.training import print_report
-from fgembed.files import read_json, sha256, write_json
-from fgembed.guard import Verdict
-from fgembed.label_free import Figures
-from fgembed.records import record
-from fgembed.training_run import RunReport
+from fgembed.cli.train_run import print_report
+from fgembed.disk.files import read_json, sha256, write_json
+from fgembed.disk.json_records import record
+from fgembed.evaluation.guard import Verdict
+from fgembed.evaluation.label_free import Figures
+from fgembed.training.run import RunReport
 from tests.conftest import SIZE, TINY, Command
 from tests.end_to_end.refusals import refused
 

@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from fgembed.images import find_images
+from fgembed.images.finding import find_images
 from tests.conftest import Command
 from tests.end_to_end.refusals import refused
 from tests.index.making import WISHES, exact, make_index, open_index, unit_vectors

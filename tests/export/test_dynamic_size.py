@@ -10,15 +10,15 @@ import torch
 
 from fgembed.backbones import make_backbone
 from fgembed.bundle import MODEL_FILES, Bundle
-from fgembed.encoder import Encoder, PixelEncoder
+from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import ConfigError, IntegrityError
 from fgembed.export import write_bundle
-from fgembed.export.source import Source
+from fgembed.export.run_source import Source
 from fgembed.export.to_onnx import write_onnx
 from fgembed.export.write_bundle import export_bundle
-from fgembed.images import Preprocessing
-from fgembed.index.onnx_embedder import OnnxEmbedder
-from fgembed.pooling import MeanPooling
+from fgembed.images.preprocessing import Preprocessing
+from fgembed.model.encoder import Encoder, PixelEncoder
+from fgembed.model.pooling import MeanPooling
 from tests.conftest import TINY_VIT
 
 

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from fgembed.bundle import Bundle
-from fgembed.checkpoint import load_bundle_encoder, load_encoder
-from fgembed.encoder import PixelEncoder
+from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import ConfigError, IntegrityError, NotFoundError
 from fgembed.export.layouts import preprocessor_config, write_layout
-from fgembed.images import Preprocessing, read_image
-from fgembed.index.onnx_embedder import OnnxEmbedder
+from fgembed.images.preprocessing import Preprocessing, read_image
+from fgembed.model.encoder import PixelEncoder
+from fgembed.model.encoder_files import load_bundle_encoder, load_encoder
 from tests.conftest import Command
 from tests.end_to_end.refusals import refused
 

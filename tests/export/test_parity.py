@@ -15,21 +15,21 @@ import torch
 from PIL import Image
 
 import fgembed
-from fgembed import pooling
 from fgembed.backbones import make_backbone
 from fgembed.bundle import Bundle, BundleConfig
-from fgembed.checkpoint import load_encoder
-from fgembed.encoder import Encoder, PixelEncoder
+from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import FgembedError, IntegrityError, NotFoundError
 from fgembed.export import write_bundle
 from fgembed.export.parity import compare_neighbours, measure_parity, parity_pictures
-from fgembed.export.source import Source
+from fgembed.export.run_source import Source
 from fgembed.export.to_onnx import OPSET, write_onnx
 from fgembed.export.write_bundle import export_bundle
-from fgembed.images import Preprocessing
-from fgembed.index.onnx_embedder import OnnxEmbedder
-from fgembed.losses import min_max
-from fgembed.pooling import MeanPooling
+from fgembed.images.preprocessing import Preprocessing
+from fgembed.model import pooling
+from fgembed.model.encoder import Encoder, PixelEncoder
+from fgembed.model.encoder_files import load_encoder
+from fgembed.model.maps import min_max
+from fgembed.model.pooling import MeanPooling
 
 
 @pytest.mark.slow

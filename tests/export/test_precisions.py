@@ -11,18 +11,19 @@ import pytest
 
 from fgembed.backbones import make_backbone
 from fgembed.bundle import MODEL_FILES, Bundle
-from fgembed.encoder import Encoder
+from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import FgembedError, NotFoundError
-from fgembed.evaluate import Split
-from fgembed.export.drop import AgreementDrop, Drop, RecallDrop
+from fgembed.evaluation.protocol import Split
 from fgembed.export.parity import parity_pictures
+from fgembed.export.precision_loss import AgreementDrop, Drop, RecallDrop
 from fgembed.export.quantize import _Quantiser, write_int8
-from fgembed.export.source import Source
+from fgembed.export.run_source import Source
 from fgembed.export.to_onnx import write_onnx
 from fgembed.export.write_bundle import export_bundle
-from fgembed.images import Pixels, Preprocessing
-from fgembed.index.onnx_embedder import OnnxEmbedder
-from fgembed.pooling import MeanPooling
+from fgembed.images.decoding import Pixels
+from fgembed.images.preprocessing import Preprocessing
+from fgembed.model.encoder import Encoder
+from fgembed.model.pooling import MeanPooling
 from tests.conftest import TINY, Command
 from tests.end_to_end.refusals import refused
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fgembed.index.changing import compact, wishes_of
-from fgembed.index.from_embeddings import add_embeddings, build_from_embeddings
-from fgembed.index.given_embeddings import GivenEmbeddings
-from fgembed.index.manifest import Manifest
-from fgembed.index.removal import remove_ids
+from fgembed.index.changes.compact import compact
+from fgembed.index.changes.embeddings_folder import GivenEmbeddings
+from fgembed.index.changes.from_embeddings import add_embeddings, build_from_embeddings
+from fgembed.index.changes.remove import remove_ids
+from fgembed.index.changes.transaction import wishes_of
+from fgembed.index.format.manifest import Manifest
 from tests.index.making import WISHES, unit_vectors, write_drawn
 
 COUNT = 900

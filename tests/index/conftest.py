@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fgembed.bundle import Bundle
-from fgembed.index.build import build_index
+from fgembed.index.changes.build import build_index
 
 
 @pytest.fixture

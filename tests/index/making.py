@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from fgembed.index.assemble import Source, Wishes, assemble
-from fgembed.index.given_embeddings import GivenEmbeddings
-from fgembed.index.items import Item
-from fgembed.index.manifest import Manifest
-from fgembed.index.vectors import IndexedVectors
-from fgembed.index.writing import only_writer, publish
+from fgembed.index.changes.embeddings_folder import GivenEmbeddings
+from fgembed.index.format.manifest import Manifest
+from fgembed.index.format.metadata_table import Item
+from fgembed.index.format.publishing import only_writer, publish
+from fgembed.index.search.open_index import IndexedVectors
+from fgembed.index.segments.segment_builder import Source, Wishes, assemble
 
 # Every kind, and a FAISS factory string with a transform.
 WISHES = {

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 
 from fgembed.backbones import make_backbone
-from fgembed.encoder import Encoder
 from fgembed.methods.ppssl import PPSSL
-from fgembed.pooling import RationalePooling
+from fgembed.model.encoder import Encoder
+from fgembed.model.pooling import RationalePooling
 from fgembed.resolve import read_recipe
 from tests.conftest import TINY
 from tests.teachers import tiny_teacher

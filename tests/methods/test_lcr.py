@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from fgembed.backbones import make_backbone
-from fgembed.encoder import Encoder
 from fgembed.errors import ConfigError
 from fgembed.methods.lcr import LCR
 from fgembed.methods.ppssl import PPSSL
-from fgembed.pooling import GeMPooling, RationalePooling
+from fgembed.model.encoder import Encoder
+from fgembed.model.pooling import GeMPooling, RationalePooling
 from fgembed.resolve import read_recipe
 from tests.conftest import TINY
 
@@ -129,7 +129,7 @@ def test_trap_5_a_picture_s_rationale_term_ignores_its_neighbours():
             features = method.encoder.features(batch[0])
             pooling = method.encoder.pooling
             assert isinstance(pooling, RationalePooling)
-            from fgembed.losses import min_max
+            from fgembed.model.maps import min_max
 
             maps.append(min_max(pooling.response(features), method.config.scale_over)[:2])
         assert torch.allclose(maps[0], maps[1], atol=1e-5) is same

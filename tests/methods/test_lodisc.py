@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from fgembed.backbones import make_backbone
-from fgembed.encoder import Encoder
 from fgembed.errors import ConfigError
+from fgembed.methods.components.momentum import update_keys
 from fgembed.methods.lodisc import LoDisc, pivotal_patches, pivotal_pixels
-from fgembed.momentum import update_keys
-from fgembed.pooling import ClassTokenPooling, Pooling, PredictorPooling
+from fgembed.model.encoder import Encoder
+from fgembed.model.pooling import ClassTokenPooling, Pooling, PredictorPooling
 from tests.conftest import TINY, TINY_VIT
 from tests.methods.test_mocov3 import ctr_in_loops
 

@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 
 from fgembed.backbones import make_backbone
-from fgembed.encoder import Encoder
-from fgembed.losses import info_nce
+from fgembed.methods.components.losses import info_nce
+from fgembed.methods.components.momentum import update_keys
 from fgembed.methods.moco import MoCo
-from fgembed.momentum import update_keys
-from fgembed.pooling import GeMPooling
+from fgembed.model.encoder import Encoder
+from fgembed.model.pooling import GeMPooling
 from tests.conftest import TINY
 
 

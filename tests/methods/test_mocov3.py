@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 
 from fgembed.backbones import make_backbone
-from fgembed.encoder import Encoder
-from fgembed.heads import mlp_head
-from fgembed.losses import in_batch_nce
+from fgembed.methods.components.losses import in_batch_nce
+from fgembed.methods.components.momentum import update_keys
 from fgembed.methods.mocov3 import MoCoV3
-from fgembed.momentum import update_keys
-from fgembed.pooling import GeMPooling
+from fgembed.model.encoder import Encoder
+from fgembed.model.heads import mlp_head
+from fgembed.model.pooling import GeMPooling
 from tests.conftest import TINY, TINY_VIT
 
 

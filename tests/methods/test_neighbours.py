@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 
 from fgembed.backbones import make_backbone
-from fgembed.encoder import Encoder
 from fgembed.errors import ConfigError
-from fgembed.losses import info_nce, multi_positive_nce
+from fgembed.methods.components.losses import info_nce, multi_positive_nce
 from fgembed.methods.neighbours import Neighbours
-from fgembed.pooling import GeMPooling
+from fgembed.model.encoder import Encoder
+from fgembed.model.pooling import GeMPooling
 from tests.conftest import TINY
 
 

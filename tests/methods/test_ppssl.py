@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from fgembed.backbones import make_backbone
-from fgembed.encoder import Encoder
 from fgembed.errors import ConfigError
-from fgembed.pooling import RationalePooling
+from fgembed.model.encoder import Encoder
+from fgembed.model.pooling import RationalePooling
 from tests.conftest import TINY
 from tests.methods.ppssl_parts import (
     encoder_gradients,

@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 
 from fgembed.config import ViewSettings
-from fgembed.images import Preprocessing
-from fgembed.losses import description_kl
+from fgembed.images.preprocessing import Preprocessing
+from fgembed.methods.components.losses import description_kl
 from fgembed.methods.ppssl import ViewsForTeacher
 from tests.methods.ppssl_parts import encoder_gradients, kl, ppssl, views
 

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from fgembed.backbones import make_backbone
-from fgembed.encoder import Encoder
 from fgembed.methods.synpair import SynPair, code_gradient, code_of, ramp
-from fgembed.pooling import GeMPooling
+from fgembed.model.encoder import Encoder
+from fgembed.model.pooling import GeMPooling
 from fgembed.resolve import read_recipe
 from tests.conftest import TINY
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from fgembed.config import RunConfig
-from fgembed.methods import method_named
+from fgembed.methods.table import method_named
+from fgembed.model.tensor_files import read_tensors
 from fgembed.resolve import resolve
-from fgembed.tensor_files import read_tensors
-from fgembed.train import Progress
-from fgembed.training_run import run_training
+from fgembed.training.loop import Progress
+from fgembed.training.run import run_training
 
 
 class Killed(BaseException):

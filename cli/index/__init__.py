@@ -1,0 +1,1 @@
+"""`fgembed index` and its commands."""

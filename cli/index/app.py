@@ -1,0 +1,20 @@
+"""`fgembed index`: the commands that make, change, check and hand on an index."""
+
+import typer
+
+from fgembed.cli.index.build import build
+from fgembed.cli.index.change import add, compact, remove
+from fgembed.cli.index.export import export
+from fgembed.cli.index.state import duplicates, info, verify
+from fgembed.cli.index.tune import tune
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+@app.callback()
+def index() -> None:
+    """Make and keep the index that `fgembed search` looks things up in."""
+
+
+for command in (build, add, remove, compact, info, verify, tune, duplicates, export):
+    app.command()(command)

@@ -1,0 +1,190 @@
+"""`fgembed index info`, `verify` and `duplicates`: what an index is and whether it is sound."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fgembed.cli.index.options import IndexOption, described, facts
+from fgembed.cli.options import JsonOption
+from fgembed.workspace import INDEX
+
+if TYPE_CHECKING:
+    from fgembed.embedding.array_types import Ids
+    from fgembed.index.search.open_index import IndexedVectors
+    from fgembed.index.tools.duplicates import Group
+
+
+def info(index: IndexOption = INDEX, as_json: JsonOption = False) -> None:
+    """Show what an index holds, how it is searched, and what that was measured to find.
+
+    Example: fgembed index info
+    """
+    from fgembed.cli.tables import print_table
+    from fgembed.disk.files import absolute
+    from fgembed.index.format.manifest import Manifest
+    from fgembed.text import showable
+
+    manifest = Manifest.read(index)
+    size = sum((index / name).stat().st_size for name in manifest.files if (index / name).exists())
+    if as_json:
+        more: dict[str, Any] = {"columns": manifest.columns, "bytes": size}
+        model = manifest.model and manifest.model.bundle
+        parts = [
+            {"name": s.name, "count": s.count, "factory": s.factory, "root": s.root}
+            for s in manifest.segments
+        ]
+        more |= {"bundle": model, "parts": parts, "recall_target": manifest.recall}
+        print(json.dumps({"index": str(index)} | facts(manifest) | more))
+        return
+    print(f"{showable(str(index))}: {described(manifest)}")
+    print(f"{size / 1e6:.1f} MB, vectors kept as {manifest.store}")
+    print(
+        f"asked for: {manifest.kind}, recall@10 {manifest.recall:g}, within "
+        f"{manifest.memory / 1e9:g} GB"
+    )
+    model = manifest.model
+    if model is None:
+        print("made of embeddings without a model")
+    else:
+        print(showable(f"made with {absolute(index / model.bundle)}, {model.precision}"))
+    names = ", ".join(f"{name} {kind}" for name, kind in manifest.columns.items())
+    print(f"columns: id, path, sha256, size, mtime_ns{', ' + showable(names) if names else ''}")
+    rows = [
+        [s.name, str(s.count), s.factory or "flat", f"{s.measured.recall_at_10:.3f}", s.root]
+        for s in manifest.segments
+    ]
+    print_table(
+        ["segment", "vectors", "searched by", "recall@10", "pictures"], rows,
+        right={"vectors", "recall@10"},
+    )  # fmt: skip
+    if manifest.removed:
+        print(f"{manifest.removed.count} removed and not yet compacted away")
+
+
+def verify(
+    index: IndexOption = INDEX,
+    bundle: Annotated[
+        Path | None, typer.Option(help="The exported model, where it was moved since.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Prove an index: every checksum, the counts, the model, and a sample of searches.
+
+    Vectors must find themselves, and pictures that have not changed must give the vectors that are
+    stored. Exit code 5 where something is wrong.
+
+    Example: fgembed index verify
+    """
+    from fgembed.errors import IntegrityError
+    from fgembed.index.format.model_binding import find_bundle
+    from fgembed.index.tools.verify import verify as prove
+
+    found = prove(index, lambda manifest: find_bundle(index, manifest, bundle))
+    if found.problems:
+        more = f" (and {len(found.problems) - 1} more)" if len(found.problems) > 1 else ""
+        raise IntegrityError(f"index {index}: {found.problems[0]}{more}")
+    numbers = {
+        "files": found.files,
+        "vectors": sum(segment.count for segment in found.manifest.segments),
+        "searched": found.searched,
+        "self_found": found.self_found,
+        "embedded": found.embedded,
+    }
+    if as_json:
+        print(json.dumps({"index": str(index)} | numbers | {"notes": found.notes}))
+        return
+    print(
+        f"{index}: {found.files} files as they were written, {numbers['vectors']} vectors of "
+        f"length 1 with their items, {found.self_found:.0%} of {found.searched} found by "
+        f"themselves, {found.embedded} pictures embedded again alike"
+    )
+    for note in found.notes:
+        print(note)
+
+
+def duplicates(
+    index: IndexOption = INDEX,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=-1, max=1, help="Lowest cosine of near copies; the same files if absent."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write a gallery page.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find pictures that an index holds more than once.
+
+    Files of the same content are found by their checksums; with --threshold also near copies, by
+    their scores. Near copies of near copies join the same group; its score is the lowest cosine by
+    which one of it joined. What a good threshold is depends on the encoder: look at the page.
+
+    Example: fgembed index duplicates --threshold 0.97 --html copies.html
+    """
+    from fgembed.cli.tables import print_table
+    from fgembed.index.search.snapshot import open_vectors
+    from fgembed.index.tools.duplicates import duplicates as find
+    from fgembed.index.tools.duplicates import paths_of
+
+    vectors = open_vectors(index)
+    groups = find(vectors, threshold)
+    paths = paths_of(vectors, groups)
+    if html:
+        _write_page(html, vectors, groups, paths)
+    if as_json:
+        listed = [
+            {
+                "kind": "exact" if group.exact else "near",
+                "score": group.score,
+                "ids": group.ids,
+                "paths": [str(paths[one]) for one in group.ids],
+            }
+            for group in groups
+        ]
+        print(json.dumps(listed))
+        return
+    rows = [
+        [str(number), "exact" if group.exact else "near", f"{group.score:.3f}", str(one),
+         str(paths[one])]
+        for number, group in enumerate(groups, start=1)
+        for one in group.ids
+    ]  # fmt: skip
+    if rows:
+        columns = ["group", "kind", "score", "id", "picture"]
+        print_table(columns, rows, right={"group", "score", "id"})
+    extra = sum(len(group.ids) - 1 for group in groups)
+    print(f"{extra} of {vectors.manifest.count} pictures are copies of others")
+
+
+def _write_page(
+    file: Path, vectors: "IndexedVectors", groups: "list[Group]", paths: dict[int, Path]
+) -> None:
+    from fgembed.errors import FgembedError, ImageError
+    from fgembed.images.decoding import load_rgb
+    from fgembed.index.search.explain import SHOWN_SIDE
+    from fgembed.pages.cards import Card, Row
+    from fgembed.pages.html_page import write_html
+
+    rows = []
+    for group in groups:
+        first = vectors.reconstruct(_ids(group.ids[:1]))[0]
+        cards: list[Card] = []
+        for one, vector in zip(group.ids, vectors.reconstruct(_ids(group.ids)), strict=True):
+            try:
+                picture = load_rgb(paths[one], at_least=SHOWN_SIDE)
+            except ImageError:
+                continue  # moved or damaged since
+            score = float(first @ vector) if cards else None
+            cards.append(Card(paths[one].name, picture, None, score, ""))
+        if len(cards) > 1:
+            rows.append(Row(cards[0], cards[1:]))
+    if not rows:
+        raise FgembedError(f"no copies to show, so {file} was not written")
+    facts = {"index": str(vectors.folder), "pictures": str(vectors.manifest.count)}
+    write_html(file, rows, f"{len(rows)} groups of copies", facts)
+
+
+def _ids(numbers: list[int]) -> "Ids":
+    import numpy as np
+
+    return np.array(numbers, np.int64)

@@ -1,0 +1,113 @@
+"""What `train` calls: settings to a run folder, the training, its report."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fgembed.errors import ConfigError, FgembedError, MissingExtraError
+from fgembed.text import showable
+from fgembed.workspace import CONFIG, LATEST, RUNS, find_run, new_run_name
+
+if TYPE_CHECKING:
+    from fgembed.config import RunConfig
+    from fgembed.training.run import RunReport
+
+
+def require_torch() -> None:
+    """Refuses to go on where the training extra is not installed.
+
+    Raises:
+        MissingExtraError: one of its modules is missing.
+    """
+    for module in ("torch", "torchvision", "safetensors", "tensorboard", "onnx", "onnxscript"):
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError("this command", module, "train")
+
+
+def start_run(
+    overrides: dict[str, Any], config: Path | None, name: str | None, resume: bool, as_json: bool
+) -> None:
+    """Trains a new run, or goes on with an old one, and prints its report.
+
+    Raises:
+        FgembedError: see `fgembed.training.run.run_training`.
+    """
+    from fgembed.cli.progress import TrainingProgress
+    from fgembed.methods.table import method_named
+    from fgembed.training.run import run_training
+
+    settings, folder = settings_and_folder(overrides, config, name, resume)
+    method = method_named(settings.method.name)
+    with TrainingProgress() as progress:
+        report = run_training(settings, method, folder, progress.report, progress.say)
+    print_report(report, folder, as_json)
+
+
+def settings_and_folder(
+    overrides: dict[str, Any], config: Path | None, name: str | None, resume: bool
+) -> tuple["RunConfig", Path]:
+    """What a run is to be made with, and where.
+
+    Raises:
+        FgembedError: a setting is wrong, or the run is not there, or in the way.
+    """
+    from fgembed.config import RunConfig, validate
+    from fgembed.disk.files import read_toml
+    from fgembed.resolve import resolve
+
+    if resume:
+        if overrides or config:
+            raise ConfigError(
+                "--resume goes on with the run's own settings; leave out the others, "
+                "or start a new run"
+            )
+        folder = find_run(name)
+        return validate(RunConfig, read_toml(folder / "config.toml"), str(folder)), folder
+    where = "settings" if overrides else str(config or CONFIG)
+    settings = resolve(_workspace_settings(config), overrides, where)
+    name = name or new_run_name(settings.method.name)
+    folder = RUNS / name
+    if Path(name).name != name or name == ".." or folder == LATEST:
+        raise ConfigError(f"--run {name!r} is no name for a folder in {RUNS}")
+    if folder.exists():
+        raise FgembedError(
+            f"{folder} exists; go on with it by --resume, or give another --run NAME"
+        )
+    return settings, folder
+
+
+def print_report(report: "RunReport", folder: Path, as_json: bool) -> None:
+    """What the run came to, floors first."""
+    from fgembed.cli.tables import print_floor_table
+
+    if as_json:
+        print(json.dumps({"run": str(folder)} | report.to_json()))
+        return
+    print(f"{showable(str(folder))}: {report.method} on {report.images} pictures", end="")
+    print(f", {len(report.skipped)} unreadable left out (skipped.jsonl)" if report.skipped else "")
+    if report.selected is not None:
+        print(report.selected.sentence())
+    print("without labels                 effective rank   alignment   uniformity")
+    for name, figures in (("start, whitened", report.start), ("this run", report.trained)):
+        print(
+            f"  {name:28s} {figures.effective_rank:14.1f} {figures.alignment:11.3f} "
+            f"{figures.uniformity:12.3f}"
+        )
+    if report.table is not None:
+        print_floor_table(report.table)
+    else:
+        print("no scores: set eval.gallery and eval.queries to labelled folders to measure them")
+    print(f"guard: {showable(report.guard.headline())}")
+    if report.guard.outcome == "below":
+        print('next: "fgembed export --start", or train more gently; --force exports this run')
+    else:
+        print('next: "fgembed export --onnx"')
+
+
+def _workspace_settings(config: Path | None) -> dict[str, Any]:
+    from fgembed.disk.files import read_toml
+
+    if config is None and not CONFIG.is_file():
+        return {}
+    return read_toml(config or CONFIG)

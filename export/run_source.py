@@ -1,0 +1,109 @@
+"""What is exported: a finished run's encoder, or its calibrated start, that passed the guard."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from fgembed.disk.files import read_json, read_toml
+from fgembed.errors import IntegrityError, NotFoundError
+from fgembed.evaluation.floor_table import FloorTable, Selected
+from fgembed.evaluation.floors import START
+from fgembed.evaluation.guard import START_ITSELF, Verdict, refuse_below_floor, verdict_in
+from fgembed.evaluation.protocol import Split
+from fgembed.images.preprocessing import Preprocessing
+from fgembed.model.encoder import Encoder
+from fgembed.model.encoder_files import load_encoder
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run as an export needs it.
+
+    Attributes:
+        run: the run folder.
+        folder: where the encoder's files are: the run, or its start.
+        encoder: the encoder, in eval mode.
+        spec: its preprocessing.
+        method: how it was trained; `none` is the calibrated start.
+        settings: of the run, resolved.
+        report: the run's `report.json`.
+        verdict: the guard's.
+    """
+
+    run: Path
+    folder: Path
+    encoder: Encoder
+    spec: Preprocessing
+    method: str
+    settings: dict[str, Any]
+    report: dict[str, Any]
+    verdict: Verdict
+
+    @classmethod
+    def open(cls, run: Path, *, start: bool = False, force: bool = False) -> Self:
+        """Reads a finished run.
+
+        Args:
+            run: the run folder.
+            start: export the run's calibrated start in its place.
+            force: also a run that is below its floor.
+
+        Raises:
+            NotFoundError: the run is not finished.
+            IntegrityError: a file of it is damaged.
+            FgembedError: it is below its floor.
+        """
+        folder = run / START if start else run
+        encoder, spec = load_encoder(folder)
+        settings = read_toml(run / "config.toml")
+        report = _read_report(run)
+        verdict = START_ITSELF if start else verdict_in(report, run)
+        if not force:
+            refuse_below_floor(verdict, run)
+        method = "none" if start else str(settings["method"]["name"])
+        return cls(run, folder, encoder, spec, method, settings, report, verdict)
+
+    def torch_recall(self) -> float | None:
+        """Recall@1 of this encoder through torch, in 0..1, where the run measured it."""
+        if self.report.get("table") is None:
+            return None
+        table = FloorTable.from_json(self.report["table"])
+        rows = table.floors().rows if self.folder != self.run else table.rows
+        return rows[-1].scores["recall@1"].value
+
+    def labelled(self, given: tuple[Path, Path] | None) -> Split | None:
+        """The labelled pictures given, or those of the run's settings, if they are still there.
+
+        Raises:
+            FgembedError: a folder that is given is missing; one is not in class folders.
+        """
+        if given is not None:
+            return Split.find(*given)
+        folders = self.settings.get("eval", {})
+        if not folders.get("gallery") or not folders.get("queries"):
+            return None
+        try:
+            return Split.find(Path(folders["gallery"]), Path(folders["queries"]))
+        except NotFoundError:
+            return None
+
+
+def _read_report(run: Path) -> dict[str, Any]:
+    file = run / "report.json"
+    again = f'"fgembed train --resume --run {shlex.quote(str(run))}"'
+    if not file.is_file():
+        raise NotFoundError(f"{run} is not finished; finish it with {again}")
+    report = read_json(file, "run report")
+    try:
+        selected, table = report.get("selected"), report.get("table")
+        sound = isinstance(report["images"], int)
+        sound &= selected is None or bool(Selected(**selected))
+        sound &= table is None or bool(FloorTable.from_json(table).rows)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise IntegrityError(
+            f"{file} is damaged: {error!r}; measure it again with {again}"
+        ) from None
+    if not sound:
+        raise IntegrityError(f"{file} is damaged; measure it again with {again}")
+    return report

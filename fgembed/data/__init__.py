@@ -1,0 +1,1 @@
+"""Training data: views of images, and batches of them."""

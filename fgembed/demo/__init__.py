@@ -1,0 +1,1 @@
+"""The demo: drawn beetles, and the whole job on them."""

@@ -1,0 +1,14 @@
+"""The arrays that vectors, ids and labels are."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.floating[Any]]
+
+
+Ids = NDArray[np.int64]
+
+
+Labels = NDArray[Any]

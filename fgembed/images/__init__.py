@@ -1,0 +1,1 @@
+"""Images: found, decoded, preprocessed, and read in batches or from archives."""

@@ -1,0 +1,94 @@
+"""The one preprocessing: find pictures, read them safely, fit them to the model's size.
+
+Everything up to the uint8 square is here (Pillow and numpy); what follows it (to float,
+normalise) is inside the exported graph. Training reads its pictures through `load_rgb` too,
+so there is one decoder.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from fgembed.disk.files import digest
+from fgembed.disk.json_records import record
+from fgembed.errors import IntegrityError
+from fgembed.images.decoding import Pixels, load_rgb
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes the model's input; travels with the model, hashed.
+
+    Attributes:
+        size: side of the square input, in pixels.
+        fit: `squash` ignores the aspect ratio, `crop` resizes the shorter side to
+            size / crop_ratio and keeps the centre, `pad` adds grey to the shorter side.
+        resample: Pillow's filter, always with antialiasing.
+        draft: a JPEG is decoded at the smallest DCT scale that is still at least
+            `draft * size` on both sides.
+        crop_ratio: see `fit`; used by `crop` only.
+        mean: subtracted from RGB in [0, 1], inside the exported graph.
+        std: divides after `mean`, inside the exported graph.
+    """
+
+    size: int = 224
+    fit: Literal["squash", "crop", "pad"] = "squash"
+    resample: Literal["bilinear", "bicubic", "lanczos"] = "bilinear"
+    draft: int = 2
+    crop_ratio: float = 0.875
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.size <= 4096:
+            raise ValueError(f"size {self.size} is not in 16..4096")
+        if not 1 <= self.draft <= 8:
+            raise ValueError(f"draft {self.draft} is not in 1..8")
+        if not 0.1 <= self.crop_ratio <= 1:
+            raise ValueError(f"crop_ratio {self.crop_ratio} is not in 0.1..1")
+        if min(self.std) <= 0:
+            raise ValueError(f"std {self.std} is not positive")
+
+    def to_json(self) -> dict[str, Any]:
+        """The specification as a JSON object."""
+        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_json(cls, value: Any, where: Path | str = "a model") -> "Preprocessing":
+        """The specification that `to_json` gave; `where` is named where it is damaged.
+
+        Raises:
+            IntegrityError: a key is unknown or missing, or a value is out of range.
+        """
+        try:
+            return record(cls, value)
+        except ValueError as error:
+            raise IntegrityError(f"preprocessing of {where} is damaged: {error}") from None
+
+    def digest(self) -> str:
+        """SHA-256 that binds a bundle and an index to this specification."""
+        return digest(self.to_json())
+
+
+def fit_to_size(image: Image.Image, spec: Preprocessing) -> Pixels:
+    """The picture as the model's input, (size, size, 3) uint8."""
+    resample = Image.Resampling[spec.resample.upper()]
+    square = (spec.size, spec.size)
+    if spec.fit == "squash":
+        fitted = image.resize(square, resample)
+    elif spec.fit == "pad":
+        fitted = ImageOps.pad(image, square, resample, color=(124, 116, 104))
+    else:
+        fitted = ImageOps.fit(image, square, resample, bleed=(1 - spec.crop_ratio) / 2)
+    return np.asarray(fitted, dtype=np.uint8)
+
+
+def read_image(source: Path | BinaryIO, spec: Preprocessing) -> Pixels:
+    """`load_rgb` and `fit_to_size` in one: (size, size, 3) uint8."""
+    return fit_to_size(load_rgb(source, at_least=spec.draft * spec.size), spec)

@@ -1,0 +1,1 @@
+"""What methods are made of: losses, memory bank, momentum, decoder, teachers."""

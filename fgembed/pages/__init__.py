@@ -1,0 +1,1 @@
+"""Pages for people: cards, heat maps, the HTML page and the contact sheet."""

@@ -1,0 +1,81 @@
+"""What a gallery shows: cards (picture, score, heat map), each query in a row with its hits.
+
+The layout belongs to `gallery_page` (HTML) and `contact_sheet` (PNG).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from PIL import Image
+
+from fgembed.pages.heat_maps import Heat, _check_heat
+
+_LARGEST_ENLARGEMENT = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Card:
+    """One picture with what is known about it.
+
+    Attributes:
+        title: The file name; any string, shown through `showable`.
+        image: RGB, of any size.
+        heat: (h, w) in [0, 1], usually 4x4 to 14x14, spread over the whole picture.
+        score: Cosine with the query; None for the query itself.
+        caption: What the picture shows, such as its class folder; empty when unknown.
+
+    Raises:
+        ValueError: If the picture is not RGB, the heat map is not a finite (h, w) grid in
+            [0, 1], or the score is not finite.
+    """
+
+    title: str
+    image: Image.Image
+    heat: Heat | None = None
+    score: float | None = None
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        if self.image.mode != "RGB":
+            raise ValueError(
+                f"picture of {self.title!r} has mode {self.image.mode}, expected RGB; "
+                'convert it with `image.convert("RGB")`'
+            )
+        if self.heat is not None:
+            _check_heat(self.heat)
+        if self.score is not None and not math.isfinite(self.score):
+            raise ValueError(
+                f"score of {self.title!r} is {self.score}, expected a finite cosine; "
+                "check that the vectors are normalised and hold no NaN"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A query and its hits, nearest first."""
+
+    query: Card
+    hits: list[Card]
+
+
+def agreement(query: Card, hit: Card) -> Literal["same", "different", ""]:
+    """Whether both captions agree; empty when either caption is unknown."""
+    if not query.caption or not hit.caption:
+        return ""
+    return "same" if query.caption == hit.caption else "different"
+
+
+def score_text(card: Card) -> str:
+    """The score to three decimals, never `-0.000`; empty when there is none."""
+    return "" if card.score is None else f"{card.score:z.3f}"
+
+
+def thumbnail(image: Image.Image, side: int) -> Image.Image:
+    """The picture fitted into `side` x `side` pixels, its proportions kept.
+
+    A small picture is enlarged at most twice: beyond that only blur is added.
+    """
+    scale = min(side / max(image.size), _LARGEST_ENLARGEMENT)
+    width, height = (max(1, round(length * scale)) for length in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)

@@ -1,0 +1,165 @@
+"""A search result as one PNG: each query on the left, its hits on the right."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from fgembed.disk.files import atomic_write
+from fgembed.pages.cards import Card, Row, agreement, score_text, thumbnail
+from fgembed.pages.heat_maps import heat_overlay
+from fgembed.text import showable
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+# Lengths in pixels.
+THUMBNAIL = 200
+MARGIN = 32
+GAP = 20
+QUERY_GAP = 44
+ROW_GAP = 36
+TEXT_GAP = 10
+LINE = 19
+TEXT_SIZE = 14
+BORDER = 3
+HITS_PER_LINE = 10
+# Pillow warns of a decompression bomb when it opens more than 89 million pixels.
+MOST_PIXELS = 80_000_000
+
+GROUND = (251, 250, 248)
+INK = (29, 28, 26)
+QUIET = (106, 103, 98)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One line of pictures: up to `HITS_PER_LINE` hits, the query beside the first ones."""
+
+    row: Row
+    start: int
+    heat: bool
+
+    @property
+    def hits(self) -> list[Card]:
+        return self.row.hits[self.start : self.start + HITS_PER_LINE]
+
+    @property
+    def height(self) -> int:
+        heat_map = GAP + THUMBNAIL if self.heat else 0
+        return THUMBNAIL + heat_map + TEXT_GAP + 3 * LINE
+
+
+def write_png(file: Path, rows: Sequence[Row], heat: bool = False) -> None:
+    """Write the sheet, replacing `file` only once it is complete.
+
+    Names are drawn in Pillow's own typeface, which knows Latin letters; others become boxes.
+
+    Args:
+        file: Where the picture goes; its folder must exist.
+        rows: One or more queries with their hits, nearest first.
+        heat: Whether a second line of thumbnails shows the heat maps.
+
+    Raises:
+        ValueError: If there are no rows, or so many that viewers would refuse the picture.
+    """
+    if not rows:
+        raise ValueError("no rows to show, expected at least one; pass a row for each query")
+    lines = [line for row in rows for line in _lines(row, heat)]
+    sheet = _empty_sheet(lines)
+    top = MARGIN
+    for line in lines:
+        _draw_line(sheet, line, top)
+        top += line.height + ROW_GAP
+    with atomic_write(file) as target:
+        sheet.save(target, "PNG")
+
+
+def _lines(row: Row, heat: bool) -> Iterator[_Line]:
+    for start in range(0, max(1, len(row.hits)), HITS_PER_LINE):
+        yield _Line(row, start, heat)
+
+
+def _hit_left(column: int) -> int:
+    return MARGIN + THUMBNAIL + QUERY_GAP + column * (THUMBNAIL + GAP)
+
+
+def _empty_sheet(lines: Sequence[_Line]) -> Image.Image:
+    width = _hit_left(max(len(line.hits) for line in lines)) - GAP + MARGIN
+    height = 2 * MARGIN - ROW_GAP + sum(line.height + ROW_GAP for line in lines)
+    if width * height > MOST_PIXELS:
+        raise ValueError(
+            f"sheet would be {width} x {height} pixels, more than the {MOST_PIXELS:,} that viewers "
+            "open; show fewer queries or write an HTML page"
+        )
+    return Image.new("RGB", (width, height), GROUND)
+
+
+def _draw_line(sheet: Image.Image, line: _Line, top: int) -> None:
+    if line.start == 0:
+        _draw_card(sheet, line.row.query, (MARGIN, top), "query", line.heat)
+        _draw_border(sheet, line.row.query, (MARGIN, top))
+    for column, hit in enumerate(line.hits):
+        mark = agreement(line.row.query, hit)
+        words = f"{line.start + column + 1}   {score_text(hit)}   {mark}"
+        _draw_card(sheet, hit, (_hit_left(column), top), words.rstrip(), line.heat)
+
+
+def _draw_card(
+    sheet: Image.Image, card: Card, corner: tuple[int, int], words: str, heat: bool
+) -> None:
+    """Draw the picture, its heat map under it and three lines of text, from the top left corner."""
+    left, top = corner
+    small = thumbnail(card.image, THUMBNAIL)
+    _paste(sheet, small, left, top)
+    if heat:
+        top += THUMBNAIL + GAP
+        if card.heat is not None:
+            _paste(sheet, heat_overlay(small, card.heat), left, top)
+    top += THUMBNAIL + TEXT_GAP
+    draw, font = ImageDraw.Draw(sheet), _font()
+    texts = (words, INK), (card.caption, INK), (card.title, QUIET)
+    for number, (text, colour) in enumerate((text, colour) for text, colour in texts if text):
+        draw.text((left, top + number * LINE), _shortened(text, font), fill=colour, font=font)
+
+
+def _paste(sheet: Image.Image, small: Image.Image, left: int, top: int) -> None:
+    """Place a thumbnail at the bottom left of its square, so that a line shares one baseline."""
+    sheet.paste(small, (left, top + THUMBNAIL - small.height))
+
+
+def _draw_border(sheet: Image.Image, query: Card, corner: tuple[int, int]) -> None:
+    left, top = corner
+    width, height = thumbnail(query.image, THUMBNAIL).size
+    outside = (
+        left - BORDER,
+        top + THUMBNAIL - height - BORDER,
+        left + width + BORDER - 1,
+        top + THUMBNAIL + BORDER - 1,
+    )
+    ImageDraw.Draw(sheet).rectangle(outside, outline=INK, width=BORDER)
+
+
+@cache
+def _font() -> Font:
+    return ImageFont.load_default(size=TEXT_SIZE)
+
+
+def _shortened(text: str, font: Font) -> str:
+    """The text cut in the middle to the width of a thumbnail: names differ at their ends."""
+    text = showable(text)
+    if font.getlength(text) <= THUMBNAIL:
+        return text
+    letters = range(len(text))
+    too_many = bisect_left(
+        letters, True, key=lambda kept: font.getlength(_elided(text, kept)) > THUMBNAIL
+    )
+    return _elided(text, too_many - 1)
+
+
+def _elided(text: str, kept: int) -> str:
+    """The first and last letters of the text, `kept` of them in all, around an ellipsis."""
+    tail = kept // 2
+    return f"{text[: kept - tail]}…{text[len(text) - tail :]}"

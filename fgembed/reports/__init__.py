@@ -1,0 +1,1 @@
+"""Reports in Markdown with plots and maps."""

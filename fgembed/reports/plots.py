@@ -1,0 +1,115 @@
+"""A report's pictures: recall curves, and sheets of small pictures under common labels."""
+
+import textwrap
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from fgembed.disk.files import atomic_write
+from fgembed.evaluation.floor_table import FloorTable
+from fgembed.text import showable
+
+if TYPE_CHECKING:  # at run time only where something is drawn: the extra may be missing
+    from matplotlib.figure import Figure
+
+DPI = 150
+THUMBNAIL = 1.3  # inches, as all lengths here
+LABELS = 1.35
+GAP = 0.06
+TITLE = 0.34
+HEADER = 0.26
+MARGIN = 0.1
+CHARACTERS = 17  # of a class name above a thumbnail
+FLOOR_STYLES = [("#8a8580", ":"), ("#4d4945", "--")]
+TRAINED_STYLE = ("#b4007d", "-")
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """Pictures of one kind, one for each column."""
+
+    label: str
+    pictures: list[Image.Image]
+
+
+def draw_curves(file: Path, table: FloorTable) -> None:
+    """Recall@k over k of every row; the floors are not solid."""
+    from matplotlib.figure import (
+        Figure,  # not at the top: a missing extra is refused in words first
+    )
+
+    figure = Figure(figsize=(7.5, 4.6), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    floors = islice(cycle(FLOOR_STYLES), len(table.rows) - 1)
+    for row, (colour, line) in zip(table.rows, [*floors, TRAINED_STYLE], strict=True):
+        ks = range(1, len(row.recall_curve) + 1)
+        percents = [100 * recall for recall in row.recall_curve]
+        width = 2.2 if line == "-" else 1.6
+        axes.plot(ks, percents, color=colour, linestyle=line, linewidth=width, clip_on=False)
+    names = [_shortened(row.encoder, 44) for row in table.rows]
+    legend = axes.legend(axes.get_lines(), names, loc="best", frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    longest = max(len(row.recall_curve) for row in table.rows)
+    axes.set_xlim(1, max(longest, 2))
+    axes.set_ylim(0, 100)
+    axes.set_xticks([k for k in (1, 5, 10, 20, 30, 40, 50) if k <= max(longest, 2)])
+    axes.set_xlabel("k, pictures looked at")
+    axes.set_ylabel("queries with one of their class among them, %")
+    axes.set_title(f"Recall@k, {table.protocol}", loc="left", fontsize=11)
+    axes.grid(color="#e4e1dd", linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, file)
+
+
+def draw_sheet(file: Path, title: str, columns: Sequence[str], rows: Sequence[SheetRow]) -> None:
+    """A row of pictures for each kind, labelled on the left, a column for each subject."""
+    cell = THUMBNAIL + GAP
+    width = LABELS + len(columns) * cell + MARGIN
+    height = TITLE + HEADER + len(rows) * cell + MARGIN
+    from matplotlib.figure import (
+        Figure,  # not at the top: a missing extra is refused in words first
+    )
+
+    figure = Figure(figsize=(width, height), dpi=DPI)
+
+    def write(left: float, top: float, text: str, size: float, centred: bool) -> None:
+        aligned = "center" if centred else "left"
+        place = (left / width, 1 - top / height)
+        label = figure.text(*place, text, fontsize=size, ha=aligned, va="center")
+        label.set_parse_math(False)
+
+    write(MARGIN, TITLE / 2 + 0.03, title, 11, False)
+    for number, name in enumerate(columns):
+        middle = LABELS + number * cell + THUMBNAIL / 2
+        write(middle, TITLE + HEADER / 2, _shortened(name, CHARACTERS), 8, True)
+    for line, row in enumerate(rows):
+        top = TITLE + HEADER + line * cell
+        write(MARGIN, top + THUMBNAIL / 2, textwrap.fill(row.label, 17), 9, False)
+        for number, picture in enumerate(row.pictures):
+            left, bottom = LABELS + number * cell, height - top - THUMBNAIL
+            box = (left / width, bottom / height, THUMBNAIL / width, THUMBNAIL / height)
+            axes = figure.add_axes(box)
+            axes.imshow(picture, interpolation="lanczos")
+            axes.set_axis_off()
+    _save(figure, file)
+
+
+def _shortened(text: str, characters: int) -> str:
+    """The text cut in the middle: names differ at their ends."""
+    text = showable(text)
+    if len(text) <= characters:
+        return text
+    tail = (characters - 1) // 2
+    return f"{text[: characters - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def _save(figure: "Figure", file: Path) -> None:
+    with warnings.catch_warnings(), atomic_write(file) as stream:
+        warnings.filterwarnings("ignore", "Glyph")  # names in scripts that the typeface lacks
+        figure.savefig(stream, format="png")

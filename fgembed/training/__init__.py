@@ -1,0 +1,1 @@
+"""Training: the loop, and a run from its settings to its folder."""

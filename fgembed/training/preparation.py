@@ -1,0 +1,187 @@
+"""What comes before the first step: refuses settings and pictures that cannot work, and builds.
+
+A run and a dry run (`fgembed.training.dry_run`) both begin here, so that both refuse the same
+things in the same words. Nothing is written.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from fgembed.backbones import Backbone, family_of, make_backbone
+from fgembed.backbones.family import Family
+from fgembed.config import RunConfig, validate
+from fgembed.cores import core_count
+from fgembed.data.loading import TrainingImages, require_full_batch
+from fgembed.errors import ConfigError
+from fgembed.evaluation.floors import calibrated_start
+from fgembed.evaluation.protocol import Split
+from fgembed.images.batches import check_bad, survey
+from fgembed.images.finding import Skipped, find_images
+from fgembed.images.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from fgembed.methods.base import Method
+from fgembed.model.devices import choose_device
+from fgembed.model.encoder import Encoder
+from fgembed.model.pooling import LearnedPooling, make_pooling, pooling_named
+from fgembed.training.epoch_selection import check_selection
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run before its pictures are checked.
+
+    Attributes:
+        config: the settings with the method's defaults written out.
+        device: what computes.
+        found: the training pictures by name, not yet opened.
+        unreadable: what could not be looked at.
+        start: the untouched start, read as the highest floor, still to be calibrated.
+        method: the method on the same start, on `device`.
+    """
+
+    config: RunConfig
+    device: torch.device
+    found: list[Path]
+    unreadable: list[Skipped]
+    start: Encoder
+    method: Method
+
+    def training_images(self, paths: Sequence[Path]) -> TrainingImages:
+        """The method's views of the pictures."""
+        config = self.config
+        views = type(self.method).view_maker(config.views, config.preprocessing)
+        return TrainingImages(paths, views, config.preprocessing, config.seed)
+
+
+def prepare(config: RunConfig, method_class: type[Method]) -> Prepared:
+    """Everything that a run needs before it opens the first picture.
+
+    Raises:
+        FgembedError: the device, a folder or a setting is not as the run needs it.
+    """
+    config = _with_normalisation(config)
+    device = choose_device(config.device)
+    torch.set_num_threads(config.threads or core_count())
+    found, unreadable = listed_images(config)
+    if config.eval.gallery and config.eval.queries:  # what would fail later fails now
+        Split.find(Path(config.eval.gallery), Path(config.eval.queries))
+    torch.manual_seed(config.seed)
+    start = calibrated_start(_backbone(config), config.pooling).to(device)
+    method = make_method(config, method_class)
+    method.to(device).to(memory_format=torch.channels_last)
+    config = resolved(config, method)
+    check_selection(config, found)
+    return Prepared(config, device, found, unreadable, start, method)
+
+
+def listed_images(config: RunConfig) -> tuple[list[Path], list[Skipped]]:
+    """The training pictures by name, and what could not be looked at.
+
+    Raises:
+        ConfigError: no folder is set.
+        NotFoundError: the folder is missing or empty.
+    """
+    if config.images is None:
+        raise ConfigError(
+            'no photographs are set; run "fgembed init PHOTOS" first, or give --images PHOTOS'
+        )
+    return find_images(Path(config.images))
+
+
+def readable_images(
+    config: RunConfig, found: Sequence[Path], unreadable: Sequence[Skipped]
+) -> tuple[list[Path], list[Skipped]]:
+    """The listed pictures that can be decoded, and the others; decodes each, so it takes long.
+
+    Raises:
+        BadImagesError: too many cannot be read.
+    """
+    at_least = config.preprocessing.draft * config.preprocessing.size
+    paths, bad = survey(found, at_least, core_count())
+    skipped = [*unreadable, *bad]
+    check_bad(skipped, len(paths) + len(skipped), config.max_bad)
+    return paths, skipped
+
+
+def make_method(config: RunConfig, method_class: type[Method]) -> Method:
+    """The method on its start, on the CPU, from the run's seed.
+
+    Raises:
+        ConfigError: a setting is unknown, or the pooling is one that the method does not train.
+    """
+    torch.manual_seed(config.seed)
+    backbone = _backbone(config)
+    kind = config.pooling.kind
+    if kind == "auto":
+        kind = method_class.pooling_for(backbone)
+    pooling = pooling_named(kind)
+    learned = issubclass(pooling, LearnedPooling)
+    if learned and not issubclass(pooling, method_class.trained_poolings):
+        raise ConfigError(
+            f"method {config.method.name!r} does not train pooling.kind {kind!r}; "
+            "choose pooling.kind auto"
+        )
+    settings = config.method.model_extra or {}
+    where = f"settings of method {config.method.name!r}"
+    encoder = Encoder(
+        backbone,
+        make_pooling(kind, backbone.channels),
+        depths=config.pooling.levels,
+        level_weight=config.pooling.level_weight,
+        mirror=config.pooling.mirror,
+    )
+    return method_class(encoder, validate(method_class.Config, settings, where))
+
+
+def trains(config: RunConfig, method: Method) -> bool:
+    """Whether there is a step to take at all."""
+    return config.optimiser.epochs > 0 and bool(method.parameter_groups())
+
+
+def require_batch(config: RunConfig, method: Method, pictures: int) -> None:
+    """Refuses a training whose batches cannot be filled, or do not suit the method.
+
+    Raises:
+        ConfigError: saying which setting to change.
+    """
+    if trains(config, method):
+        require_full_batch(pictures, config.optimiser.batch_size)
+        method.check_batch(config.optimiser.batch_size)
+
+
+def resolved(config: RunConfig, method: Method) -> RunConfig:
+    """The configuration with the method's defaults written out; no epochs, none to select.
+
+    A transformer's grid of patches is that of one size, so that its views are not smaller.
+    """
+    values = {"name": config.method.name} | method.config.model_dump()
+    select = config.select if trains(config, method) else "last"
+    choice = type(config.method).model_validate(values)
+    side = 1 if method.encoder.backbone.has_tokens else config.views.side
+    views = config.views.model_copy(update={"side": side})
+    return config.model_copy(update={"method": choice, "select": select, "views": views})
+
+
+def _with_normalisation(config: RunConfig) -> RunConfig:
+    """With published weights, the mean and deviation that they were trained with.
+
+    Only in the place of ImageNet's, the defaults.
+    """
+    given = config.preprocessing
+    plain = (given.mean, given.std) == (IMAGENET_MEAN, IMAGENET_STD)
+    if not plain or config.backbone.weights not in Family.weights:
+        return config
+    family, model = family_of(config.backbone.name)
+    own = family.normalisation(model)
+    fitting = replace(given, mean=own.mean, std=own.std)
+    return config.model_copy(update={"preprocessing": fitting})
+
+
+def _backbone(config: RunConfig) -> Backbone:
+    settings = config.backbone
+    size = config.preprocessing.size
+    return make_backbone(
+        settings.name, settings.weights, settings.freeze_statistics, size, settings.frozen
+    )

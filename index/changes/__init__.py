@@ -1,0 +1,1 @@
+"""Changes of an index: build, add, remove, compact, retune."""

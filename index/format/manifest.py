@@ -1,0 +1,238 @@
+"""The index's format: `manifest.json` names immutable segments and binds them to a model.
+
+The manifest is replaced last and atomically, so a reader sees the old index or the new one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from fgembed.disk.files import read_json, write_json
+from fgembed.disk.json_records import record
+from fgembed.errors import IntegrityError, NotFoundError
+from fgembed.index.format.metadata_columns import merged_columns
+
+INDEX_FORMAT = 3
+MODEL_TYPE = "fgembed-index"
+MANIFEST_FILE = "manifest.json"
+SKIPPED_FILE = "skipped.jsonl"
+LOCK_FILE = ".lock"
+PROVED_FILE = ".proved.json"
+PENDING_FOLDER = "pending"
+ROWS_FILE = "vectors.npy"
+IDS_FILE = "ids.npy"
+ITEMS_FILE = "items.sqlite"
+STRUCTURE_FILE = "vectors.faiss"
+STORES = ("float32", "float16")
+ALWAYS = (ROWS_FILE, IDS_FILE, ITEMS_FILE)
+OWN_NAMES = (
+    MANIFEST_FILE, SKIPPED_FILE, LOCK_FILE, PROVED_FILE, PENDING_FOLDER,
+    "seg-*", "removed-*.npy", ".*.tmp-*",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How a segment's search does on queries that are held out of it and of the tuning.
+
+    Attributes:
+        queries: how many; 0 where search is exact and nothing was measured.
+        recall_at_10: of exact search; 1.0 where search is exact.
+        query_ms: median of one query at a time, one thread, warm.
+    """
+
+    queries: int
+    recall_at_10: float
+    query_ms: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One immutable part: a folder with vectors, ids, items and, if searched by FAISS, `.faiss`.
+
+    Attributes:
+        name: the folder, `seg-000001`.
+        root: the pictures' folder, absolute; item paths are relative to it.
+        count: vectors in it, those that were removed since among them.
+        factory: FAISS's name for its structure; empty for exact search of the vectors.
+        parameters: of the search, as tuned: `nprobe`, `efSearch`, `k_factor`.
+        measured: with these parameters.
+        bytes_a_vector: of all its files.
+        columns: of its items beside those of fgembed, with SQLite's type.
+        files: SHA-256 of each file, by its name below the index folder.
+    """
+
+    name: str
+    root: str
+    count: int
+    factory: str
+    parameters: dict[str, int]
+    measured: Measured
+    bytes_a_vector: float
+    columns: dict[str, str]
+    files: dict[str, str]
+
+    def file_names(self) -> set[str]:
+        """What it must have, below the index folder."""
+        structure = [STRUCTURE_FILE] if self.factory else []
+        return {f"{self.name}/{name}" for name in (*ALWAYS, *structure)}
+
+
+@dataclass(frozen=True)
+class Removed:
+    """The ids that were removed, as a file of sorted int64."""
+
+    file: str
+    count: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """What embedded the vectors, and must embed the queries.
+
+    Attributes:
+        bundle: its folder, relative to the index folder where that is possible.
+        fingerprint: of the weights and the preprocessing.
+        precision: of the bundle's file; queries are embedded by the same.
+        preprocessing: digest of the preprocessing.
+    """
+
+    bundle: str
+    fingerprint: str
+    precision: str
+    preprocessing: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `manifest.json` says.
+
+    Attributes:
+        model: of the vectors, None for embeddings that came without one.
+        dimensions: D.
+        count: vectors that a search can find.
+        kind: as asked for: one of `kinds.KINDS`, `auto`, or a FAISS factory string.
+        store: how vectors are kept, `float32` or `float16`.
+        recall: the recall@10 that searches are tuned to.
+        memory: bytes that building and searching may take.
+        next_id: ids are never used twice.
+        roots: folders that pictures were given by; the first level below is their label.
+        removed: what is still in the segments and no longer found.
+        segments: the parts, oldest first.
+    """
+
+    model: Model | None
+    dimensions: int
+    count: int
+    kind: str
+    store: str
+    recall: float
+    memory: int
+    next_id: int
+    roots: list[str]
+    removed: Removed | None = None
+    segments: list[Segment] = field(default_factory=list)
+
+    @property
+    def main(self) -> Segment:
+        """The largest part; an empty one where there is none."""
+        nothing = Segment("", "", 0, "", {}, Measured(0, 1.0, 0.0), 0.0, {}, {})
+        return max(self.segments, key=lambda segment: segment.count, default=nothing)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Every column of the items beside those of fgembed, with its type."""
+        return merged_columns(part.columns for part in self.segments)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The manifest of the index in `folder`.
+
+        Raises:
+            NotFoundError: there is no index.
+            IntegrityError: it is damaged, foreign, or of an unknown format.
+        """
+        file = folder / MANIFEST_FILE
+        content = _read_content(folder)
+        version = content.pop("format", None)
+        if version != INDEX_FORMAT:
+            raise IntegrityError(
+                f"{folder} is an index of format {version!r}, this fgembed reads "
+                f'{INDEX_FORMAT}; build it again with "fgembed index build"'
+            )
+        try:
+            manifest = record(cls, content)
+            manifest._check_values()
+        except (ValueError, TypeError) as error:
+            raise IntegrityError(f"index file {file} is damaged: {error}") from None
+        return manifest
+
+    def _check_values(self) -> None:
+        if min((segment.count for segment in self.segments), default=1) < 1:
+            raise ValueError("a segment has no vectors")
+        for name in ("dimensions", "memory"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)}")
+        if not 0 < self.recall <= 1:
+            raise ValueError(f"a recall of {self.recall}")
+        if self.next_id < self.count:
+            raise ValueError(f"next id {self.next_id} of {self.count} pictures")
+        wrong = [p for s in self.segments for p in s.parameters.items() if not 0 < p[1] < 1 << 31]
+        if wrong:
+            raise ValueError(f"search parameter {wrong[0][0]} {wrong[0][1]}")
+        if self.store not in STORES:
+            raise ValueError(f"vectors kept as {self.store!r}")
+        removed = self.removed.count if self.removed else 0
+        if sum(segment.count for segment in self.segments) != self.count + removed:
+            raise ValueError("the segments' counts do not add up")
+        for segment in self.segments:
+            if segment.files.keys() != segment.file_names():
+                raise ValueError(f"checksums of {segment.name} are missing or too many")
+
+    @property
+    def files(self) -> dict[str, str]:
+        """SHA-256 of every file, by its name below the index folder."""
+        files = {name: sha for part in self.segments for name, sha in part.files.items()}
+        return files | ({self.removed.file: self.removed.sha256} if self.removed else {})
+
+    def write(self, folder: Path) -> None:
+        """Publishes the index: until this returns, readers see the earlier one."""
+        content = {"model_type": MODEL_TYPE, "format": INDEX_FORMAT} | asdict(self)
+        write_json(folder / MANIFEST_FILE, content)
+
+
+def _read_content(folder: Path) -> dict[str, Any]:
+    """The manifest as JSON, whatever its format.
+
+    Raises:
+        NotFoundError: there is no index.
+        IntegrityError: it is damaged or foreign.
+    """
+    file = folder / MANIFEST_FILE
+    if not file.is_file():
+        if folder.is_dir() and any(not is_own(path.name) for path in folder.iterdir()):
+            raise IntegrityError(f"{folder} is no fgembed index: it has no {MANIFEST_FILE}")
+        raise NotFoundError(f'no index at {folder}; make one with "fgembed index build"')
+    content = read_json(file, "index file")
+    if content.pop("model_type", None) != MODEL_TYPE:
+        raise IntegrityError(f"{folder} is no fgembed index: {MANIFEST_FILE} is another's")
+    return content
+
+
+def is_own(name: str) -> bool:
+    """Whether an entry of an index folder is one of ours."""
+    return any(Path(name).match(pattern) for pattern in OWN_NAMES)
+
+
+def next_name(folder: Path, prefix: str, suffix: str = "") -> str:
+    """A name that no file or folder has, not even one that a crash left."""
+    found = (path.name[len(prefix) :].removesuffix(suffix) for path in folder.glob(f"{prefix}*"))
+    return f"{prefix}{max((int(n) for n in found if n.isdecimal()), default=0) + 1:06}{suffix}"
+
+
+def names_in_use(manifests: Sequence[Manifest]) -> set[str]:
+    """The segments and files of removed ids that the manifests name."""
+    named = {part.name for manifest in manifests for part in manifest.segments}
+    return named | {manifest.removed.file for manifest in manifests if manifest.removed}

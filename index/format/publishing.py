@@ -1,0 +1,114 @@
+"""How every change of an index is made: one writer, all files first, the manifest last."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from fgembed.bundle import Bundle
+from fgembed.disk.files import atomic_write, refuse_foreign, sha256
+from fgembed.embedding.array_types import Ids
+from fgembed.errors import FgembedError
+from fgembed.index.format.manifest import (
+    LOCK_FILE,
+    MANIFEST_FILE,
+    MODEL_TYPE,
+    OWN_NAMES,
+    PENDING_FOLDER,
+    Manifest,
+    Model,
+    Removed,
+    Segment,
+    names_in_use,
+    next_name,
+)
+
+
+@contextmanager
+def only_writer(folder: Path, new: bool = False) -> Iterator[None]:
+    """Within the block no other process writes the index; readers go on.
+
+    Args:
+        folder: the index.
+        new: it need not be there yet.
+
+    Raises:
+        NotFoundError: it is not there.
+        FgembedError: `folder` holds something else, or another process is writing it.
+    """
+    refuse_foreign(folder, OWN_NAMES, "an index", (MANIFEST_FILE, MODEL_TYPE))
+    if not new:
+        Manifest.read(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / LOCK_FILE, timeout=0):
+            yield
+    except Timeout:
+        raise FgembedError(
+            f"another process is writing {folder}; wait for it to end, then try again"
+        ) from None
+
+
+def publish(folder: Path, manifest: Manifest) -> Manifest:
+    """Makes `manifest` the index, then removes what it does not name.
+
+    A reader that has opened the earlier one keeps its files open; one that is opening it begins
+    again.
+    """
+    manifest.write(folder)
+    sweep(folder, manifest)
+    return manifest
+
+
+def sweep(folder: Path, manifest: Manifest) -> None:
+    """Removes segments, files of removed ids, and blocks that a crash or a change left."""
+    named = names_in_use([manifest])
+    for path in [*folder.glob("seg-*"), *folder.glob("removed-*.npy")]:
+        if path.name not in named:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+    shutil.rmtree(folder / PENDING_FOLDER, ignore_errors=True)
+
+
+def changed(
+    folder: Path,
+    manifest: Manifest,
+    segments: Sequence[Segment],
+    removed: Ids,
+    next_id: int,
+    new_root: str | None = None,
+) -> Manifest:
+    """The manifest of the same index with these segments and these removed ids (N,).
+
+    Writes the file of the removed ids.
+
+    Raises:
+        OSError: it cannot be written, as on a full disk.
+    """
+    entry = None
+    if len(removed):
+        name = next_name(folder, "removed-", ".npy")
+        with atomic_write(folder / name) as file:
+            np.save(file, np.unique(removed))
+        entry = Removed(name, len(removed), sha256(folder / name))
+    roots = [*manifest.roots]
+    if new_root is not None and new_root not in roots:
+        roots.append(new_root)
+    count = sum(segment.count for segment in segments) - len(removed)
+    return replace(
+        manifest, segments=list(segments), removed=entry, next_id=next_id, count=count, roots=roots
+    )
+
+
+def model_of(bundle: Bundle, folder: Path) -> Model:
+    """How the manifest names a bundle."""
+    return Model(
+        Path(os.path.relpath(bundle.folder.resolve(), folder.resolve())).as_posix(),
+        bundle.config.fingerprint,
+        bundle.precision,
+        bundle.preprocessing.digest(),
+    )

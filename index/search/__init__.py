@@ -1,0 +1,1 @@
+"""Search: queries to hits, re-ranking, explanation."""

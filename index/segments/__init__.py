@@ -1,0 +1,1 @@
+"""One immutable part of an index: vectors, FAISS structure, metadata."""

@@ -1,0 +1,1 @@
+"""Tools over an index: verify, duplicates, exports, plots."""

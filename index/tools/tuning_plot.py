@@ -1,0 +1,58 @@
+"""The plot of recall against time that `index tune --plot` draws."""
+
+from pathlib import Path
+
+from fgembed.disk.files import atomic_write
+from fgembed.errors import FgembedError, MissingExtraError
+from fgembed.index.changes.retune import Retuned
+
+
+def check_plot(out: Path) -> None:
+    """Refuses a file that no plot is written into, before any work is done for it.
+
+    Raises:
+        FgembedError: it ends otherwise than .png or .svg.
+    """
+    if out.suffix not in (".png", ".svg"):
+        raise FgembedError(f"{out} is neither .png nor .svg")
+
+
+def plot(out: Path, retuned: Retuned) -> None:
+    """Draws recall@10 against milliseconds a query, of every setting tried.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        FgembedError: nothing was tuned, or `out` is neither .png nor .svg.
+    """
+    check_plot(out)
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+    except ImportError:
+        raise MissingExtraError("a plot", "matplotlib", "train") from None
+    if not retuned.tuned:
+        raise FgembedError("every vector is compared, so there is nothing to draw")
+    segment, tuned = max(retuned.tuned, key=lambda pair: pair[0].count)
+    figure, axes = pyplot.subplots(figsize=(7, 4.5))
+    factors = sorted({point.parameters.get("k_factor", 1) for point in tuned.points})
+    for factor in factors:
+        points = [p for p in tuned.points if p.parameters.get("k_factor", 1) == factor]
+        points.sort(key=lambda point: point.query_ms)
+        axes.plot(
+            [p.recall_at_10 for p in points], [p.query_ms for p in points],
+            marker="o", label=f"k_factor {factor}",
+        )  # fmt: skip
+    axes.axvline(retuned.manifest.recall, color="grey", linestyle=":", label="recall asked for")
+    chosen = next(point for point in tuned.points if point.parameters == tuned.parameters)
+    axes.scatter(
+        [chosen.recall_at_10], [chosen.query_ms], s=160, facecolors="none", edgecolors="black",
+        label="taken", zorder=3,
+    )  # fmt: skip
+    axes.set(xlabel="recall@10 of exact search", ylabel="ms a query, one thread", yscale="log")
+    axes.set_title(f"{segment.factory}, {segment.count} vectors")
+    axes.legend(fontsize="small")
+    with atomic_write(out) as file:
+        figure.savefig(file, format="svg" if out.suffix == ".svg" else "png", dpi=150)
+    pyplot.close(figure)

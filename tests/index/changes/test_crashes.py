@@ -1,0 +1,153 @@
+"""Kills and full disks at any moment: the old index or the new one, whole, and nothing else."""
+
+import multiprocessing
+import os
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fgembed.index.changes.remove import remove_ids
+from fgembed.index.format.manifest import Manifest
+from fgembed.index.tools.verify import verify
+from tests.index.changing import COUNT, NAMES, NEW, add, change
+from tests.index.making import WISHES, make_index, open_index, unit_vectors
+
+# The issue asks for 300: FGEMBED_KILLS=300 pytest tests/index/changes/test_crashes.py
+KILLS = int(os.environ.get("FGEMBED_KILLS", "24"))
+# Children come from a server that has never used FAISS's threads, which do not outlive a fork.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.index.changing"])
+
+
+@pytest.fixture(scope="module")
+def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """1,500 vectors in three files."""
+    folder = tmp_path_factory.mktemp("given") / "embeddings"
+    (folder / "img_emb").mkdir(parents=True)
+    for part, rows in enumerate(np.split(unit_vectors(1500, seed=5), 3)):
+        np.save(folder / "img_emb" / f"img_emb_{part:04}.npy", rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of two segments with some vectors removed."""
+    folder = tmp_path_factory.mktemp("before") / "i"
+    make_index(folder, unit_vectors(COUNT - NEW), WISHES["ivfpq"])
+    add(folder, seed=1)
+    remove_ids(folder, np.arange(0, COUNT, 9))
+    return folder
+
+
+def state(folder: Path) -> dict[int, bytes]:
+    """What a search can find: every live id with its vector."""
+    index = open_index(folder)
+    ids = np.sort(index.live_ids())
+    return dict(zip(ids.tolist(), map(np.ndarray.tobytes, index.reconstruct(ids)), strict=True))
+
+
+def killed_at(name: str, folder: Path, embeddings: Path, after_s: float) -> None:
+    child = PROCESSES.Process(target=change, args=(name, folder, embeddings))
+    child.start()
+    time.sleep(after_s)
+    child.kill()
+    child.join()
+
+
+def assert_whole(folder: Path, allowed: list[dict[int, bytes]]) -> int:
+    """The index is one of the allowed states, proved; gives which."""
+    assert verify(folder).problems == []
+    found = state(folder)
+    assert found in allowed
+    return allowed.index(found)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_killed_at_any_moment_the_index_is_the_old_or_the_new_one(
+    name: str, before: Path, embeddings: Path, tmp_path: Path
+):
+    shutil.copytree(before, tmp_path / "new")
+    started = time.monotonic()
+    child = PROCESSES.Process(target=change, args=(name, tmp_path / "new", embeddings))
+    child.start()
+    child.join()
+    whole_s = time.monotonic() - started
+    assert child.exitcode == 0
+    allowed = [state(before), state(tmp_path / "new")]
+    assert allowed[0] != allowed[1] or name == "compact"
+    folder = tmp_path / "i"
+    shutil.copytree(before, folder)
+    seen = []
+    generator = random.Random(name)
+    for _ in range(KILLS // 4):
+        killed_at(name, folder, embeddings, generator.uniform(0, 1.1 * whole_s))
+        seen.append(assert_whole(folder, allowed))
+        if seen[-1] == 1:
+            shutil.rmtree(folder)
+            shutil.copytree(before, folder)
+    change(name, folder, embeddings)  # what kills have left does not stand in the way
+    assert state(folder) == allowed[1]
+    named = {segment.name for segment in Manifest.read(folder).segments}
+    assert {path.name for path in folder.glob("seg-*")} == named
+    assert not list(folder.glob(".*tmp-*"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Gives a file system of so many bytes, empty."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted: list[bool] = []
+
+    def make(size: int) -> Path:
+        if mounted:
+            subprocess.run(["umount", "-l", str(place)], check=True)
+            mounted.clear()
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)],
+            check=False, capture_output=True,
+        )  # fmt: skip
+        if done.returncode:
+            pytest.skip("needs the right to mount a small file system")
+        mounted.append(True)
+        return place
+
+    yield make
+    if mounted:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_disk_that_is_full_after_any_page_leaves_the_old_index_or_the_new_one(
+    name: str, before: Path, embeddings: Path, small_disk: Callable[[int], Path]
+):
+    """The disk has room for one page more each time, until the change succeeds."""
+    old = state(before)
+    used = sum(-(-p.stat().st_size // 4096) * 4096 for p in before.rglob("*") if p.is_file())
+    failed = 0
+    for pages in range(0, 400, 1 if name == "remove" else 4):
+        folder = small_disk(used + 4096 * pages) / "i"
+        try:
+            shutil.copytree(before, folder)
+        except OSError:
+            continue  # not even room for the old one
+        try:
+            change(name, folder, embeddings)
+        except OSError as error:
+            failed += 1
+            assert error.strerror
+            assert_whole(folder, [old])
+            assert not list(folder.glob(".*tmp-*"))
+            continue
+        assert verify(folder).problems == []
+        break
+    else:
+        pytest.fail("it never had enough")
+    assert failed >= 1

@@ -1,0 +1,56 @@
+"""Light views: on a picture that holds its own coordinates the crop can be read off."""
+
+import torch
+
+from fgembed.methods.components.tensor_views import light_views
+
+SIDE = 32
+
+
+def coordinates(count: int) -> torch.Tensor:
+    """(B, 3, SIDE, SIDE): x, y and 1, the pixels' centres on 0..1."""
+    centres = (torch.arange(SIDE) + 0.5) / SIDE
+    x, y = centres.expand(SIDE, SIDE), centres[:, None].expand(SIDE, SIDE)
+    return torch.stack([x, y, torch.ones(SIDE, SIDE)]).expand(count, 3, SIDE, SIDE)
+
+
+def test_each_is_a_crop_of_six_tenths_or_more_and_half_are_flipped():
+    torch.manual_seed(0)
+    views = light_views(coordinates(400))
+    steps = (views[:, 0, :, 20] - views[:, 0, :, 10]).mean(dim=1) * SIDE / 10  # share, signed
+    across, down = steps.abs(), (views[:, 1, 20] - views[:, 1, 10]).mean(dim=1) * SIDE / 10
+    area = across * down
+    assert float(area.min()) > 0.6 - 1e-3
+    assert float(area.max()) < 1 + 1e-3
+    assert float(area.std()) > 0.05
+    ratio = across / down
+    assert 0.74 < float(ratio.min()) < 0.85
+    assert 1.18 < float(ratio.max()) < 1.35
+    assert 0.4 < float((steps < 0).float().mean()) < 0.6
+    assert 0 <= float(views.min())
+    assert float(views.max()) <= 1
+    torch.testing.assert_close(views[:, 2], torch.ones(400, SIDE, SIDE))
+
+
+def test_crops_lie_anywhere_in_the_picture():
+    torch.manual_seed(0)
+    views = light_views(coordinates(400))
+    for axis in (0, 1):
+        middle = views[:, axis].mean(dim=(1, 2))
+        assert abs(float(middle.mean()) - 0.5) < 0.01
+        assert float(middle.std()) > 0.02
+
+
+def test_the_seed_decides_and_pictures_differ():
+    pictures = coordinates(2)
+    torch.manual_seed(1)
+    first = light_views(pictures)
+    second = light_views(pictures)
+    torch.manual_seed(1)
+    torch.testing.assert_close(light_views(pictures), first, rtol=0, atol=0)
+    assert not torch.allclose(first[0], first[1])
+    assert not torch.allclose(first, second)
+
+
+def test_the_shape_stays_for_pictures_that_are_not_square():
+    assert light_views(torch.rand(2, 3, 20, 31)).shape == (2, 3, 20, 31)

@@ -1,0 +1,66 @@
+"""Contexts that leave a module as it was, after an error too."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from fgembed.model.module_state import observed, statistics_kept
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.BatchNorm1d(16)]
+    return nn.Sequential(*layers, nn.Dropout(0.5)).train()
+
+
+def test_nothing_is_recorded_and_the_batch_still_normalises():
+    module, plain = network(), network()
+    before = copy.deepcopy(module.state_dict())
+    batch = 5 + torch.randn(6, 3, 2, 2)
+    with statistics_kept(module):
+        torch.manual_seed(1)
+        kept = module(batch)
+    torch.manual_seed(1)
+    torch.testing.assert_close(kept, plain(batch))
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_frozen_norms_go_on_with_their_running_statistics():
+    module = network()
+    module[1].eval()
+    batch = 5 + torch.randn(6, 3, 2, 2)
+    expected = module[1](module[0](batch))
+    with statistics_kept(module):
+        torch.testing.assert_close(module[1](module[0](batch)), expected)
+
+
+def test_recording_goes_on_after_an_error():
+    module = network()
+    with pytest.raises(RuntimeError, match="expected input"), statistics_kept(module):
+        module(torch.zeros(2, 5, 2, 2))
+    module(torch.randn(6, 3, 2, 2))
+    assert int(module[1].state_dict()["num_batches_tracked"]) == 1
+
+
+def test_a_norm_without_statistics_gets_none():
+    module = nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)).train()
+    with statistics_kept(module):
+        module(torch.randn(4, 3, 2, 2))
+    assert not module[0].track_running_stats
+
+
+def test_an_observed_module_gets_each_part_s_mode_and_the_random_state_back():
+    module = network()
+    module[1].eval()
+    torch.manual_seed(3)
+    with pytest.raises(ZeroDivisionError), observed(module):
+        assert not any(part.training for part in module.modules())
+        torch.rand(())
+        _ = 1 / 0
+    assert [part.training for part in module] == [True, False, True, True, True]
+    drawn = torch.rand(())
+    torch.manual_seed(3)
+    assert torch.equal(drawn, torch.rand(()))

@@ -1,0 +1,99 @@
+"""Poolings and whitening by value."""
+
+import pytest
+import torch
+
+from fgembed.model.pooling import GeMPooling, MeanPooling, RationaleGeMPooling, RationalePooling
+
+FEATURES = torch.rand(4, 6, 3, 5, generator=torch.Generator().manual_seed(0))
+
+
+def rationale_pooling(seed: int = 0) -> RationalePooling:
+    torch.manual_seed(seed)
+    return RationalePooling(6, detectors=4).eval()
+
+
+def test_gem_equals_the_formula_in_loops():
+    pooled = GeMPooling()(FEATURES)
+    for b in range(4):
+        for c in range(6):
+            values = [float(v) ** 3 for v in FEATURES[b, c].flatten()]
+            assert float(pooled[b, c]) == pytest.approx((sum(values) / 15) ** (1 / 3), rel=1e-5)
+
+
+def test_gem_of_a_constant_map_is_the_constant_and_below_zero_counts_as_zero():
+    maps = torch.full((1, 2, 3, 3), 0.7)
+    maps[0, 1] = -5
+    torch.testing.assert_close(GeMPooling()(maps), torch.tensor([[0.7, 0.0]]), atol=1e-4, rtol=0)
+
+
+def test_rationale_pooling_equals_the_formula_in_loops():
+    pooling = rationale_pooling()
+    norm = pooling.norm
+    norm.running_mean = torch.tensor([0.1, -0.2, 0.3, 0.0])
+    norm.running_var = torch.tensor([0.5, 1.0, 2.0, 0.25])
+    weight = pooling.detectors.weight[:, :, 0, 0].detach()
+    pooled = pooling(FEATURES)
+    for b in range(4):
+        answers = torch.zeros(3, 5)
+        for i in range(3):
+            for j in range(5):
+                column = FEATURES[b, :, i, j]
+                raw = (weight @ column - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
+                answers[i, j] = max(0.0, float(raw.max()))
+        answers = (answers - answers.min()) / (answers.max() - answers.min())
+        expected = (FEATURES[b] * answers).sum(dim=(1, 2)) / answers.sum()
+        torch.testing.assert_close(pooled[b].detach(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_rationale_gem_equals_the_formula_in_loops():
+    torch.manual_seed(0)
+    pooling = RationaleGeMPooling(6, detectors=4).eval()
+    response = pooling.rationale(FEATURES).detach()
+    pooled = pooling(FEATURES).detach()
+    for b in range(4):
+        for c in range(6):
+            total = sum(
+                float(response[b, i, j]) * float(FEATURES[b, c, i, j]) ** 3
+                for i in range(3)
+                for j in range(5)
+            )
+            expected = (total / float(response[b].sum())) ** (1 / 3)
+            assert float(pooled[b, c]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_an_embedding_ignores_the_rest_of_its_batch():
+    pooling = rationale_pooling()
+    together = pooling(torch.cat([FEATURES, 1000 * FEATURES]))
+    for b in range(4):
+        torch.testing.assert_close(pooling(FEATURES[b : b + 1])[0], together[b])
+        alone = pooling.rationale(FEATURES[b : b + 1])[0]
+        torch.testing.assert_close(pooling.rationale(FEATURES)[b], alone)
+
+
+def test_where_no_detector_answers_the_mean_is_taken():
+    pooling = rationale_pooling()
+    torch.nn.init.constant_(pooling.detectors.weight, -1.0)
+    torch.testing.assert_close(pooling(FEATURES), MeanPooling()(FEATURES))
+
+
+def test_uniform_response_gives_the_mean():
+    pooling = rationale_pooling()
+    torch.nn.init.zeros_(pooling.detectors.weight)
+    torch.nn.init.ones_(pooling.norm.bias)
+    torch.testing.assert_close(pooling(FEATURES), MeanPooling()(FEATURES))
+
+
+@pytest.mark.parametrize("pooling", [MeanPooling(), GeMPooling(), rationale_pooling()])
+def test_rationales_lie_in_zero_to_one_and_reach_their_peak(pooling: MeanPooling):
+    maps = pooling.rationale(FEATURES).detach()
+    assert maps.shape == (4, 3, 5)
+    assert float(maps.min()) >= 0
+    torch.testing.assert_close(maps.amax(dim=(1, 2)), torch.ones(4), atol=1e-4, rtol=0)
+
+
+def test_the_pooling_is_weighted_by_the_map_that_is_shown():
+    pooling = rationale_pooling()
+    shown = pooling.rationale(FEATURES).unsqueeze(1)
+    weighted = (FEATURES * shown).sum(dim=(2, 3)) / shown.sum(dim=(2, 3))
+    torch.testing.assert_close(pooling(FEATURES), weighted)

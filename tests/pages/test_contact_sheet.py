@@ -1,0 +1,152 @@
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fgembed.pages import contact_sheet
+from fgembed.pages.cards import Card, Row
+from fgembed.pages.contact_sheet import write_png
+
+Colour = tuple[int, int, int]
+RED, GREEN, BLUE = (200, 40, 40), (40, 160, 60), (50, 80, 200)
+GROUND, INK = contact_sheet.GROUND, contact_sheet.INK
+
+# Margin 32, thumbnails 200, 44 after the query, 20 between hits, 10 above three lines of 19.
+QUERY_X, HITS_X, TOP = 32, (276, 496), 32
+TEXT = slice(242, 299)
+
+
+def card(
+    title: str, colour: Colour = RED, size: tuple[int, int] = (300, 300), **known: Any
+) -> Card:
+    return Card(title, Image.new("RGB", size, colour), **known)
+
+
+def row(**of_first_hit: Any) -> Row:
+    first = card("first.jpg", GREEN, score=0.9, **of_first_hit)
+    return Row(card("query.jpg"), [first, card("second.jpg", BLUE, score=0.5)])
+
+
+@pytest.fixture
+def draw(tmp_path):
+    def draw(rows, **options):
+        write_png(tmp_path / "sheet.png", rows, **options)
+        with Image.open(tmp_path / "sheet.png") as sheet:
+            assert sheet.format == "PNG"
+            return np.asarray(sheet)
+
+    return draw
+
+
+def test_query_and_hits_lie_side_by_side(draw):
+    sheet = draw([row()])
+    assert sheet.shape == (2 * 32 + 200 + 10 + 3 * 19, 496 + 200 + 32, 3)
+    for left, colour in zip((QUERY_X, *HITS_X), (RED, GREEN, BLUE), strict=True):
+        assert (sheet[TOP : TOP + 200, left : left + 200] == colour).all()
+
+
+def test_only_the_query_has_a_border(draw):
+    sheet = draw([row()])
+    assert (sheet[29:32, 29:235] == INK).all() and (sheet[29:235, 232:235] == INK).all()
+    assert (sheet[100, 26:29] == GROUND).all() and (sheet[100, 235:238] == GROUND).all()
+    assert (sheet[100, 273:276] == GROUND).all()
+
+
+def test_low_pictures_stand_on_the_common_baseline(draw):
+    sheet = draw([Row(card("query.jpg", size=(400, 100)), [])])
+    assert (sheet[182:232, 32:232] == RED).all()
+    assert (sheet[TOP:179, 32:232] == GROUND).all()
+
+
+def test_each_query_starts_a_line(draw):
+    sheet = draw([row(), Row(card("other.jpg", BLUE), [card("third.jpg", RED, score=0.1)])])
+    second = TOP + 267 + 36
+    assert (sheet[second : second + 200, QUERY_X : QUERY_X + 200] == BLUE).all()
+    assert (sheet[second : second + 200, HITS_X[0] : HITS_X[0] + 200] == RED).all()
+    assert (sheet[second : second + 200, HITS_X[1] :] == GROUND).all()
+
+
+def test_hits_beyond_ten_continue_on_the_next_line(draw):
+    hits = [card(f"{rank}.jpg", GREEN, score=0.5) for rank in range(1, 12)]
+    sheet = draw([Row(card("query.jpg"), hits)])
+    second = TOP + 267 + 36
+    assert sheet.shape[1] == 276 + 10 * 220 - 20 + 32
+    assert (sheet[second : second + 200, HITS_X[0] : HITS_X[0] + 200] == GREEN).all()
+    assert (sheet[second : second + 200, : HITS_X[0]] == GROUND).all()
+
+
+def test_heat_maps_form_a_second_line_of_thumbnails(draw):
+    sheet = draw([row(heat=np.ones((4, 4)))], heat=True)
+    assert sheet.shape[0] == 2 * 32 + 200 + 20 + 200 + 10 + 3 * 19
+    below = slice(TOP + 220, TOP + 420)
+    # 0.45 of green and 0.55 of the hottest colour, (255, 225, 30).
+    assert (sheet[below, HITS_X[0] : HITS_X[0] + 200] == (158, 196, 44)).all()
+    assert (sheet[TOP : TOP + 200, HITS_X[0] : HITS_X[0] + 200] == GREEN).all()
+    assert (sheet[below, HITS_X[1] :] == GROUND).all()
+
+
+def test_the_score_is_written_under_its_hit(draw):
+    low, high = draw([row()]), draw([Row(row().query, [card("first.jpg", GREEN, score=0.1)])])
+    first_line = slice(242, 261)
+    assert (low[first_line, 276:476] != GROUND).any()
+    assert (low[first_line, 276:476] != high[first_line, 276:476]).any()
+    np.testing.assert_array_equal(low[261:, 276:476], high[261:, 276:476])
+
+
+def test_the_rank_is_written_under_its_hit(draw):
+    twice = card("same.jpg", GREEN, score=0.5)
+    sheet = draw([Row(card("query.jpg"), [twice, twice])])
+    assert (sheet[242:261, 276:300] != sheet[242:261, 496:520]).any()
+    np.testing.assert_array_equal(sheet[261:, 276:476], sheet[261:, 496:696])
+
+
+def test_captions_take_a_line_and_decide_the_mark(draw):
+    def text(query: str, hit: str) -> Any:
+        known = Row(card("query.jpg", caption=query), [card("hit.jpg", score=0.5, caption=hit)])
+        return draw([known])[TEXT, 276:476]
+
+    same, different, unknown = text("cat", "cat"), text("dog", "cat"), text("", "cat")
+    assert (same[:19] != different[:19]).any()
+    assert (same[:19] != unknown[:19]).any()
+    np.testing.assert_array_equal(same[19:], different[19:])
+
+
+def test_long_names_stay_under_their_picture(draw):
+    known = card("W" * 300 + "\n\udcff.jpg", GREEN, score=0.5)
+    sheet = draw([Row(card("query.jpg"), [known, card("b.jpg", BLUE, score=0.4)])])
+    assert (sheet[TEXT, 276:476] != GROUND).any()
+    assert (sheet[TEXT, 477:495] == GROUND).all()
+
+
+def test_names_are_cut_in_the_middle():
+    font = contact_sheet._font()
+    short = contact_sheet._shortened("Orange-Red-Grapefruit-Juice-of-God-Morgon_0042.jpg", font)
+    head, tail = short.split("…")
+    assert "Orange-Red-Grapefruit".startswith(head) and "God-Morgon_0042.jpg".endswith(tail)
+    assert len(head) - len(tail) in (0, 1)
+    assert 185 < font.getlength(short) <= 200
+    assert contact_sheet._shortened("pear.jpg", font) == "pear.jpg"
+
+
+def test_a_failure_halfway_leaves_the_old_sheet_and_nothing_else(tmp_path):
+    file = tmp_path / "sheet.png"
+    file.write_bytes(b"old")
+    whole = io.BytesIO()
+    Image.effect_noise((300, 300), 50).convert("RGB").save(whole, "JPEG")
+    broken = Card("broken.jpg", Image.open(io.BytesIO(whole.getvalue()[:5000])))
+    with pytest.raises(OSError, match="truncated"):
+        write_png(file, [row(), Row(broken, [])])
+    assert file.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+
+
+def test_a_sheet_too_large_for_viewers_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"sheet would be 508 x 909028 pixels"):
+        write_png(tmp_path / "sheet.png", [Row(card("q.jpg"), [card("h.jpg")])] * 3000)
+
+
+def test_a_sheet_of_no_rows_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no rows to show"):
+        write_png(tmp_path / "sheet.png", [])

@@ -1,0 +1,239 @@
+"""Selecting an epoch: what is held out, what is kept, and that the training does not notice."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fgembed.config import RunConfig
+from fgembed.errors import ConfigError, IntegrityError
+from fgembed.evaluation.floor_table import Selected
+from fgembed.evaluation.protocol import Split
+from fgembed.images.finding import find_images
+from fgembed.methods.table import method_named
+from fgembed.model.encoder_files import load_encoder
+from fgembed.model.module_state import modes_kept
+from fgembed.model.tensor_files import read_note, read_tensors
+from fgembed.resolve import resolve
+from fgembed.training.epoch_selection import BEST_FILE, Selection, held_out, parted
+from fgembed.training.loop import Progress
+from fgembed.training.preparation import make_method
+from fgembed.training.run import RunReport, run_training
+from tests.conftest import Command
+from tests.end_to_end.refusals import refused
+
+
+class Killed(BaseException):
+    """Stands in for a kill: nothing in the product catches it."""
+
+
+def settings(tiny_settings: dict[str, Any], select: str, **extra: Any) -> RunConfig:
+    learning = {"epochs": 3, "batch_size": 8, "learning_rate": 0.05, "log_every_step": True}
+    lcr = {"method": {"name": "lcr", "queue_size": 16}, "optimiser": learning}
+    chosen = {"select": select, "holdout_share": 0.25}
+    return resolve(tiny_settings | lcr, chosen | extra, "tests")
+
+
+def train(config: RunConfig, folder: Path, kill_at: int | None = None) -> RunReport:
+    def report(progress: Progress) -> None:
+        if progress.step == kill_at:
+            raise Killed
+
+    return run_training(config, method_named("lcr"), folder, report)
+
+
+def logged(folder: Path, name: str) -> list[float]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line[name] for line in lines if name in line]
+
+
+def test_a_share_is_held_out_evenly_over_the_classes():
+    labels = np.repeat(["a", "b", "c", "d"], [40, 20, 10, 1])
+    out = held_out(labels, 0.1, seed=3)
+    assert [int((labels[out] == name).sum()) for name in "abcd"] == [4, 2, 1, 0]
+    assert out.tolist() == held_out(labels, 0.1, seed=3).tolist()
+    assert out.tolist() != held_out(labels, 0.1, seed=4).tolist()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_class_keeps_a_picture_and_one_at_least_is_held_out(seed: int):
+    labels = np.repeat(["a", "b", "c"], [2, 2, 3])
+    half = held_out(labels, 0.5, seed)
+    assert all((~half)[labels == name].any() for name in "abc")
+    assert 3 <= half.sum() <= 4
+    assert held_out(labels, 0.01, seed).sum() == 1
+
+
+def test_classes_of_one_picture_leave_nothing_to_hold_out():
+    with pytest.raises(ConfigError, match="none of 3 class folders holds two"):
+        held_out(np.array(["a", "b", "c"]), 0.1, seed=0)
+
+
+def test_held_out_pictures_are_looked_up_in_the_rest(tiny_settings: dict[str, Any], photos: Path):
+    paths, _ = find_images(photos / "train")
+    kept, split = parted(settings(tiny_settings, "holdout"), paths)
+    assert split is not None
+    assert (len(kept), len(split.asked.paths)) == (18, 6)
+    assert sorted([*kept, *split.asked.paths]) == paths
+    assert split.searched.paths == kept
+    assert not split.leave_one_out
+    assert split.asked.labels[split.asked.paths[0]] == split.asked.paths[0].parent.name
+
+
+def test_modes_are_put_back_one_by_one():
+    module = nn.Sequential(nn.BatchNorm2d(2), nn.Sequential(nn.Dropout(), nn.ReLU()))
+    module.train()
+    module[0].eval()
+    with modes_kept(module):
+        module.eval()
+    assert [part.training for part in module.modules()] == [True, False, True, True, True]
+
+
+def test_the_best_epoch_is_kept_and_a_tie_goes_to_the_first(
+    tiny_settings: dict[str, Any], tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Recall 0.2, 0.6, 0.6, 0.4 over four epochs whose encoders differ in one number."""
+    config = settings(tiny_settings, "test")
+    method = make_method(config, method_named("lcr"))
+    split = Split.find(photos / "train", photos / "test")
+    recalls = iter([2, 6, 6, 4])
+
+    class Scored:
+        def scores(self) -> Any:
+            right = np.arange(10) < next(recalls)
+            return type("Scores", (), {"recall": {1: right * 1.0}})
+
+    monkeypatch.setattr("fgembed.training.epoch_selection.Vectorised.by", lambda *_: Scored())
+    marker = next(method.encoder.parameters())
+    for epoch in range(4):
+        # a new object each time: a resumed run knows what was best before
+        selection = Selection(method.encoder, split, config, tmp_path, torch.device("cpu"))
+        with torch.no_grad():
+            marker.fill_(epoch)
+        figures = selection.epoch_ended(epoch)
+        assert figures == {"test recall@1": pytest.approx([0.2, 0.6, 0.6, 0.4][epoch])}
+    assert selection.restore() == Selected("test", 2, 0.6, 10)
+    assert float(marker.detach().mean()) == 1.0
+
+
+@pytest.mark.slow
+def test_selecting_leaves_the_training_as_it_is(
+    tiny_settings: dict[str, Any], tmp_path: Path, photos: Path
+):
+    """The losses with a holdout are those of a run on the kept pictures alone."""
+    config = settings(tiny_settings, "holdout")
+    report = train(config, tmp_path / "holdout")
+    kept, _ = parted(config, find_images(photos / "train")[0])
+    for path in kept:
+        copy = tmp_path / "kept" / path.relative_to(photos / "train")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    plain = settings(tiny_settings, "last", images=str(tmp_path / "kept"))
+    assert train(plain, tmp_path / "last").images == report.images == 18
+    assert report.held_out == 6
+    for name in ("contrast", "rationale"):
+        assert logged(tmp_path / "holdout", name) == logged(tmp_path / "last", name)
+    assert len(logged(tmp_path / "holdout", "holdout recall@1")) == 3
+
+
+@pytest.mark.slow
+def test_the_run_ends_with_the_best_epoch_s_encoder(tiny_settings: dict[str, Any], tmp_path: Path):
+    report = train(settings(tiny_settings, "holdout"), tmp_path / "run")
+    scores = logged(tmp_path / "run", "holdout recall@1")
+    assert report.selected == Selected("holdout", scores.index(max(scores)) + 1, max(scores), 6)
+    best = read_tensors(tmp_path / "run" / BEST_FILE)
+    encoder, _ = load_encoder(tmp_path / "run")
+    saved = encoder.state_dict()
+    trained = [name for name in best if not name.startswith("levels.")]  # calibrated afterwards
+    assert all(torch.equal(saved[name], best[name]) for name in trained)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill_at", [4, 5])
+def test_a_killed_run_keeps_its_best_so_far(
+    tiny_settings: dict[str, Any], tmp_path: Path, kill_at: int
+):
+    """Two steps an epoch; the report that kills comes after the best is kept and before the
+    checkpoint, so an epoch that ended is scored again."""
+    config = settings(tiny_settings, "holdout")
+    whole = train(config, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(config, tmp_path / "killed", kill_at)
+    torch.manual_seed(99)
+    killed = train(config, tmp_path / "killed")
+    assert killed.selected == whole.selected
+    assert killed.trained == whole.trained
+    name = "holdout recall@1"
+    assert logged(tmp_path / "killed", name) == logged(tmp_path / "whole", name)
+    for file in (BEST_FILE, Path("encoder.safetensors")):
+        first, second = (read_tensors(tmp_path / run / file) for run in ("whole", "killed"))
+        assert all(torch.equal(first[key], second[key]) for key in first)
+    notes = [read_note(tmp_path / run / BEST_FILE) for run in ("whole", "killed")]
+    assert notes[0] == notes[1]
+
+
+@pytest.mark.slow
+def test_a_damaged_best_encoder_is_found_before_more_is_trained(
+    tiny_settings: dict[str, Any], tmp_path: Path
+):
+    config = settings(tiny_settings, "holdout")
+    with pytest.raises(Killed):
+        train(config, tmp_path / "run", kill_at=3)
+    file = tmp_path / "run" / BEST_FILE
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(IntegrityError, match="is damaged"):
+        train(config, tmp_path / "run", kill_at=4)
+
+
+@pytest.mark.slow
+def test_what_was_selected_on_the_test_pictures_says_so_everywhere(
+    command: Command, tiny_settings: dict[str, Any], tmp_path: Path
+):
+    words = "selected on the test pictures: biased"
+    train(settings(tiny_settings, "test"), tmp_path / "runs" / "biased")
+    report = json.loads((tmp_path / "runs" / "biased" / "report.json").read_text())
+    assert report["selected"]["how"] == "test"
+    assert any(words in note for note in report["table"]["notes"])
+    assert words in command("evaluate", "biased").out
+    assert words in json.loads(command("evaluate", "biased", "--json").out)["notes"][0]
+    assert command("export", "biased", "--onnx").code == 0
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    assert card.count(words) == 2  # the table of facts and the scores
+    assert words in command("evaluate", "bundle").out
+
+
+def test_an_untrained_run_selects_nothing(
+    command: Command, tiny_settings: dict[str, Any], tmp_path: Path
+):
+    config = settings(tiny_settings, "test", method={"name": "none"})
+    config = config.model_copy(
+        update={"method": type(config.method).model_validate({"name": "none"})}
+    )
+    report = run_training(config, method_named("none"), tmp_path / "run", lambda _: None)
+    assert report.selected is None
+    assert report.table is not None
+    assert report.table.notes == []
+    assert 'select = "last"' in (tmp_path / "run" / "config.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--select", "best"], ["select", "'holdout'", "got 'best'"]),
+        (["--select", "test"], ["select = 'test'", "eval.queries"]),
+        (["--set", "holdout_share=0.9"], ["holdout_share", "0.5", "got 0.9"]),
+        (["--select", "holdout"], ["in no class folder", "set select to 'last'"]),
+    ],
+)
+def test_a_selection_that_cannot_be_made_is_refused_before_anything_is_written(
+    command: Command, photos: Path, arguments: list[str], words: list[str]
+):
+    flat = next(path for path in sorted((photos / "train").iterdir()) if path.is_dir())
+    images = ("--images", flat, "--backbone", "torchvision/resnet18:layer1", "--weights", "random")
+    refused(command("train", *images, *arguments), 2, *words)
+    assert not Path("runs").exists()
