@@ -59,7 +59,7 @@ def _print_matching(pattern: str, size: int, limit: int, as_json: bool) -> None:
     names = matching(pattern)
     if not names:
         raise NotFoundError(
-            f'no backbone matches {pattern!r}; "fgembed backbones" lists the libraries'
+            f"no backbone matches {pattern!r}", '"fgembed backbones" lists the libraries'
         )
     rows = [measured(name, size) for name in names[:limit]]
     rest = names[limit:]

@@ -105,5 +105,5 @@ def probes(names: Sequence[str], few_labels: bool, views: int) -> "list[Measure]
     if few_labels and not wanted:
         wanted = ["lcr"]
     if views and not wanted:
-        raise ConfigError("--probe-views are for a probe; add --probe lcr")
+        raise ConfigError("--probe-views are for a probe", "add --probe lcr")
     return [Probe(name, few_labels, views) for name in dict.fromkeys(wanted)]

@@ -80,9 +80,9 @@ def export(
     from fgembed.cli.train_run import require_torch
 
     if start and force:
-        raise ConfigError("--start exports the start and --force the run; give one of them")
+        raise ConfigError("--start exports the start and --force the run", "give one of them")
     if (gallery is None) != (queries is None):
-        raise ConfigError("--gallery and --queries are a pair; give both, or neither")
+        raise ConfigError("--gallery and --queries are a pair", "give both, or neither")
     if not math.isfinite(max_drop):
         raise ConfigError(f"--max-drop {max_drop} is no number of points, such as 0.5")
     precisions = _precisions(precision)
@@ -121,11 +121,11 @@ def export(
 
 def _refuse_layout(layout: Layout, out: Path, plain: bool) -> None:
     if out == BUNDLE:
-        raise ConfigError(f"--layout {layout} needs a folder of its own; give --out DIR")
+        raise ConfigError(f"--layout {layout} needs a folder of its own", "give --out DIR")
     if not plain:
         raise ConfigError(
-            f"--layout {layout} is fp32 and of one size; leave out --precision, --dynamic-size, "
-            "--gallery and --queries"
+            f"--layout {layout} is fp32 and of one size",
+            "leave out --precision, --dynamic-size, --gallery and --queries",
         )
 
 

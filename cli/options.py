@@ -55,5 +55,5 @@ def placed(device: Device, provider: str | None) -> str:
     if provider is None:
         return device.value
     if device != Device.auto:
-        raise ConfigError(f"--device {device} and --provider {provider}; give one of them")
+        raise ConfigError(f"--device {device} and --provider {provider}", "give one of them")
     return provider

@@ -98,9 +98,9 @@ def search(
         search_many(queries, out, k, where, index, bundle, place, precision, as_json)
         return
     if query is None:
-        raise ConfigError("missing argument 'query'; see \"fgembed search --help\"")
+        raise ConfigError("missing argument 'query'", 'see "fgembed search --help"')
     if out is not None:
-        raise ConfigError("--out goes with --queries; --json prints the hits of one query")
+        raise ConfigError("--out goes with --queries", "--json prints the hits of one query")
     searcher = Searcher.open(index, bundle, placed(device, provider), precision)
     hits = searcher.search(query, k, _way(rerank), where)
     explained = None

@@ -25,7 +25,7 @@ def start_dry_run(
 
     if resume:
         raise ConfigError(
-            "--dry-run tells of a new run only; leave out --resume, or go on without --dry-run"
+            "--dry-run tells of a new run only", "leave out --resume, or go on without --dry-run"
         )
     settings, _ = settings_and_folder(overrides, config, name, resume)
     method = method_named(settings.method.name)

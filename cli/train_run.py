@@ -59,8 +59,8 @@ def settings_and_folder(
     if resume:
         if overrides or config:
             raise ConfigError(
-                "--resume goes on with the run's own settings; leave out the others, "
-                "or start a new run"
+                "--resume goes on with the run's own settings",
+                "leave out the others, or start a new run",
             )
         folder = find_run(name)
         return validate(RunConfig, read_toml(folder / "config.toml"), str(folder)), folder
@@ -72,7 +72,7 @@ def settings_and_folder(
         raise ConfigError(f"--run {name!r} is no name for a folder in {RUNS}")
     if folder.exists():
         raise FgembedError(
-            f"{folder} exists; go on with it by --resume, or give another --run NAME"
+            f"{folder} exists", "go on with it by --resume, or give another --run NAME"
         )
     return settings, folder
 

@@ -87,7 +87,8 @@ def write_layout(name: str, encoder: Encoder, spec: Preprocessing, folder: Path)
         ratio = f" with crop_ratio {spec.crop_ratio}" if spec.fit == "crop" else ""
         raise ConfigError(
             f"{name} cannot fit pictures by {spec.fit!r}{ratio}; it would see others than the "
-            'encoder was trained on; train with preprocessing.fit = "squash"'
+            "encoder was trained on",
+            'train with preprocessing.fit = "squash"',
         )
     mine = {"model_type": _model_type(name)}
     if name == "immich":

@@ -97,8 +97,8 @@ class Parity:
             if not kept:
                 raise IntegrityError(
                     f"the exported {self.precision} graph does not agree with torch: {name} is "
-                    f"{getattr(self, name):.6g}, the limit is {getattr(limits, name):g}; "
-                    "no bundle was written"
+                    f"{getattr(self, name):.6g}, the limit is {getattr(limits, name):g}",
+                    "no bundle was written",
                 )
 
 
@@ -136,7 +136,8 @@ def measure_parity(
         if (actual.shape, maps.shape) != (expected.shape, expected_maps.shape):
             raise IntegrityError(
                 f"the exported graph gives {actual.shape} and {maps.shape} where torch gives "
-                f"{expected.shape} and {expected_maps.shape}; no bundle was written"
+                f"{expected.shape} and {expected_maps.shape}",
+                "no bundle was written",
             )
         cosines.append((expected * actual).sum(axis=1))
         neighbours.append(compare_neighbours(expected, actual))
@@ -165,7 +166,7 @@ def parity_pictures(images: Path, spec: Preprocessing, count: int = PARITY_IMAGE
     chosen = np.unique(np.linspace(0, len(found) - 1, min(len(found), count)).astype(int))
     batches = list(ImageBatches([found[i] for i in chosen], spec, threads=core_count()))
     if not batches:
-        raise NotFoundError(f"no readable picture in {images}; parity needs real ones")
+        raise NotFoundError(f"no readable picture in {images}", "parity needs real ones")
     return np.concatenate([pixels for _, pixels in batches])
 
 
@@ -205,7 +206,8 @@ def _in_batches(embedder: Graph, pixels: Pixels, batch: int) -> tuple[Vectors, V
         parts = [embedder.run(pixels[i : i + batch]) for i in range(0, len(pixels), batch)]
     except Exception as error:  # a class of ONNX Runtime's own for each kind of failure
         raise IntegrityError(
-            f"the exported graph does not run on a batch of {batch}: {error}; no bundle was written"
+            f"the exported graph does not run on a batch of {batch}: {error}",
+            "no bundle was written",
         ) from None
     vectors, maps = (np.concatenate(column) for column in zip(*parts, strict=True))
     return vectors, maps

@@ -65,7 +65,8 @@ class RecallDrop:
         if self.before == 0:
             raise FgembedError(
                 "no labelled picture finds one of its class, so that nothing can be told from "
-                "recall@1; give labelled pictures whose classes are in both folders"
+                "recall@1",
+                "give labelled pictures whose classes are in both folders",
             )
 
     def __call__(self, file: Path) -> Drop:

@@ -80,7 +80,8 @@ def write_int8(
     if len(calibration) < MIN_PICTURES:
         raise FgembedError(
             f"int8 is calibrated and judged on pictures, and {len(calibration)} are too few for "
-            f"that; give at least {MIN_PICTURES}, or leave int8 out of --precision"
+            "that",
+            f"give at least {MIN_PICTURES}, or leave int8 out of --precision",
         )
     quantiser = _Quantiser(model, file.with_suffix(".ranges"), calibration)
     order, drops = quantiser.layers, list[Drop]()
@@ -101,8 +102,9 @@ def write_int8(
     hint = "" if least.measure == "recall@1" else ", judge it by recall@1 with --gallery, --queries"
     raise FgembedError(
         f"no int8 model is within {max_drop:g} points: at best {least.sentence()}, although up to "
-        f"{len(order) // 2} of {len(order)} layers stayed in float; leave int8 out of --precision"
-        f"{hint}, or allow more with --max-drop {math.ceil(10 * least.points) / 10:g}"
+        f"{len(order) // 2} of {len(order)} layers stayed in float",
+        "leave int8 out of --precision"
+        f"{hint}, or allow more with --max-drop {math.ceil(10 * least.points) / 10:g}",
     )
 
 

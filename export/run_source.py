@@ -93,7 +93,7 @@ def _read_report(run: Path) -> dict[str, Any]:
     file = run / "report.json"
     again = f'"fgembed train --resume --run {shlex.quote(str(run))}"'
     if not file.is_file():
-        raise NotFoundError(f"{run} is not finished; finish it with {again}")
+        raise NotFoundError(f"{run} is not finished", f"finish it with {again}")
     report = read_json(file, "run report")
     try:
         selected, table = report.get("selected"), report.get("table")
@@ -102,8 +102,8 @@ def _read_report(run: Path) -> dict[str, Any]:
         sound &= table is None or bool(FloorTable.from_json(table).rows)
     except (KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(
-            f"{file} is damaged: {error!r}; measure it again with {again}"
+            f"{file} is damaged: {error!r}", f"measure it again with {again}"
         ) from None
     if not sound:
-        raise IntegrityError(f"{file} is damaged; measure it again with {again}")
+        raise IntegrityError(f"{file} is damaged", f"measure it again with {again}")
     return report

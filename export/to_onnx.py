@@ -40,8 +40,8 @@ def write_onnx(
     """
     if dynamic_size and encoder.backbone.has_tokens:
         raise ConfigError(
-            f"{encoder.backbone.name} is a transformer, whose position embeddings are of one size; "
-            "export it without --dynamic-size"
+            f"{encoder.backbone.name} is a transformer, whose position embeddings are of one size",
+            "export it without --dynamic-size",
         )
     pixels = torch.zeros(2, spec.size, spec.size, 3, dtype=torch.uint8)
     side = torch.export.Dim("side")

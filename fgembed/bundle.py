@@ -120,12 +120,12 @@ class Bundle:
         if not file.is_file():
             if folder.is_dir() and any(folder.iterdir()):
                 raise IntegrityError(f"{folder} is no fgembed bundle: it has no {CONFIG_FILE}")
-            raise NotFoundError(f'no bundle at {folder}; make one with "fgembed export --onnx"')
+            raise NotFoundError(f"no bundle at {folder}", 'make one with "fgembed export --onnx"')
         config = _parse(read_json(file, "bundle file"), folder)
         if MODEL_FILES.get(precision) not in config.files:
             raise NotFoundError(
-                f"{folder} has no {precision} model; export it with "
-                f'"fgembed export --onnx --precision fp32,{precision}"'
+                f"{folder} has no {precision} model",
+                f'export it with "fgembed export --onnx --precision fp32,{precision}"',
             )
         spec = Preprocessing.from_json(config.preprocessing, folder)
         return cls(folder, config, spec, precision)
@@ -173,8 +173,8 @@ def _parse(content: dict[str, Any], folder: Path) -> BundleConfig:
     version = content.pop("format", None)
     if version != BUNDLE_FORMAT:
         raise IntegrityError(
-            f"{folder} is a bundle of format {version!r}, this fgembed reads {BUNDLE_FORMAT}; "
-            "export it again"
+            f"{folder} is a bundle of format {version!r}, this fgembed reads {BUNDLE_FORMAT}",
+            "export it again",
         )
     try:
         config = record(BundleConfig, content)

@@ -163,7 +163,8 @@ def validate(model: type[Model], value: Any, where: str) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(error, model)}") from None
+        fact, remedy = _explain(error, model)
+        raise ConfigError(f"{where}: {fact}", remedy) from None
 
 
 def config_text(config: RunConfig) -> str:
@@ -176,16 +177,17 @@ def write_config(file: Path, config: RunConfig) -> None:
     write_text(file, config_text(config))
 
 
-def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+def _explain(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _known_keys(model, first["loc"][:-1])
-        return f"unknown key {key!r}{nearest(str(first['loc'][-1]), known)}"
+        return f"unknown key {key!r}", nearest(str(first["loc"][-1]), known)
     message = first["msg"].removeprefix("Value error, ")
     if isinstance(first["input"], str | int | float):
         message += f", got {first['input']!r}"
-    return f"{key}: {message}" if key else message
+    fact, _, remedy = message.partition("; ")
+    return f"{key}: {fact}" if key else fact, remedy
 
 
 def _known_keys(model: Any, tables: Iterable[Any]) -> list[str]:

@@ -9,16 +9,32 @@
     ├── DeviceError        4  a device or provider was asked for that is not there
     └── IntegrityError     5  a file is damaged, foreign, or made with another model
 
-A message states the fact with its value, then what was expected, then what to do.
+A message is one line, `fact; remedy`: lower case, no final stop, commands in double quotes.
 """
 
 from pathlib import Path
 
 
 class FgembedError(Exception):
-    """Anything the user can act on; shown as one line, never as a traceback."""
+    """Anything the user can act on; shown as one line, never as a traceback.
+
+    Args:
+        fact: what is wrong with which value, and what was expected.
+        remedy: what to do about it.
+
+    Example:
+        raise NotFoundError(f"no index at {folder}", 'make one with "fgembed index build"')
+    """
 
     exit_code = 1
+
+    # Positional only: another process unpickles an error from the arguments by position.
+    def __init__(self, fact: str, remedy: str = "", /) -> None:
+        self.fact = fact
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.fact}; {self.remedy}" if self.remedy else self.fact
 
 
 class NotFoundError(FgembedError):
@@ -30,7 +46,7 @@ class MissingExtraError(FgembedError):
 
     def __init__(self, purpose: str, module: str, extra: str) -> None:
         super().__init__(
-            f"{purpose} needs {module}; install it with \"pip install 'fgembed[{extra}]'\""
+            f"{purpose} needs {module}", f"install it with \"pip install 'fgembed[{extra}]'\""
         )
 
 
@@ -38,7 +54,10 @@ class ImageError(FgembedError):
     """One picture cannot be read."""
 
     def __init__(self, path: Path | str, reason: str) -> None:
-        super().__init__(f"cannot read image {str(path)!r}: {reason}")
+        super().__init__(
+            f"cannot read image {str(path)!r}: {reason}",
+            "give another image, or save it again as JPEG or PNG",
+        )
         self.path = path
         self.reason = reason
 

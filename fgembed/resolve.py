@@ -32,7 +32,7 @@ def read_recipe(name: str) -> dict[str, Any]:
     if name.endswith(".toml") and Path(name).is_file():
         return read_toml(Path(name))
     if name not in recipe_names():
-        raise ConfigError(f"no recipe {name!r}{nearest(name, recipe_names())}")
+        raise ConfigError(f"no recipe {name!r}", nearest(name, recipe_names()))
     return tomllib.loads(_recipes().joinpath(f"{name}.toml").read_text(encoding="utf-8"))
 
 

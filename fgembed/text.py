@@ -20,12 +20,12 @@ MAX_NAMES = 12  # listed in a message
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that ends a message: the nearest known name, or else what is known."""
+    """What to do about an unknown name: the nearest known one, or else what is known."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     if close:
-        return f"; did you mean {close[0]!r}?"
+        return f"did you mean {close[0]!r}?"
     if not names:
-        return "; there are none"
+        return "there are none"
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return f"; known are {', '.join(names[:MAX_NAMES])}{more}"
+    return f"known are {', '.join(names[:MAX_NAMES])}{more}"

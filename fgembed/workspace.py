@@ -53,7 +53,7 @@ def write_template(folder: Path, images: Path) -> Path:
     """
     file = folder / CONFIG
     if file.exists():
-        raise FgembedError(f"{file} exists; edit it, or remove it to start anew")
+        raise FgembedError(f"{file} exists", "edit it, or remove it to start anew")
     write_text(file, Template(str(images)).text())
     return file
 
@@ -82,12 +82,12 @@ def find_run(name: str | None, folder: Path = Path()) -> Path:
     if name is None:
         run = folder / LATEST
         if not run.is_dir():
-            raise NotFoundError(f'no run at {run}; make one with "fgembed train"')
+            raise NotFoundError(f"no run at {run}", 'make one with "fgembed train"')
         return run.resolve()
     for run in (folder / RUNS / name, folder / name):
         if run.is_dir():
             return run
-    raise NotFoundError(f'no run {name!r} in {folder / RUNS}; make one with "fgembed train"')
+    raise NotFoundError(f"no run {name!r} in {folder / RUNS}", 'make one with "fgembed train"')
 
 
 def new_run_name(method: str, folder: Path = Path()) -> str:

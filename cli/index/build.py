@@ -77,7 +77,7 @@ def build(
     wanted = wishes(kind, recall, memory, store)
     if from_embeddings is not None:
         if images is not None:
-            raise ConfigError("IMAGES and --from-embeddings; give one of them")
+            raise ConfigError("IMAGES and --from-embeddings", "give one of them")
         given = GivenEmbeddings.open(from_embeddings)
         known = given.plan is not None or bundle != BUNDLE
         made_by = Bundle.open(bundle, precision.value) if known else None

@@ -56,7 +56,7 @@ def export(
         line = f"{out}: {count} queries with their neighbours among the other vectors"
     else:
         if out.suffix in (".index", ".faiss"):
-            raise ConfigError(f"{out} is to be a folder; its index will be {out / INDEX_FILE}")
+            raise ConfigError(f"{out} is to be a folder", f"its index will be {out / INDEX_FILE}")
         manifest = export_faiss(index, out, overwrite)
         said = {"count": manifest.count}
         line = f"{out}: {INDEX_FILE} of {manifest.count} vectors, with metadata and embeddings"

@@ -44,11 +44,11 @@ def bytes_of(text: str) -> int:
     """
     found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([kmgt]?)(i?)b?", text.strip().lower())
     if found is None or (found[3] and not found[2]):
-        raise ConfigError(f"--memory {text!r} is no size; expected a number with a unit, as 2GB")
+        raise ConfigError(f"--memory {text!r} is no size", "expected a number with a unit, as 2GB")
     unit = 2 ** (10 * "kmgt".index(found[2]) + 10) if found[3] else UNITS[found[2]]
     size = int(float(found[1]) * unit)
     if size < LEAST_MEMORY:
-        raise ConfigError(f"--memory {text!r} is too little; expected 16MB at least, as 2GB")
+        raise ConfigError(f"--memory {text!r} is too little", "expected 16MB at least, as 2GB")
     return size
 
 

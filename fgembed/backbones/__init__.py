@@ -58,7 +58,7 @@ class Backbone(nn.Module):
         self.freeze_statistics = freeze_statistics
         features, self._levels = _try_out(name, trunk, size)
         if frozen and not self._levels:
-            raise ConfigError(f"no blocks were found in {name}; set backbone.frozen=0")
+            raise ConfigError(f"no blocks were found in {name}", "set backbone.frozen=0")
         freeze(trunk, self._levels[: round(frozen * len(self._levels))])
         self.channels = features.shape[1]
         self.grid = tuple(features.shape[2:])
@@ -138,8 +138,8 @@ class Backbone(nn.Module):
         """
         if not isinstance(self.trunk, TokenTrunk) or not self.trunk.has_attention:
             raise ConfigError(
-                f"{self.name} has no attention between a class token and patches; choose a vision "
-                'transformer (see "fgembed backbones vit")'
+                f"{self.name} has no attention between a class token and patches",
+                'choose a vision transformer (see "fgembed backbones vit")',
             )
         return self.trunk
 
@@ -181,8 +181,8 @@ def make_backbone(
         published = weights in family.weights
         if not published and weights in Family.weights:
             raise ConfigError(
-                f"{name} has no weights {weights!r}; set backbone.weights to "
-                f"{family.weights[0]!r}, to 'random' or to a file"
+                f"{name} has no weights {weights!r}",
+                f"set backbone.weights to {family.weights[0]!r}, to 'random' or to a file",
             )
         state = family.published(model) if published else read_weights(Path(weights))
         source = f"what is published as {name}" if published else weights
@@ -206,8 +206,8 @@ def family_of(name: str) -> tuple[Family, str]:
     library, _, model = name.partition("/")
     if library not in FAMILIES or not model:
         raise ConfigError(
-            f"no backbone {name!r}; expected <library>/<name> with <library> one of "
-            f"{', '.join(FAMILIES)}"
+            f"no backbone {name!r}",
+            f"expected <library>/<name> with <library> one of {', '.join(FAMILIES)}",
         )
     family: Family = import_module(f"fgembed.backbones.{FAMILIES[library]}").FAMILY
     return family, model

@@ -118,7 +118,7 @@ def published_checkpoint(name: str, remedy: str) -> dict[str, Tensor]:
         return from_hub(repository, files, f"open_clip/{name}", remedy)
     if source.get("url"):
         return from_url(source["url"], f"open_clip/{name}", remedy)
-    raise ConfigError(f"open_clip/{name} names no published weights; {_tags(model, remedy)}")
+    raise ConfigError(f"open_clip/{name} names no published weights", f"{_tags(model, remedy)}")
 
 
 def untrained_model(name: str) -> nn.Module:
@@ -136,8 +136,8 @@ def untrained_model(name: str) -> nn.Module:
     except Exception as error:  # text towers of transformers, which may be missing or offline
         reason = " ".join(str(error).split())[:120]
         raise ConfigError(
-            f"teacher {name} cannot be built ({reason}); choose one with CLIP's own text tower, "
-            "such as ViT-B-32:openai"
+            f"teacher {name} cannot be built ({reason})",
+            "choose one with CLIP's own text tower, such as ViT-B-32:openai",
         ) from None
     finally:
         logging.disable(logging.NOTSET)
@@ -159,13 +159,13 @@ def model_settings(name: str) -> dict[str, Any]:
     model, tag = split_tag(name)
     known = open_clip.list_models()
     if model not in known:
-        raise ConfigError(f"no open_clip/{model}{nearest(model, known)}")
+        raise ConfigError(f"no open_clip/{model}", nearest(model, known))
     settings = deepcopy(open_clip.get_model_config(model))
     quick = settings.get("quick_gelu", False)
     if tag:
         source = open_clip.get_pretrained_cfg(model, tag)
         if not source:
-            raise ConfigError(f"open_clip/{model} has no weights {tag!r}; {_tags(model)}")
+            raise ConfigError(f"open_clip/{model} has no weights {tag!r}", f"{_tags(model)}")
         quick = source.get("quick_gelu", quick)
     return {**settings, "quick_gelu": quick}
 

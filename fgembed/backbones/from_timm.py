@@ -41,11 +41,11 @@ class Timm(Family):
         """See `Family.trunk`."""
         if ":" in name:
             raise ConfigError(
-                f"timm/{name} cannot end at a layer; name it without {name[name.index(':') :]!r}, "
-                "or take a torchvision backbone"
+                f"timm/{name} cannot end at a layer",
+                f"name it without {name[name.index(':') :]!r}, or take a torchvision backbone",
             )
         if not timm.is_model(name.partition(".")[0]):
-            raise ConfigError(f"no backbone timm/{name}{nearest(name, timm.list_models())}")
+            raise ConfigError(f"no backbone timm/{name}", nearest(name, timm.list_models()))
         _check_tag(name)
         return timm_trunk(name, size, f"timm/{name}")
 
@@ -60,8 +60,8 @@ class Timm(Family):
         if isinstance(address, str) and address:
             return from_url(address, f"timm/{name}")
         raise ConfigError(
-            f"timm publishes no weights of {name} that fgembed can read; "
-            "set backbone.weights to a file or to random"
+            f"timm publishes no weights of {name} that fgembed can read",
+            "set backbone.weights to a file or to random",
         )
 
     def fit(self, trunk: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -120,7 +120,7 @@ def _check_tag(name: str) -> None:
         timm.get_pretrained_cfg(name)
     except RuntimeError:
         known = timm.list_models(f"{model}.*", pretrained=True)
-        raise ConfigError(f"timm/{model} has no weights {tag!r}{nearest(name, known)}") from None
+        raise ConfigError(f"timm/{model} has no weights {tag!r}", nearest(name, known)) from None
 
 
 def _model(name: str, size: int, full_name: str, settings: dict[str, Any]) -> nn.Module:

@@ -45,7 +45,7 @@ class Torchvision(Family):
         name, _, end = name.partition(":")
         known = self.names()
         if name not in known:
-            raise ConfigError(f"no backbone torchvision/{name}{nearest(name, known)}")
+            raise ConfigError(f"no backbone torchvision/{name}", nearest(name, known))
         if name.startswith("vit_"):
             return _transformer(name, end, size)
         with warnings.catch_warnings():
@@ -54,8 +54,8 @@ class Torchvision(Family):
         children = TRUNKS.get(type(model).__name__)
         if children is None:
             raise ConfigError(
-                f"torchvision/{name} gives no feature map that fgembed can read; "
-                f"supported are {', '.join(TRUNKS)} and VisionTransformer"
+                f"torchvision/{name} gives no feature map that fgembed can read",
+                f"supported are {', '.join(TRUNKS)} and VisionTransformer",
             )
         trunk = nn.Sequential(OrderedDict((child, getattr(model, child)) for child in children))
         return _until(trunk, end) if end else trunk
@@ -81,7 +81,7 @@ FAMILY = Torchvision()
 def _transformer(name: str, end: str, size: int) -> TorchvisionTokens:
     if end:
         raise ConfigError(
-            f"torchvision/{name} cannot end at a layer, got {end!r}; name it without ':{end}'"
+            f"torchvision/{name} cannot end at a layer, got {end!r}", f"name it without ':{end}'"
         )
     patch = int(name.rpartition("_")[2])
     check_patches(f"torchvision/{name}", size, patch)
@@ -96,7 +96,7 @@ def _until(trunk: nn.Sequential, end: str) -> nn.Sequential:
     first, _, rest = end.partition(".")
     children = OrderedDict(trunk.named_children())
     if first not in children:
-        raise ConfigError(f"no layer {first!r} to end the backbone at{nearest(first, children)}")
+        raise ConfigError(f"no layer {first!r} to end the backbone at", nearest(first, children))
     kept = OrderedDict(list(children.items())[: list(children).index(first) + 1])
     if rest:
         inner = kept[first]

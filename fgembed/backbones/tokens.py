@@ -89,6 +89,6 @@ def check_patches(name: str, size: int, patch: int) -> None:
         below, above = size - size % patch, size - size % patch + patch
         sizes = f"{below} or {above}" if below else str(above)
         raise ConfigError(
-            f"pictures of {size} px do not divide into the patches of {patch} px of {name}; "
-            f"set preprocessing.size to {sizes}"
+            f"pictures of {size} px do not divide into the patches of {patch} px of {name}",
+            f"set preprocessing.size to {sizes}",
         )

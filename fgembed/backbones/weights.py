@@ -23,7 +23,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         IntegrityError: the file is damaged or holds more than tensors.
     """
     if not file.is_file():
-        raise NotFoundError(f"no weights at {file}; give a .safetensors or .pt file")
+        raise NotFoundError(f"no weights at {file}", "give a .safetensors or .pt file")
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
@@ -50,7 +50,7 @@ def load_weights(trunk: nn.Module, state: Mapping[str, Tensor], source: str, nam
     wanted = trunk.state_dict()
     for key, value in wanted.items():
         if key not in state and not key.endswith("num_batches_tracked"):
-            raise ConfigError(f"{source} does not fit {name}: no {key!r}{nearest(key, state)}")
+            raise ConfigError(f"{source} does not fit {name}: no {key!r}", nearest(key, state))
         if key in state and state[key].shape != value.shape:
             raise ConfigError(
                 f"{source} does not fit {name}: {key!r} is {tuple(state[key].shape)}, "
@@ -66,12 +66,12 @@ def _tensors(content: object, file: Path) -> dict[str, Tensor]:
             break
         content = inner
     if not isinstance(content, dict):
-        raise IntegrityError(f"{file} holds no table of tensors; expected a state dict")
+        raise IntegrityError(f"{file} holds no table of tensors", "expected a state dict")
     tensors = {
         str(key).removeprefix("module."): value
         for key, value in content.items()
         if isinstance(value, Tensor)
     }
     if not tensors:
-        raise IntegrityError(f"{file} holds no tensors; expected a state dict")
+        raise IntegrityError(f"{file} holds no tensors", "expected a state dict")
     return tensors

@@ -46,7 +46,7 @@ class TrainingImages(Dataset[list[Tensor]]):
                 # The CPU's alone: `torch.manual_seed` would set the GPU's too, and leave them set.
                 torch.default_generator.manual_seed(_mix(self.seed, epoch, chosen))
                 return self.view_maker(image)
-        raise ConfigError("no training picture can be read any more; was the folder moved?")
+        raise ConfigError("no training picture can be read any more", "was the folder moved?")
 
 
 class EpochBatches(Sampler[list[Key]]):
@@ -83,8 +83,8 @@ def require_full_batch(count: int, batch_size: int) -> None:
     """
     if count < batch_size:
         raise ConfigError(
-            f"{count} pictures do not fill a batch of {batch_size}; "
-            "lower optimiser.batch_size or add pictures"
+            f"{count} pictures do not fill a batch of {batch_size}",
+            "lower optimiser.batch_size or add pictures",
         )
 
 

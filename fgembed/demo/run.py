@@ -74,7 +74,7 @@ def run_demo(
         FgembedError: `folder` holds something already.
     """
     if folder.exists() and any(folder.iterdir()):
-        raise FgembedError(f"{folder} is not empty; remove it, or give another --out")
+        raise FgembedError(f"{folder} is not empty", "remove it, or give another --out")
     photos = folder / "photos"
     say(f"drawing {SPECIES} species, {SPECIES * (TRAIN + TEST)} pictures, into {photos}")
     filed = draw_set(photos, SPECIES, TRAIN, TEST)

@@ -99,7 +99,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
     """
     if target.resolve() == Path.cwd():
         raise FgembedError(
-            f"{target} is the current folder, which cannot be replaced; name another"
+            f"{target} is the current folder, which cannot be replaced", "name another"
         )
     target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -180,11 +180,11 @@ def refuse_foreign(
             foreign = [mark[0]]
         if foreign:
             raise FgembedError(
-                f"{target} holds {sorted(foreign)[0]!r}, which is no part of {what}; "
-                "choose another folder"
+                f"{target} holds {sorted(foreign)[0]!r}, which is no part of {what}",
+                "choose another folder",
             )
     elif target.exists():
-        raise FgembedError(f"{target} is a file; {what} is a folder, choose another path")
+        raise FgembedError(f"{target} is a file", f"{what} is a folder, choose another path")
 
 
 def _is_foreign(description: Path, model_type: str) -> bool:

@@ -111,6 +111,7 @@ def finite(vectors: Vectors) -> Vectors:
     if not np.isfinite(vectors).all():
         raise IntegrityError(
             "the model gives vectors that are not finite: its weights are damaged, or its training "
-            "diverged; train or export it again"
+            "diverged",
+            "train or export it again",
         )
     return vectors

@@ -55,7 +55,8 @@ def open_session(model: Path, device: str, threads: int, keep: Path | None = Non
         raise DeviceError(
             f"device {device} was asked for, but ONNX Runtime runs on "
             f"{session.get_providers()[0]}; it needs a driver and CUDA's libraries "
-            '("pip install onnxruntime-gpu[cuda,cudnn]"); see "fgembed doctor", or use --device cpu'
+            '("pip install onnxruntime-gpu[cuda,cudnn]")',
+            'see "fgembed doctor", or use --device cpu',
         )
     return session
 
@@ -68,13 +69,13 @@ def _wanted(device: str) -> str:
     known, there = onnxruntime.get_all_providers(), onnxruntime.get_available_providers()
     if provider not in known:
         raise ConfigError(
-            f"ONNX Runtime knows no provider {provider!r}; this one has {', '.join(there)}"
+            f"ONNX Runtime knows no provider {provider!r}", f"this one has {', '.join(there)}"
         )
     if provider not in there:
         package = BROUGHT_BY.get(provider, "an ONNX Runtime that is built with it")
         raise DeviceError(
-            f"{provider} was asked for, but this ONNX Runtime has {', '.join(there)}; install "
-            f"{package} in its place, or use --device cpu"
+            f"{provider} was asked for, but this ONNX Runtime has {', '.join(there)}",
+            f"install {package} in its place, or use --device cpu",
         )
     return provider
 
@@ -103,8 +104,9 @@ def _session(model: Path, threads: int, provider: str, options: Any = None) -> A
             r"^/\S+:\d+ .*?\) (?=[A-Z])", "", str(error).strip().splitlines()[0].rstrip(".")
         )
         raise DeviceError(
-            f"{provider} does not start: {reason}; install what it needs "
-            f"({BROUGHT_BY.get(provider, 'see its page at onnxruntime.ai')}), or use --device cpu"
+            f"{provider} does not start: {reason}",
+            "install what it needs "
+            f"({BROUGHT_BY.get(provider, 'see its page at onnxruntime.ai')}), or use --device cpu",
         ) from None
 
 

@@ -76,7 +76,7 @@ class Part:
         except FileNotFoundError:
             return []
         except (ValueError, KeyError, TypeError) as error:
-            raise IntegrityError(f"{self.skipped} is damaged: {error}; remove it") from None
+            raise IntegrityError(f"{self.skipped} is damaged: {error}", "remove it") from None
 
     def is_whole(self) -> bool:
         """Whether both files are there and agree on the number of rows."""
@@ -113,25 +113,26 @@ def agree(folder: Path, plan: Plan) -> None:
         raise IntegrityError(f"{file} is damaged: {error}") from None
     if there.bundle_fingerprint != plan.bundle_fingerprint:
         raise IntegrityError(
-            f"{folder} holds embeddings of another model; embed into another folder"
+            f"{folder} holds embeddings of another model", "embed into another folder"
         )
     if there.precision != plan.precision:
         raise IntegrityError(
-            f"{folder} holds embeddings of an {there.precision} model, this is {plan.precision}; "
-            f"give --precision {there.precision}, or embed into another folder"
+            f"{folder} holds embeddings of an {there.precision} model, this is {plan.precision}",
+            f"give --precision {there.precision}, or embed into another folder",
         )
     if there.model != plan.model:
         raise IntegrityError(
-            f"{folder} holds embeddings of another export of this model, whose vectors may differ; "
-            "embed into another folder"
+            f"{folder} holds embeddings of another export of this model, whose vectors may differ",
+            "embed into another folder",
         )
     if there.part_size != plan.part_size:
         raise FgembedError(
-            f"{folder} was begun in parts of {there.part_size} pictures, not {plan.part_size}; "
-            f"give --part-size {there.part_size}"
+            f"{folder} was begun in parts of {there.part_size} pictures, not {plan.part_size}",
+            f"give --part-size {there.part_size}",
         )
     if there != plan:
         raise FgembedError(
             f"{folder} holds embeddings of {there.pictures} pictures, these {plan.pictures} are "
-            "not the same or in another order; embed into another folder"
+            "not the same or in another order",
+            "embed into another folder",
         )

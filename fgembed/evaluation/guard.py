@@ -105,8 +105,8 @@ def verdict_in(report: dict[str, Any], run: Path) -> Verdict:
         return record(Verdict, report.get("guard"))
     except ValueError as error:
         raise IntegrityError(
-            f"{run / 'report.json'} holds no sound verdict on the run: {error}; measure it again "
-            f'with "fgembed train --resume --run {shlex.quote(str(run))}"'
+            f"{run / 'report.json'} holds no sound verdict on the run: {error}",
+            f'measure it again with "fgembed train --resume --run {shlex.quote(str(run))}"',
         ) from None
 
 
@@ -118,9 +118,10 @@ def refuse_below_floor(verdict: Verdict, run: Path) -> None:
     """
     if verdict.outcome == "below":
         raise FgembedError(
-            f"{run} is below its floor: {verdict.sentence}; export the start with "
+            f"{run} is below its floor: {verdict.sentence}",
+            "export the start with "
             f'"fgembed export {shlex.quote(str(run))} --start", or this run all the same '
-            "with --force"
+            "with --force",
         )
 
 

@@ -47,7 +47,7 @@ class Probe:
             ConfigError: there is no such probe.
         """
         if name not in PROBES:
-            raise ConfigError(f"no probe {name!r}{nearest(name, PROBES)}")
+            raise ConfigError(f"no probe {name!r}", nearest(name, PROBES))
         self.name = name
         self.recipe = PROBES[name]
         self.shares = SHARES if few_labels else ()
@@ -68,12 +68,14 @@ class Probe:
         if leave_one_out:
             raise ConfigError(
                 "a probe is trained on the gallery and scored on the queries, and in "
-                "leave-one-out they are the same; give a --gallery and --queries that differ"
+                "leave-one-out they are the same",
+                "give a --gallery and --queries that differ",
             )
         if self.recipe.raw and not isinstance(embed, TorchEmbedder):
             raise ConfigError(
                 f"the {self.name} probe reads the backbone's raw summary, and a bundle gives only "
-                "its unit vectors; evaluate the run instead"
+                "its unit vectors",
+                "evaluate the run instead",
             )
 
     def __call__(self, vectorised: Vectorised) -> dict[str, Vectors]:

@@ -82,7 +82,9 @@ class Split:
         searched = LabelledImages.find(gallery)
         if gallery.resolve() == queries.resolve():
             if len(searched.paths) < 2:
-                raise FgembedError(f"{gallery} holds one picture; leave-one-out needs at least two")
+                raise FgembedError(
+                    f"{gallery} holds one picture", "leave-one-out needs at least two"
+                )
             return cls(searched, searched)
         asked = LabelledImages.find(queries)
         _refuse_overlap(searched, asked)
@@ -203,8 +205,8 @@ def _refuse_overlap(searched: LabelledImages, asked: LabelledImages) -> None:
     for path in asked.paths:
         if path.resolve() in known:
             raise FgembedError(
-                f"{path} is both a query and in the gallery {searched.root}; "
-                "give folders that do not overlap, or the same one twice for leave-one-out"
+                f"{path} is both a query and in the gallery {searched.root}",
+                "give folders that do not overlap, or the same one twice for leave-one-out",
             )
 
 

@@ -80,14 +80,14 @@ class Subject:
         is_bundle = model is not None and (Path(model) / CONFIG_FILE).is_file()
         bundle = Bundle.open(Path(model), precision) if model is not None and is_bundle else None
         if bundle is None and precision != "fp32":
-            raise ConfigError(f"--precision {precision} is of a bundle; give the bundle's folder")
+            raise ConfigError(f"--precision {precision} is of a bundle", "give the bundle's folder")
         run = _floor_run(bundle, floor) if bundle else find_run(model)
         config = validate(RunConfig, read_toml(run / "config.toml"), str(run))
         gallery = gallery or (Path(config.eval.gallery) if config.eval.gallery else None)
         queries = queries or (Path(config.eval.queries) if config.eval.queries else None)
         if gallery is None or queries is None:
             raise ConfigError(
-                "no labelled pictures to score on; give --gallery DIR and --queries DIR"
+                "no labelled pictures to score on", "give --gallery DIR and --queries DIR"
             )
         return cls(run, bundle, config, gallery, queries)
 
@@ -116,14 +116,16 @@ def _floor_run(bundle: Bundle, floor: Path | None) -> Path:
     if not run.is_dir():
         raise NotFoundError(
             f"{bundle.folder} was exported from {run}, which is not there, and no score is shown "
-            "without its floor; give the run's folder by --floor"
+            "without its floor",
+            "give the run's folder by --floor",
         )
     of_run, of_start = run / "encoder.safetensors", run / "start" / "encoder.safetensors"
     sums = [sha256(weights) for weights in (of_run, of_start) if weights.is_file()]
     if bundle.config.files[WEIGHTS_FILE] not in sums:
         raise IntegrityError(
             f"{bundle.folder} was not exported from {run} as it is now, so its start is not the "
-            "bundle's floor; export the run again, or give the right one by --floor"
+            "bundle's floor",
+            "export the run again, or give the right one by --floor",
         )
     return run
 

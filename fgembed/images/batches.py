@@ -93,10 +93,10 @@ def check_bad(skipped: Sequence[Skipped], total: int, max_bad: float) -> None:
         return
     first = f"the first: {str(skipped[0].path)!r} ({skipped[0].reason})"
     if len(skipped) == total:
-        raise BadImagesError(f"none of {total} pictures can be read; {first}")
+        raise BadImagesError(f"none of {total} pictures can be read", f"{first}")
     raise BadImagesError(
-        f"{len(skipped)} of {total} pictures cannot be read, allowed are {max_bad:.0%}; {first}; "
-        "repair them, or allow more with --max-bad (in a training --set max_bad=SHARE)"
+        f"{len(skipped)} of {total} pictures cannot be read, allowed are {max_bad:.0%}; {first}",
+        "repair them, or allow more with --max-bad (in a training --set max_bad=SHARE)",
     )
 
 

@@ -25,7 +25,7 @@ def find_images(root: Path) -> tuple[list[Path], list[Skipped]]:
         NotFoundError: `root` is no folder, cannot be read, or holds nothing named as a picture.
     """
     if not root.is_dir():
-        raise NotFoundError(f"no folder at {root}; give a folder that holds photographs")
+        raise NotFoundError(f"no folder at {root}", "give a folder that holds photographs")
     found: list[Path] = []
     skipped: list[Skipped] = []
     _walk(root, found, skipped)
@@ -33,7 +33,7 @@ def find_images(root: Path) -> tuple[list[Path], list[Skipped]]:
         raise NotFoundError(f"cannot read folder {root}: {skipped[0].reason}")
     if not found and not skipped:
         raise NotFoundError(
-            f"no pictures in {root}; expected files named {', '.join(sorted(EXTENSIONS))}"
+            f"no pictures in {root}", f"expected files named {', '.join(sorted(EXTENSIONS))}"
         )
     return sorted(found), skipped
 
@@ -76,5 +76,7 @@ def class_names(paths: list[Path], root: Path) -> list[str]:
     parts = [path.relative_to(root).parts for path in paths]
     for path, names in zip(paths, parts, strict=True):
         if len(names) < 2:
-            raise FgembedError(f"{path} is in no class folder; expected {root}/<class>/{path.name}")
+            raise FgembedError(
+                f"{path} is in no class folder", f"expected {root}/<class>/{path.name}"
+            )
     return [names[0] for names in parts]

@@ -155,8 +155,8 @@ def _from_columns(columns: dict[str, list[Any]], source: Path) -> Listing:
     name = next((name for name in PATH_COLUMNS if name in columns), None)
     if name is None:
         raise FgembedError(
-            f"{source} has none of the columns {', '.join(PATH_COLUMNS)}; it has: "
-            f"{', '.join(columns) or 'none'}"
+            f"{source} has none of the columns {', '.join(PATH_COLUMNS)}",
+            f"it has: {', '.join(columns) or 'none'}",
         )
     paths = columns.pop(name)
     missing = next((row for row, path in enumerate(paths, start=1) if not path), None)
@@ -173,7 +173,7 @@ def _csv_columns(file: Path) -> dict[str, list[Any]]:
         except (csv.Error, UnicodeDecodeError) as error:
             raise FgembedError(f"{file} cannot be read as a table: {error}") from None
     if not rows:
-        raise FgembedError(f"{file} is empty; expected a line of column names")
+        raise FgembedError(f"{file} is empty", "expected a line of column names")
     names, *rows = rows
     for number, row in enumerate(rows, start=1):
         if len(row) != len(names):

@@ -49,7 +49,8 @@ class LCR(MoCo):
         if not isinstance(encoder.pooling, RationalePooling):
             raise ConfigError(
                 f"{type(self).__name__.lower()} trains rationale pooling, got pooling.kind = "
-                f"{encoder.pooling.kind!r}; set it to 'auto'"
+                f"{encoder.pooling.kind!r}",
+                "set it to 'auto'",
             )
         super().__init__(encoder, config)
 

@@ -107,12 +107,14 @@ def _check_predictor(config: LoDisc.Config) -> None:
     if config.use_projector:
         raise ConfigError(
             "pooling.kind = 'predictor' reads class tokens, but lodisc's predictor takes "
-            "projections; set method.use_projector=false, or pooling.kind='class-token'"
+            "projections",
+            "set method.use_projector=false, or pooling.kind='class-token'",
         )
     if (config.hidden, config.dropout) != (PredictorPooling.hidden, PredictorPooling.dropout):
         raise ConfigError(
             f"pooling.kind = 'predictor' is {PredictorPooling.hidden} wide with dropout "
-            f"{PredictorPooling.dropout}; leave out method.hidden and method.dropout"
+            f"{PredictorPooling.dropout}",
+            "leave out method.hidden and method.dropout",
         )
 
 

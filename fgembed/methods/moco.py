@@ -96,7 +96,8 @@ class MoCo(Method):
         if batch_size < 2 * self.config.key_groups:
             raise ConfigError(
                 f"a batch of {batch_size} in {self.config.key_groups} groups leaves groups of "
-                "one key; lower method.key_groups"
+                "one key",
+                "lower method.key_groups",
             )
 
     def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:

@@ -42,7 +42,7 @@ class Neighbours(MoCo):
 
     def __init__(self, encoder: Encoder, config: Config) -> None:
         if config.key_groups > 1:
-            raise ConfigError("neighbours does not shuffle keys; set method.key_groups to 1")
+            raise ConfigError("neighbours does not shuffle keys", "set method.key_groups to 1")
         super().__init__(encoder, config)
         self.looks = KeyQueue(config.queue_size, encoder.backbone.channels)
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))

@@ -67,7 +67,8 @@ class PPSSL(LCR):
         if config.iadm in ("released", "off") and not config.ais_weight:
             raise ConfigError(
                 f"with method.iadm = {config.iadm!r} and method.ais_weight = 0 nothing trains the "
-                "rationale; set one of them otherwise, or choose method moco"
+                "rationale",
+                "set one of them otherwise, or choose method moco",
             )
         super().__init__(encoder, config)
         if config.iadm == "released":

@@ -31,5 +31,5 @@ def method_named(name: str) -> type[Method]:
         ConfigError: there is no such method.
     """
     if name not in METHODS:
-        raise ConfigError(f"no method {name!r}{nearest(name, METHODS)}")
+        raise ConfigError(f"no method {name!r}", nearest(name, METHODS))
     return METHODS[name]

@@ -73,13 +73,14 @@ def read_encoder_file(folder: Path) -> EncoderFile:
     """
     if not (folder / ENCODER_FILE).is_file():
         raise NotFoundError(
-            f'{folder} holds no finished encoder; finish it with "fgembed train --resume"'
+            f"{folder} holds no finished encoder", 'finish it with "fgembed train --resume"'
         )
     content = read_json(folder / ENCODER_FILE, "encoder")
     if content.get("format") != ENCODER_FORMAT:
         raise IntegrityError(
             f"{folder} holds an encoder of format {content.get('format')!r}, "
-            f"this fgembed reads {ENCODER_FORMAT}; train it again"
+            f"this fgembed reads {ENCODER_FORMAT}",
+            "train it again",
         )
     try:
         return record(EncoderFile, content)
@@ -100,7 +101,7 @@ def load_bundle_encoder(folder: Path) -> tuple[Encoder, Preprocessing]:
     """
     Bundle.open(folder, every_file=True)
     if not (folder / ENCODER_FILE).is_file():
-        raise NotFoundError(f"{folder} has no {ENCODER_FILE}; export it again")
+        raise NotFoundError(f"{folder} has no {ENCODER_FILE}", "export it again")
     return load_encoder(folder, folder / WEIGHTS_FILE)
 
 

@@ -160,7 +160,7 @@ def pooling_named(kind: str) -> type[Pooling]:
         ConfigError: there is no such kind.
     """
     if kind not in POOLINGS:
-        raise ConfigError(f"no pooling.kind {kind!r}{nearest(kind, ['auto', *POOLINGS])}")
+        raise ConfigError(f"no pooling.kind {kind!r}", nearest(kind, ["auto", *POOLINGS]))
     return POOLINGS[kind]
 
 

@@ -86,7 +86,8 @@ def _rank(eigenvalues: Tensor, dimensions: int, count: int) -> int:
     if kept < 2 <= dimensions or not float(eigenvalues.max()) > RANK_TOLERANCE:
         raise FgembedError(
             f"the whitening needs at least 3 pictures that differ, and {count} were given that "
-            f"span {max(kept, 0)} dimensions; give more pictures"
+            f"span {max(kept, 0)} dimensions",
+            "give more pictures",
         )
     return kept
 
@@ -123,7 +124,8 @@ class Calibration:
         if not bool(pooled.isfinite().all()):
             raise IntegrityError(
                 "the encoder gives vectors that are not finite: its weights are damaged, or its "
-                "training diverged; train again with a lower optimiser.learning_rate"
+                "training diverged",
+                "train again with a lower optimiser.learning_rate",
             )
         if self._sum is not None:
             self._sum.add(joined(pooled, self.levels))

@@ -39,7 +39,7 @@ def report_folder(folder: Path) -> Path:
         FgembedError: it is a file.
     """
     if folder.exists() and not folder.is_dir():
-        raise FgembedError(f"{folder} is a file; a report is a folder, choose another path")
+        raise FgembedError(f"{folder} is a file", "a report is a folder, choose another path")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -149,7 +149,8 @@ def prepare_report(folder: Path, subject: Subject) -> None:
         if folder.resolve().is_relative_to(photographs.resolve()):
             raise FgembedError(
                 f"{folder} lies in {photographs}, where the report's pictures would be taken for "
-                "photographs; choose a folder outside"
+                "photographs",
+                "choose a folder outside",
             )
     if importlib.util.find_spec("matplotlib") is None:
         raise MissingExtraError("--report", "matplotlib", "train")

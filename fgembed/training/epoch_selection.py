@@ -74,12 +74,12 @@ class Selection:
         """
         if self.best is None:
             raise IntegrityError(
-                f"{self.file} is missing, and with it the best epoch's encoder; start a new run"
+                f"{self.file} is missing, and with it the best epoch's encoder", "start a new run"
             )
         try:
             self.encoder.load_state_dict(read_tensors(self.file))
         except RuntimeError:
-            raise IntegrityError(f"{self.file} is of another encoder; start a new run") from None
+            raise IntegrityError(f"{self.file} is of another encoder", "start a new run") from None
         return self.best
 
     def _read(self) -> Selected:
@@ -143,7 +143,8 @@ def held_out(labels: Labels, share: float, seed: int) -> NDArray[np.bool_]:
     if not len(eligible):
         raise ConfigError(
             f"select = 'holdout' looks pictures up among others of their class, and none of "
-            f"{len(names)} class folders holds two; set select to 'last'"
+            f"{len(names)} class folders holds two",
+            "set select to 'last'",
         )
     first = generator.uniform(0, min(1 / share, len(eligible)))
     chosen = np.arange(first, len(eligible), 1 / share).astype(int)
@@ -156,4 +157,4 @@ def _classes(config: RunConfig, paths: Sequence[Path]) -> Labels:
     try:
         return np.array(class_names(list(paths), Path(config.images or "")))
     except FgembedError as error:
-        raise ConfigError(f"select = 'holdout': {error}; or set select to 'last'") from None
+        raise ConfigError(f"select = 'holdout': {error}", "or set select to 'last'") from None

@@ -128,8 +128,8 @@ def _resume(
     position = load_state(folder, method, optimisers)
     if position["images"] != fingerprint:
         raise FgembedError(
-            f"the photographs changed since the checkpoint in {folder}; "
-            "put them back, or start a new run"
+            f"the photographs changed since the checkpoint in {folder}",
+            "put them back, or start a new run",
         )
     return int(position["step"])
 
@@ -171,8 +171,8 @@ def _check_finite(values: dict[str, float], method: Method, step: int) -> None:
     ]
     if bad:
         raise FgembedError(
-            f"the {bad[0]} is not finite at step {step}; "
-            "start a new run with a lower optimiser.learning_rate"
+            f"the {bad[0]} is not finite at step {step}",
+            "start a new run with a lower optimiser.learning_rate",
         )
 
 

@@ -85,7 +85,7 @@ def listed_images(config: RunConfig) -> tuple[list[Path], list[Skipped]]:
     """
     if config.images is None:
         raise ConfigError(
-            'no photographs are set; run "fgembed init PHOTOS" first, or give --images PHOTOS'
+            "no photographs are set", 'run "fgembed init PHOTOS" first, or give --images PHOTOS'
         )
     return find_images(Path(config.images))
 
@@ -120,8 +120,8 @@ def make_method(config: RunConfig, method_class: type[Method]) -> Method:
     learned = issubclass(pooling, LearnedPooling)
     if learned and not issubclass(pooling, method_class.trained_poolings):
         raise ConfigError(
-            f"method {config.method.name!r} does not train pooling.kind {kind!r}; "
-            "choose pooling.kind auto"
+            f"method {config.method.name!r} does not train pooling.kind {kind!r}",
+            "choose pooling.kind auto",
         )
     settings = config.method.model_extra or {}
     where = f"settings of method {config.method.name!r}"

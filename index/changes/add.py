@@ -74,8 +74,8 @@ def _vanished(known: dict[str, list[Known]], there: set[str], source: Path) -> l
     gone = [name for name in below if name not in there and not Path(name).is_file()]
     if gone and len(gone) == len(below):
         raise NotFoundError(
-            f"none of the {len(below)} indexed pictures below {source} is there any more; if that "
-            'is meant, remove them with "fgembed index remove"'
+            f"none of the {len(below)} indexed pictures below {source} is there any more",
+            'if that is meant, remove them with "fgembed index remove"',
         )
     return gone
 

@@ -43,8 +43,8 @@ class Pictures:
         listing = Listing([source]) if alone else list_pictures([source])
         if not all(isinstance(picture, Path) for picture in listing.pictures):
             raise FgembedError(
-                f'{source} is in tar files; embed them with "fgembed embed", then build with '
-                "--from-embeddings"
+                f"{source} is in tar files",
+                'embed them with "fgembed embed", then build with --from-embeddings',
             )
         wrong = next((one for one in listing.pictures if "\0" in str(one)), None)
         if wrong is not None:

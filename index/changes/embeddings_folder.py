@@ -189,8 +189,8 @@ class GivenEmbeddings:
         expected = -(-pictures // size)
         if len(self.files) < expected:
             raise IntegrityError(
-                f"{self.folder} has {len(self.files)} of its {expected} parts; "
-                'run "fgembed embed" again, which goes on with the others'
+                f"{self.folder} has {len(self.files)} of its {expected} parts",
+                'run "fgembed embed" again, which goes on with the others',
             )
 
 

@@ -51,7 +51,8 @@ class GivenMetadata:
         if rows != list(counts):
             raise IntegrityError(
                 f"{self.folder}: metadata of {sum(rows)} rows in {len(rows)} files for "
-                f"{sum(counts)} vectors in {len(counts)}; their files must correspond"
+                f"{sum(counts)} vectors in {len(counts)}",
+                "their files must correspond",
             )
         if len(names) > 1:
             raise IntegrityError(f"{place}: files differ in their columns")

@@ -107,8 +107,8 @@ def add_embeddings(
         if manifest.model is not None:
             if given.plan is None and bundle is None:
                 raise IntegrityError(
-                    f"the embeddings in {given.folder} do not say which model made them; if it was "
-                    f"the one of {folder}, give its exported folder by --bundle"
+                    f"the embeddings in {given.folder} do not say which model made them",
+                    f"if it was the one of {folder}, give its exported folder by --bundle",
                 )
             _check_maker(given, manifest.model.fingerprint, manifest.model.precision, folder)
         ids = given.metadata.ids if given.plan is None else None
@@ -187,7 +187,8 @@ def _check_maker(given: GivenEmbeddings, fingerprint: str, precision: str, maker
     if plan and (plan.get("bundle_fingerprint"), plan.get("precision")) != (fingerprint, precision):
         raise IntegrityError(
             f"the embeddings in {given.folder} were made by another model or precision "
-            f"({plan.get('precision')}) than {maker} ({precision}); give the one that made them"
+            f"({plan.get('precision')}) than {maker} ({precision})",
+            "give the one that made them",
         )
 
 
@@ -196,6 +197,6 @@ def _check_ids(given: GivenEmbeddings, change: OpenChange, ids: list[int]) -> No
     twice = np.intersect1d(ids, np.concatenate([NOBODY, *used]))
     if len(twice):
         raise IntegrityError(
-            f"{change.folder} has {len(twice)} of the ids in {given.folder}, {twice[0]} for one; "
-            "remove those and compact the index, or leave the column id out"
+            f"{change.folder} has {len(twice)} of the ids in {given.folder}, {twice[0]} for one",
+            "remove those and compact the index, or leave the column id out",
         )

@@ -159,8 +159,8 @@ class Manifest:
         version = content.pop("format", None)
         if version != INDEX_FORMAT:
             raise IntegrityError(
-                f"{folder} is an index of format {version!r}, this fgembed reads "
-                f'{INDEX_FORMAT}; build it again with "fgembed index build"'
+                f"{folder} is an index of format {version!r}, this fgembed reads {INDEX_FORMAT}",
+                'build it again with "fgembed index build"',
             )
         try:
             manifest = record(cls, content)
@@ -214,7 +214,7 @@ def _read_content(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         if folder.is_dir() and any(not is_own(path.name) for path in folder.iterdir()):
             raise IntegrityError(f"{folder} is no fgembed index: it has no {MANIFEST_FILE}")
-        raise NotFoundError(f'no index at {folder}; make one with "fgembed index build"')
+        raise NotFoundError(f"no index at {folder}", 'make one with "fgembed index build"')
     content = read_json(file, "index file")
     if content.pop("model_type", None) != MODEL_TYPE:
         raise IntegrityError(f"{folder} is no fgembed index: {MANIFEST_FILE} is another's")

@@ -39,14 +39,14 @@ def sql_columns(names: Iterable[str], own: Iterable[str]) -> dict[str, str]:
     renamed: dict[str, str] = {}
     for given in names:
         if not given.isprintable():
-            raise FgembedError(f"a column is called {given!r}; name it in plain letters")
+            raise FgembedError(f"a column is called {given!r}", "name it in plain letters")
         name = given
         while folded(name) in taken:
             name = f"given_{name}"
         taken.add(folded(name))
         renamed[given] = name
     if len(renamed) > MOST_COLUMNS:
-        raise FgembedError(f"{len(renamed)} columns of metadata; an index keeps {MOST_COLUMNS}")
+        raise FgembedError(f"{len(renamed)} columns of metadata", f"an index keeps {MOST_COLUMNS}")
     return renamed
 
 

@@ -76,7 +76,8 @@ def write_items(file: Path, items: Iterable[Item], columns: dict[str, str]) -> I
                 base.execute(f"CREATE INDEX by_{number} ON items ({quoted(name)}, position)")
     except sqlite3.DataError:
         raise FgembedError(
-            f"the metadata of item {ids[-1]} takes more than {TEXT_LIMIT // 2} bytes; leave it out"
+            f"the metadata of item {ids[-1]} takes more than {TEXT_LIMIT // 2} bytes",
+            "leave it out",
         ) from None
     except sqlite3.OperationalError as error:
         raise OSError(errno.EIO, str(error), str(file)) from None

@@ -19,14 +19,14 @@ def find_bundle(
     """
     if manifest.model is None:
         raise FgembedError(
-            f"{folder} was made of embeddings without a model, so pictures cannot be looked up; "
-            'build it with "fgembed index build --from-embeddings DIR --bundle BUNDLE"'
+            f"{folder} was made of embeddings without a model, so pictures cannot be looked up",
+            'build it with "fgembed index build --from-embeddings DIR --bundle BUNDLE"',
         )
     place = folder / manifest.model.bundle if bundle is None else Path(bundle)
     if bundle is None and not place.is_dir():
         raise NotFoundError(
-            f"the bundle that {folder} was made with is not at {place.resolve()}; "
-            "give its folder by --bundle"
+            f"the bundle that {folder} was made with is not at {place.resolve()}",
+            "give its folder by --bundle",
         )
     opened = Bundle.read(place, precision or manifest.model.precision)
     check_model(folder, manifest, opened)
@@ -41,6 +41,7 @@ def check_model(folder: Path, manifest: Manifest, bundle: Bundle) -> None:
     """
     if manifest.model is None or bundle.config.fingerprint != manifest.model.fingerprint:
         raise IntegrityError(
-            f"{folder} was made with another model than {bundle.folder}; rebuild it with "
-            '"fgembed index build", or give the bundle it was made with by --bundle'
+            f"{folder} was made with another model than {bundle.folder}",
+            "rebuild it with "
+            '"fgembed index build", or give the bundle it was made with by --bundle',
         )

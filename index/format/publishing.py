@@ -50,7 +50,7 @@ def only_writer(folder: Path, new: bool = False) -> Iterator[None]:
             yield
     except Timeout:
         raise FgembedError(
-            f"another process is writing {folder}; wait for it to end, then try again"
+            f"another process is writing {folder}", "wait for it to end, then try again"
         ) from None
 
 

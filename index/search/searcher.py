@@ -117,7 +117,7 @@ class Searcher:
             FgembedError: k is below 1, or the condition cannot be asked.
         """
         if k < 1:
-            raise FgembedError(f"k is {k}; expected at least 1")
+            raise FgembedError(f"k is {k}", "expected at least 1")
         count = min(k, max(1, self.manifest.count))
         if rerank is None:
             return hits_of(self.vectors, queries, count, where)
@@ -141,7 +141,7 @@ class Searcher:
             FgembedError: k is below 1, or the condition cannot be asked.
         """
         if isinstance(pictures, str | Path):
-            raise FgembedError(f"pictures is {str(pictures)!r}; expected a list of pictures")
+            raise FgembedError(f"pictures is {str(pictures)!r}", "expected a list of pictures")
         paths = [Path(picture) for picture in pictures]
         rows = OnnxEmbedder.of(self.bundle, self.device, bulk=True).embed(paths, report)
         found: list[list[Hit]] = []

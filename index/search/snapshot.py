@@ -33,7 +33,7 @@ def open_state(folder: Path, opener: Callable[[Manifest], Opened]) -> tuple[Mani
             if current == manifest:
                 raise
             manifest = current
-    raise IntegrityError(f"index {folder} changed {TRIES} times while it was opened; try again")
+    raise IntegrityError(f"index {folder} changed {TRIES} times while it was opened", "try again")
 
 
 def open_vectors(folder: Path) -> IndexedVectors:

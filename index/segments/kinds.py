@@ -92,8 +92,9 @@ def check_name(kind: str) -> None:
     for name in ("IDMap", "Refine", "RFlat"):
         if name in kind:
             raise ConfigError(
-                f"--kind {kind!r} holds {name}; leave it out: ids are kept and candidates are "
-                "scored by the vectors themselves with every kind"
+                f"--kind {kind!r} holds {name}",
+                "leave it out: ids are kept and candidates are "
+                "scored by the vectors themselves with every kind",
             )
 
 

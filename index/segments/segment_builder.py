@@ -119,7 +119,8 @@ def _make(rows: Rows, held: int, wishes: Wishes, report: Stage) -> Made:
     if needed > wishes.memory:
         raise ConfigError(
             f"{factory} of {len(rows)} vectors takes {needed / 1e9:.1f} GB while it is built, "
-            f"more than the {wishes.memory / 1e9:.1f} GB of --memory; raise it, or take ivfpq"
+            f"more than the {wishes.memory / 1e9:.1f} GB of --memory",
+            "raise it, or take ivfpq",
         )
     sample = np.random.default_rng(SEED).permutation(len(kept))
     sample = sample[: min(trainable, max(kinds.VECTORS_A_LIST * size.lists, 1 << 16))]

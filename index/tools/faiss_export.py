@@ -43,10 +43,10 @@ def export_faiss(folder: Path, out: Path, overwrite: bool = False) -> Manifest:
     except ImportError:
         raise MissingExtraError("metadata in Parquet", "pyarrow", "scale") from None
     if absolute(out).is_relative_to(absolute(folder)):
-        raise FgembedError(f"{out} lies in the index {folder}; choose another folder")
+        raise FgembedError(f"{out} lies in the index {folder}", "choose another folder")
     if out.exists() and not (overwrite and (out / INFOS_FILE).is_file()):
         again = ", or give --overwrite" if (out / INFOS_FILE).is_file() else ""
-        raise FgembedError(f"{out} is there already; choose another folder{again}")
+        raise FgembedError(f"{out} is there already", f"choose another folder{again}")
     vectors = open_vectors(folder)
     manifest = vectors.manifest
     if not vectors.segments:

@@ -32,7 +32,7 @@ def export_hdf5(
     except ImportError:
         raise MissingExtraError("HDF5", "h5py", "scale") from None
     if out.exists() and not overwrite:
-        raise FgembedError(f"{out} is there already; choose another file, or give --overwrite")
+        raise FgembedError(f"{out} is there already", "choose another file, or give --overwrite")
     vectors = open_vectors(folder)
     everyone = np.sort(vectors.live_ids())
     if len(everyone) < 2:

@@ -1,4 +1,4 @@
-"""A method that fgembed has never seen is one new file and two lines in the table: import, entry."""
+"""A new method is one new file and two lines in the table: its import and its entry."""
 
 import json
 import os

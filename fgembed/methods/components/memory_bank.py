@@ -26,8 +26,8 @@ class KeyQueue(nn.Module):
         """
         if len(self.keys) % batch:
             raise ConfigError(
-                f"a batch of {batch} keys does not divide a queue of {len(self.keys)}; "
-                "set method.queue_size to a multiple of optimiser.batch_size"
+                f"a batch of {batch} keys does not divide a queue of {len(self.keys)}",
+                "set method.queue_size to a multiple of optimiser.batch_size",
             )
 
     @torch.no_grad()

@@ -107,12 +107,14 @@ def read_corpus(file: str | None) -> dict[str, str]:
             files("fgembed.methods.components").joinpath("corpus.toml").read_text("utf-8")
         )
     elif not Path(file).is_file():
-        raise NotFoundError(f"no corpus at {file}; give a TOML file with a table [descriptions]")
+        raise NotFoundError(f"no corpus at {file}", "give a TOML file with a table [descriptions]")
     else:
         content = read_toml(Path(file))
     table = content.get("descriptions")
     if not isinstance(table, dict) or len(table) < 2:
-        raise ConfigError(f"{file} holds no corpus; expected a table [descriptions] of two or more")
+        raise ConfigError(
+            f"{file} holds no corpus", "expected a table [descriptions] of two or more"
+        )
     for name, sentence in table.items():
         if not isinstance(sentence, str) or not sentence.strip():
             raise ConfigError(f"{file}: description {name!r} is {sentence!r}, expected a sentence")
@@ -127,6 +129,6 @@ def _tokenizer(name: str) -> Any:
     except Exception as error:
         reason = " ".join(str(error).split())[:120]
         raise NotFoundError(
-            f"cannot get the tokenizer of teacher {name} ({reason}); choose a teacher with CLIP's "
-            "own tokenizer, such as ViT-B-32"
+            f"cannot get the tokenizer of teacher {name} ({reason})",
+            "choose a teacher with CLIP's own tokenizer, such as ViT-B-32",
         ) from None
