@@ -24,7 +24,7 @@ from fgembed.disk.files import read_toml
 from fgembed.errors import FgembedError
 from fgembed.evaluation.floors import START, load_floors
 from fgembed.evaluation.metrics import QueryScores
-from fgembed.evaluation.protocol import Embed, LabelledImages, Split, Vectorised
+from fgembed.evaluation.protocol import Embed, EmbeddedSplit, LabelledImages, Split
 from fgembed.model.encoder_files import load_encoder, read_encoder_file
 from fgembed.model.shared_backbone import SharedPass
 
@@ -45,8 +45,8 @@ class Scored:
 
 def both_protocols(name: str, embed: Embed, split: Split) -> Scored:
     """Embeds both folders once and scores the encoder twice."""
-    against = Vectorised.by(embed, split, max_bad=0.5)
-    inside = Vectorised(
+    against = EmbeddedSplit.embed(embed, split, max_bad=0.5)
+    inside = EmbeddedSplit(
         embed,
         against.gallery,
         against.gallery_labels,

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import clustered
-from fgembed.index.segments.vector_file import Rows
+from fgembed.index.segments.vector_file import VectorFile
 
 GOAL = 0.95
 PEERS = {  # autofaiss needs an older numpy than today's pyarrow has
@@ -44,7 +44,7 @@ def prepare(source: Path, count: int, queries: int, dimensions: int) -> None:
     clustered.write(source, count, queries, dimensions)
     files = sorted((source / "img_emb").glob("*.npy"))
     rows = np.concatenate([np.load(file) for file in files])
-    np.save(source / "exact.npy", Rows(rows).exact(np.load(source / "queries.npy"), 10)[1])
+    np.save(source / "exact.npy", VectorFile(rows).exact(np.load(source / "queries.npy"), 10)[1])
 
 
 def interpreter(peers: Path | None, name: str) -> str | None:

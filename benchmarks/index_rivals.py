@@ -32,12 +32,12 @@ class Fgembed:
 
     def build(self, source: Path, out: Path, memory: int) -> None:
         """As the command does it."""
-        from fgembed.index.changes.embeddings_folder import GivenEmbeddings
+        from fgembed.index.changes.embeddings_folder import ImportedEmbeddings
         from fgembed.index.changes.from_embeddings import build_from_embeddings
-        from fgembed.index.segments.segment_builder import Wishes
+        from fgembed.index.segments.segment_builder import IndexSettings
 
-        given = GivenEmbeddings.open(source)
-        build_from_embeddings(given, None, out, wishes=Wishes(memory=memory))
+        given = ImportedEmbeddings.open(source)
+        build_from_embeddings(given, None, out, settings=IndexSettings(memory_bytes=memory))
 
     def open(self, out: Path) -> None:
         """With its checksums."""

@@ -24,7 +24,7 @@ from fgembed.demo.drawing import draw_set
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import FgembedError
 from fgembed.evaluation.floors import calibrated_start
-from fgembed.export.parity import Parity, measure_parity, parity_pictures
+from fgembed.export.parity import Parity, measure_parity, parity_images
 from fgembed.export.precision_loss import AgreementDrop
 from fgembed.export.quantize import Quantised, write_int8
 from fgembed.export.to_onnx import write_half_onnx, write_onnx
@@ -98,7 +98,7 @@ def measure(
         IntegrityError: a float32 or float16 file is not within its limits.
     """
     spec = Preprocessing(size=size)
-    pixels = parity_pictures(photos, spec)
+    pixels = parity_images(photos, spec)
     for backbone in backbones:
         for reading in readings:
             torch.manual_seed(0)

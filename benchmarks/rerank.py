@@ -24,9 +24,9 @@ from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import FgembedError
 from fgembed.evaluation.floor_table import Score, percent
 from fgembed.evaluation.metrics import bootstrap_interval, precision_of_ranking
-from fgembed.evaluation.protocol import Embed, Split, Vectorised
+from fgembed.evaluation.protocol import Embed, EmbeddedSplit, Split
 from fgembed.index.search.reranking import RERANKINGS, Gallery, Reranking
-from fgembed.index.segments.vector_file import Rows
+from fgembed.index.segments.vector_file import VectorFile
 
 METRICS = ("recall@1", "recall@5", "mAP")
 
@@ -35,7 +35,7 @@ class FlatGallery:
     """Vectors in a flat index; the id is the row."""
 
     def __init__(self, vectors: Vectors) -> None:
-        self.rows = Rows(vectors)
+        self.rows = VectorFile(vectors)
 
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, Ids]:
         """Cosines and ids, (Q, k) each."""
@@ -78,19 +78,21 @@ class Measured:
     milliseconds: float
 
 
-def measure(way: Reranking, vectorised: Vectorised, every: int = 1) -> Measured:
+def measure(way: Reranking, embedded_split: EmbeddedSplit, every: int = 1) -> Measured:
     """The scores of every query, or every n-th, over complete rankings; time for the first 10."""
-    gallery = FlatGallery(vectorised.gallery.vectors)
-    queries = range(0, len(vectorised.queries.vectors), every)
+    gallery = FlatGallery(embedded_split.gallery.vectors)
+    queries = range(0, len(embedded_split.queries.vectors), every)
     values, seconds = [], []
     for row in queries:
-        query = vectorised.queries.vectors[row]
-        searched = Without(gallery, row) if vectorised.leave_one_out else gallery
+        query = embedded_split.queries.vectors[row]
+        searched = Without(gallery, row) if embedded_split.leave_one_out else gallery
         started = time.perf_counter()
         way(query, searched, 10)
         seconds.append(time.perf_counter() - started)
-        ids = way(query, searched, len(vectorised.gallery.vectors) - vectorised.leave_one_out)
-        relevant = vectorised.gallery_labels[ids] == vectorised.query_labels[row]
+        ids = way(
+            query, searched, len(embedded_split.gallery.vectors) - embedded_split.leave_one_out
+        )
+        relevant = embedded_split.gallery_labels[ids] == embedded_split.query_labels[row]
         precision = float(precision_of_ranking(relevant[None])[0][0])
         values.append((relevant[:1].any(), relevant[:5].any(), precision))
     columns = np.array(values, dtype=np.float64).T
@@ -137,19 +139,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         split = Split.find(options.gallery, options.queries)
-        vectorised = Vectorised.by(embedder(options.model), split, max_bad=0.5)
+        embedded_split = EmbeddedSplit.embed(embedder(options.model), split, max_bad=0.5)
     except FgembedError as error:
         sys.exit(f"error: {error}")
     measured = {
-        name: measure(way, vectorised, options.every)
+        name: measure(way, embedded_split, options.every)
         for name, way in {"plain": plain, **RERANKINGS}.items()
     }
     print(markdown(measured))
-    asked = len(range(0, len(vectorised.queries.vectors), options.every))
+    asked = len(range(0, len(embedded_split.queries.vectors), options.every))
     protocol = "leave-one-out" if split.leave_one_out else "queries against gallery"
     print(
-        f"\n{protocol}: {asked} queries, {len(vectorised.gallery.paths)} gallery pictures, "
-        f"{len(set(vectorised.query_labels))} classes; percent, in brackets the bootstrap 95 % "
+        f"\n{protocol}: {asked} queries, {len(embedded_split.gallery.paths)} gallery pictures, "
+        f"{len(set(embedded_split.query_labels))} classes; percent, in brackets the bootstrap 95 % "
         f"interval over queries; {platform.machine()}, median time of a search for 10 hits, "
         "embedding not included. " + "; ".join(map(str, RERANKINGS.values())) + "."
     )

@@ -35,7 +35,7 @@ def demo(
     for text in assign or []:
         overrides = merge(overrides, parse_assignment(text))
     with TrainingProgress() as progress:
-        result = run_demo(out, overrides, progress.say, progress.report)
+        result = run_demo(out, overrides, progress.report_stage, progress.report)
     assert result.run.table is not None
     print_floor_table(result.run.table)
     print(f"guard: {result.run.guard.headline()}")

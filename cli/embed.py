@@ -53,17 +53,17 @@ def embed(
     Example: fgembed embed photos/ --out embeddings
     """
     from fgembed.bundle import Bundle
-    from fgembed.cli.progress import PictureProgress
+    from fgembed.cli.progress import ImageProgress
     from fgembed.embedding.shards import embed_into
     from fgembed.images.batches import check_bad
-    from fgembed.images.sources import list_pictures
+    from fgembed.images.sources import list_images
     from fgembed.text import showable
     from fgembed.workspace import workspace_images
 
     share = _share(shard)
-    listing = list_pictures(images or [workspace_images()], sys.stdin)
+    listing = list_images(images or [workspace_images()], sys.stdin)
     opened = Bundle.open(bundle, precision.value)
-    with PictureProgress("embedding") as progress:
+    with ImageProgress("embedding") as progress:
         done = embed_into(
             out,
             listing,
@@ -77,14 +77,18 @@ def embed(
     if as_json:
         import json
 
-        facts = {"parts": done.plan.parts, "written": done.parts_written, "found": done.parts_found}
+        facts = {
+            "parts": done.plan.parts,
+            "written": done.parts_written,
+            "found": done.existing_parts,
+        }
         facts |= {"embedded": done.pictures, "skipped": len(skipped)}
         print(json.dumps({"out": str(out), "dimensions": done.plan.dimensions} | facts))
     else:
         print(
             f"{showable(str(out))}: {done.pictures} pictures embedded in {done.parts_written} "
             f"parts of {done.plan.parts}, {done.plan.dimensions} dimensions"
-            + (f"; {done.parts_found} parts were there already" if done.parts_found else "")
+            + (f"; {done.existing_parts} parts were there already" if done.existing_parts else "")
         )
         for bad in skipped[:1]:
             print(f"{len(skipped)} left out; the first:")

@@ -105,7 +105,7 @@ def export(
         precisions=precisions,
         max_drop=max_drop,
         dynamic_size=dynamic_size,
-        say=lambda text: print(text, file=sys.stderr),
+        report_stage=lambda text: print(text, file=sys.stderr),
         labelled=(gallery, queries) if gallery and queries else None,
     )
     if as_json:

@@ -29,7 +29,7 @@ class _Bar:
         self.task = self.bar.add_task(name, total=None, figures="")
         self.shown = time.monotonic()
 
-    def say(self, stage: str) -> None:
+    def report_stage(self, stage: str) -> None:
         """Takes the name of a stage that begins."""
         if self.bar.disable:
             print(stage, file=sys.stderr, flush=True)
@@ -78,7 +78,7 @@ class TrainingProgress(_Bar):
         )
 
 
-class PictureProgress(_Bar):
+class ImageProgress(_Bar):
     """Shows how many pictures are done, how many a second, and the time left."""
 
     def __init__(self, what: str) -> None:
@@ -100,7 +100,7 @@ class PictureProgress(_Bar):
         self.line(f"{self.what}  {done}/{total}  {rate:.0f}/s  {left:.0f} s left", last=False)
 
 
-class StageProgress(PictureProgress):
+class StageProgress(ImageProgress):
     """One stage after the other, each with what is done, the rate and the time left."""
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ from fgembed.workspace import INDEX
 if TYPE_CHECKING:
     from fgembed.index import Hit, Searcher
     from fgembed.index.search.reranking import Reranking
-    from fgembed.pages.cards import Row
+    from fgembed.pages.cards import ResultRow
 
 app = typer.Typer(add_completion=False)
 
@@ -133,7 +133,7 @@ def _way(rerank: Rerank | None) -> "Reranking | None":
 
 def _write_pictures(
     searcher: "Searcher",
-    row: "Row",
+    row: "ResultRow",
     html: Path | None,
     png: Path | None,
     explain: bool,

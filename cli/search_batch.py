@@ -32,7 +32,7 @@ def search_many(
     if queries.suffix == ".npy":
         answers = _of_vectors(queries, k, where, index)
     else:
-        from fgembed.index.changes.embed_pictures import Pictures
+        from fgembed.index.changes.embed_images import Pictures
 
         pictures = Pictures.of(queries)
         searcher = Searcher.open(index, bundle, device, precision)
@@ -61,12 +61,12 @@ def _of_vectors(
     file: Path, k: int, where: str | None, index: Path
 ) -> "list[tuple[str, list[Hit]]]":
     """Needs no model: the vectors are in the index's space already."""
-    from fgembed.index.changes.embeddings_folder import GivenEmbeddings
+    from fgembed.index.changes.embeddings_folder import ImportedEmbeddings
     from fgembed.index.search.hits import hits_of
     from fgembed.index.search.hits_file import QUERIES_AT_ONCE
     from fgembed.index.search.snapshot import open_vectors
 
-    given = GivenEmbeddings.of_file(file)
+    given = ImportedEmbeddings.of_file(file)
     vectors = open_vectors(index)
     k = min(k, max(1, vectors.manifest.count))
     answers: list[tuple[str, list[Hit]]] = []

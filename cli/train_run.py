@@ -40,7 +40,7 @@ def start_run(
     settings, folder = settings_and_folder(overrides, config, name, resume)
     method = method_named(settings.method.name)
     with TrainingProgress() as progress:
-        report = run_training(settings, method, folder, progress.report, progress.say)
+        report = run_training(settings, method, folder, progress.report, progress.report_stage)
     print_report(report, folder, as_json)
 
 

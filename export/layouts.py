@@ -16,7 +16,7 @@ from fgembed.disk.files import refuse_foreign, staged_folder, write_json
 from fgembed.embedding.array_types import Vectors
 from fgembed.embedding.onnx_sessions import open_session
 from fgembed.errors import ConfigError
-from fgembed.export.parity import Parity, measure_parity, parity_pictures
+from fgembed.export.parity import Parity, measure_parity, parity_images
 from fgembed.export.run_source import Source
 from fgembed.export.to_onnx import write_normalised_onnx
 from fgembed.images.decoding import Pixels
@@ -65,7 +65,7 @@ def export_layout(name: str, source: Source, target: Path, images: Path | None =
     # The names are common ones: without the mark none of them is ours.
     names = layout.names if (target / layout.mark).is_file() else ()
     refuse_foreign(target, names, f"an export for {name}", (layout.mark, _model_type(name)))
-    pixels = parity_pictures(images or Path(source.settings["images"]), source.spec)
+    pixels = parity_images(images or Path(source.settings["images"]), source.spec)
     with staged_folder(target) as staged:
         model = write_layout(name, source.encoder, source.spec, staged)
         exported = _Normalising(model, source.spec)

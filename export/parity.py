@@ -160,7 +160,7 @@ def measure_parity(
     )
 
 
-def parity_pictures(images: Path, spec: Preprocessing, count: int = PARITY_IMAGES) -> Pixels:
+def parity_images(images: Path, spec: Preprocessing, count: int = PARITY_IMAGES) -> Pixels:
     """Up to `count` readable pictures spread over the folder, (N, size, size, 3) uint8."""
     found, _ = find_images(images)
     chosen = np.unique(np.linspace(0, len(found) - 1, min(len(found), count)).astype(int))

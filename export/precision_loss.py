@@ -9,7 +9,7 @@ import numpy as np
 from fgembed.embedding.array_types import Vectors
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import FgembedError
-from fgembed.evaluation.protocol import Split, Vectorised
+from fgembed.evaluation.protocol import EmbeddedSplit, Split
 from fgembed.images.decoding import Pixels
 from fgembed.images.preprocessing import Preprocessing
 
@@ -75,7 +75,7 @@ class RecallDrop:
 
     def _recall(self, file: Path) -> tuple[float, int]:
         embed = OnnxEmbedder(file, self.spec, "cpu", bulk=True)
-        found = Vectorised.by(embed, self.split, max_bad=1.0).scores((1,)).recall[1]
+        found = EmbeddedSplit.embed(embed, self.split, max_bad=1.0).scores((1,)).recall[1]
         return float(found.mean()), len(found)
 
 

@@ -6,7 +6,7 @@ is little work and sums many numbers, so it stays in float32.
 
 import logging
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from fgembed.export.precision_loss import Drop, Judge
 from fgembed.export.to_onnx import INPUT, SCOPES
 from fgembed.images.decoding import Pixels
 from fgembed.images.preprocessing import Preprocessing
+from fgembed.progress import ReportStage, silent
 
 BACKBONE = "encoder.backbone"  # of PixelEncoder, in the names of the modules that nodes are of
 LAYERS = ("Conv", "MatMul", "Gemm")
@@ -58,7 +59,7 @@ def write_int8(
     calibration: Pixels,
     judge: Judge,
     max_drop: float,
-    say: Callable[[str], None] = lambda text: None,
+    report_stage: ReportStage = silent,
 ) -> Quantised:
     """Writes the graph with as many layers in int8 as the limit allows.
 
@@ -72,7 +73,7 @@ def write_int8(
         calibration: pictures that give the ranges of activations, (N, size, size, 3) uint8.
         judge: measures the drop.
         max_drop: the limit, in points of percent.
-        say: takes a line on each file that is judged.
+        report_stage: takes a line on each file that is judged.
 
     Raises:
         FgembedError: no file keeps the limit, or the pictures are too few; none is left there.
@@ -89,11 +90,13 @@ def write_int8(
         for kept in _counts(len(order) // 2):
             quantiser.write(file, order[kept:])
             drops.append(judge(file))
-            say(f"int8 in {len(order) - kept} of {len(order)} layers: {drops[-1].sentence()}")
+            report_stage(
+                f"int8 in {len(order) - kept} of {len(order)} layers: {drops[-1].sentence()}"
+            )
             if drops[-1].points <= max_drop:
                 return Quantised(len(order) - kept, order[:kept], drops[-1])
             if kept == 0:
-                say("looking for the layers that int8 harms most")
+                report_stage("looking for the layers that int8 harms most")
                 order = quantiser.by_sensitivity(model, file, spec, calibration[:SAMPLE])
         file.unlink()
     finally:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from fgembed.evaluation.protocol import Split
 from fgembed.export.file_report import FileReport
 from fgembed.export.layouts import preprocessor_config
 from fgembed.export.model_card import model_card
-from fgembed.export.parity import Parity, measure_parity, parity_pictures
+from fgembed.export.parity import Parity, measure_parity, parity_images
 from fgembed.export.precision_loss import AgreementDrop, Judge, RecallDrop
 from fgembed.export.quantize import write_int8
 from fgembed.export.run_source import Source
@@ -30,6 +30,7 @@ from fgembed.export.to_onnx import OPSET, write_half_onnx, write_onnx
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.encoder import PixelEncoder
 from fgembed.model.pooling import RationalePooling
+from fgembed.progress import ReportStage, silent
 
 JUDGED_IMAGES = 1000  # whose neighbours int8 must keep, where there are no labels
 MAX_DROP = 0.5
@@ -56,7 +57,7 @@ def export_bundle(
     max_drop: float = MAX_DROP,
     labelled: tuple[Path, Path] | None = None,
     dynamic_size: bool = False,
-    say: Callable[[str], None] = lambda text: None,
+    report_stage: ReportStage = silent,
 ) -> Exported:
     """Exports an encoder into the folder `target`, replacing a bundle that is there.
 
@@ -69,7 +70,7 @@ def export_bundle(
             has no labelled pictures, in points of percent.
         labelled: gallery and queries in class folders, for recall@1; the run's own if None.
         dynamic_size: let the graphs take square pictures of any size, proved at a second one.
-        say: takes a line on what is done next.
+        report_stage: takes a line on what is done next.
 
     Raises:
         NotFoundError: the pictures are gone.
@@ -84,7 +85,7 @@ def export_bundle(
     given = Preprocessing.from_json(config.preprocessing, target)
     with staged_folder(target) as staged:
         files = _Files(
-            source, staged, pictures, given, source.labelled(labelled), dynamic_size, say
+            source, staged, pictures, given, source.labelled(labelled), dynamic_size, report_stage
         )
         for precision in (name for name in MODEL_FILES if name in {"fp32", *precisions}):
             files.write(precision, max_drop)
@@ -113,9 +114,9 @@ class _Files:
         given: Preprocessing,
         split: Split | None,
         dynamic_size: bool,
-        say: Callable[[str], None],
+        report_stage: ReportStage,
     ) -> None:
-        self.say = say
+        self.report_stage = report_stage
         self.source = source
         self.staged = staged
         self.pictures = pictures
@@ -123,8 +124,8 @@ class _Files:
         self.split = split
         self.dynamic_size = dynamic_size
         self.model = PixelEncoder(source.encoder, source.spec, dynamic_size).eval()
-        self.expected = parity_pictures(pictures, source.spec)
-        self.read = parity_pictures(pictures, given)
+        self.expected = parity_images(pictures, source.spec)
+        self.read = parity_images(pictures, given)
         self.reports: dict[str, FileReport] = {}
         self.judge: Judge | None = None
 
@@ -136,19 +137,19 @@ class _Files:
             FgembedError: int8 loses more than `max_drop`.
         """
         file, plain = self.staged / MODEL_FILES[precision], self.staged / MODEL_FILE
-        self.say(f"{MODEL_FILES[precision]}: exporting, and comparing with torch")
+        self.report_stage(f"{MODEL_FILES[precision]}: exporting, and comparing with torch")
         if precision == "fp32":
             write_onnx(self.source.encoder, self.source.spec, file, dynamic_size=self.dynamic_size)
             parity = self._enforced(file, precision)
             recall = None
             if self.split is not None:
-                self.say("recall@1 on the labelled pictures")
+                self.report_stage("recall@1 on the labelled pictures")
                 self.judge = judge = RecallDrop(file, self.split, self.given)
                 recall = judge.before
             self.reports[MODEL_FILE] = FileReport(parity, recall=recall)
             return
         if self.judge is None:
-            judged = parity_pictures(self.pictures, self.given, JUDGED_IMAGES)
+            judged = parity_images(self.pictures, self.given, JUDGED_IMAGES)
             self.judge = AgreementDrop(plain, judged, self.given)
         quantised = None
         if precision == "fp16":
@@ -158,7 +159,7 @@ class _Files:
             drop = self.judge(file)
         else:
             quantised = write_int8(
-                plain, file, self.given, self.read, self.judge, max_drop, self.say
+                plain, file, self.given, self.read, self.judge, max_drop, self.report_stage
             )
             parity, drop = self._enforced(file, precision), quantised.drop
         recall = drop.after if self.split is not None else None
@@ -170,7 +171,7 @@ class _Files:
         parity.enforce()
         if self.dynamic_size:
             larger = replace(self.source.spec, size=round(OTHER_SIZE * self.source.spec.size))
-            pixels = parity_pictures(self.pictures, larger)
+            pixels = parity_images(self.pictures, larger)
             measure_parity(self.model, embedder, pixels, precision=precision).enforce()
         return parity
 

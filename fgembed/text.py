@@ -20,7 +20,14 @@ MAX_NAMES = 12  # listed in a message
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """What to do about an unknown name: the nearest known one, or else what is known."""
+    """The remedy for an unknown name: the nearest known one, or else the known ones.
+
+    Example:
+        >>> nearest("losisc", ["lcr", "lodisc", "moco"])
+        "did you mean 'lodisc'?"
+        >>> nearest("clip", ["lcr", "moco"])
+        'known are lcr, moco'
+    """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     if close:

@@ -71,8 +71,8 @@ def test_a_place_without_remedy_is_seen(tmp_path: Path):
         (
             errors.ImageError("a.jpg", "truncated"),
             (
-                "cannot read image 'a.jpg': truncated; give another image, or save it again as JPEG "
-                "or PNG"
+                "cannot read image 'a.jpg': truncated; give another image, or save it again as "
+                "JPEG or PNG"
             ),
         ),
     ],

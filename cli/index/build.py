@@ -14,7 +14,7 @@ from fgembed.cli.index.options import (
     StoreOption,
     described,
     facts,
-    wishes,
+    index_settings,
 )
 from fgembed.cli.options import (
     BundleOption,
@@ -70,20 +70,20 @@ def build(
     from fgembed.cli.progress import StageProgress
     from fgembed.errors import ConfigError
     from fgembed.index.changes.build import build_index
-    from fgembed.index.changes.embeddings_folder import GivenEmbeddings
+    from fgembed.index.changes.embeddings_folder import ImportedEmbeddings
     from fgembed.index.changes.from_embeddings import build_from_embeddings
     from fgembed.workspace import workspace_images
 
-    wanted = wishes(kind, recall, memory, store)
+    wanted = index_settings(kind, recall, memory, store)
     if from_embeddings is not None:
         if images is not None:
             raise ConfigError("IMAGES and --from-embeddings", "give one of them")
-        given = GivenEmbeddings.open(from_embeddings)
+        given = ImportedEmbeddings.open(from_embeddings)
         known = given.plan is not None or bundle != BUNDLE
         made_by = Bundle.open(bundle, precision.value) if known else None
         with StageProgress() as progress:
             report = build_from_embeddings(
-                given, made_by, out, wishes=wanted, report=progress.stage
+                given, made_by, out, settings=wanted, report=progress.stage
             )
     else:
         folder = images if images is not None else workspace_images()
@@ -93,7 +93,7 @@ def build(
                 folder,
                 opened,
                 out,
-                wishes=wanted,
+                settings=wanted,
                 max_bad=max_bad,
                 device=placed(device, provider),
                 report=progress.stage,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fgembed.cli.index.options import MEMORY, IndexOption, described, facts, wishes
+from fgembed.cli.index.options import MEMORY, IndexOption, described, facts, index_settings
 from fgembed.cli.options import (
     Device,
     DeviceOption,
@@ -62,7 +62,7 @@ def add(
     Example: fgembed index add --from-embeddings embeddings/
     """
     from fgembed.cli.progress import StageProgress
-    from fgembed.index.changes.add import add_pictures
+    from fgembed.index.changes.add import add_images
     from fgembed.index.format.manifest import Manifest
     from fgembed.index.format.model_binding import find_bundle
 
@@ -77,7 +77,7 @@ def add(
     opened = find_bundle(index, Manifest.read(index), bundle)
     opened.check()
     with StageProgress() as progress:
-        report = add_pictures(
+        report = add_images(
             index,
             sources[0],
             opened,
@@ -92,12 +92,12 @@ def add(
 def _add_embeddings(index: Path, source: Path, bundle: Path | None) -> "ChangeReport":
     from fgembed.bundle import Bundle
     from fgembed.cli.progress import StageProgress
-    from fgembed.index.changes.embeddings_folder import GivenEmbeddings
+    from fgembed.index.changes.embeddings_folder import ImportedEmbeddings
     from fgembed.index.changes.from_embeddings import add_embeddings
 
     maker = None if bundle is None else Bundle.open(bundle)
     with StageProgress() as progress:
-        return add_embeddings(index, GivenEmbeddings.open(source), maker, report=progress.stage)
+        return add_embeddings(index, ImportedEmbeddings.open(source), maker, report=progress.stage)
 
 
 def remove(
@@ -169,17 +169,19 @@ def compact(
 
     from fgembed.cli.progress import StageProgress
     from fgembed.index.changes.compact import compact as compact_index
-    from fgembed.index.changes.transaction import wishes_of
+    from fgembed.index.changes.transaction import settings_of
     from fgembed.index.format.manifest import Manifest
 
-    now = wishes_of(Manifest.read(index))
-    asked = wishes(kind or now.kind, recall or now.recall, memory or MEMORY, store)
+    current = settings_of(Manifest.read(index))
+    settings = index_settings(
+        kind or current.kind, recall or current.recall_target, memory or MEMORY, store
+    )
     if store is None:
-        asked = replace(asked, store=now.store)
+        settings = replace(settings, store=current.store)
     if memory is None:
-        asked = replace(asked, memory=now.memory)
+        settings = replace(settings, memory_bytes=current.memory_bytes)
     with StageProgress() as progress:
-        report = compact_index(index, asked, progress.stage)
+        report = compact_index(index, settings, progress.stage)
     _print(report, index, as_json, compacted=True)
 
 

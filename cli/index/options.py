@@ -10,7 +10,7 @@ from fgembed.errors import ConfigError
 
 if TYPE_CHECKING:
     from fgembed.index.format.manifest import Manifest
-    from fgembed.index.segments.segment_builder import Wishes
+    from fgembed.index.segments.segment_builder import IndexSettings
 
 KIND_HELP = (
     "flat compares every vector; ivf, ivfpq, hnsw and rabitq are FAISS's; any other text is a "
@@ -52,20 +52,20 @@ def bytes_of(text: str) -> int:
     return size
 
 
-def wishes(kind: str, recall: float, memory: str, store: str | None) -> "Wishes":
+def index_settings(kind: str, recall: float, memory: str, store: str | None) -> "IndexSettings":
     """What was asked for.
 
     Raises:
         ConfigError: a value is none of those that there are.
     """
     from fgembed.index.segments.kinds import check_name
-    from fgembed.index.segments.segment_builder import Wishes
+    from fgembed.index.segments.segment_builder import IndexSettings
 
     check_name(kind)
     check_recall(recall)
     if store not in (None, "float32", "float16"):
         raise ConfigError(f"--store {store!r} is neither float32 nor float16")
-    return Wishes(kind, store, recall, bytes_of(memory))
+    return IndexSettings(kind, store, recall, bytes_of(memory))
 
 
 def check_recall(recall: float | None) -> None:

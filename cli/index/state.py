@@ -162,7 +162,7 @@ def _write_page(
     from fgembed.errors import FgembedError, ImageError
     from fgembed.images.decoding import load_rgb
     from fgembed.index.search.explain import SHOWN_SIDE
-    from fgembed.pages.cards import Card, Row
+    from fgembed.pages.cards import Card, ResultRow
     from fgembed.pages.html_page import write_html
 
     rows = []
@@ -177,7 +177,7 @@ def _write_page(
             score = float(first @ vector) if cards else None
             cards.append(Card(paths[one].name, picture, None, score, ""))
         if len(cards) > 1:
-            rows.append(Row(cards[0], cards[1:]))
+            rows.append(ResultRow(cards[0], cards[1:]))
     if not rows:
         raise FgembedError(f"no copies to show, so {file} was not written")
     facts = {"index": str(vectors.folder), "pictures": str(vectors.manifest.count)}

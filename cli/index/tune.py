@@ -35,7 +35,7 @@ def tune(
     Example: fgembed index tune --recall 0.99 --plot tuning.png
     """
     from fgembed.cli.tables import print_table
-    from fgembed.index.changes.embeddings_folder import GivenEmbeddings
+    from fgembed.index.changes.embeddings_folder import ImportedEmbeddings
     from fgembed.index.changes.retune import retune
     from fgembed.index.tools.tuning_plot import check_plot
     from fgembed.index.tools.tuning_plot import plot as draw
@@ -43,13 +43,17 @@ def tune(
     check_recall(recall)
     if plot is not None:
         check_plot(plot)
-    given = GivenEmbeddings.of_file(queries).parts()[0].vectors() if queries else None
+    given = ImportedEmbeddings.of_file(queries).parts()[0].vectors() if queries else None
     found = retune(index, recall, given)
     if plot is not None:
         draw(plot, found)
     if as_json:
         tried = [
-            {"segment": segment.name, "recall@10": point.recall_at_10, "query_ms": point.query_ms}
+            {
+                "segment": segment.name,
+                "recall@10": point.recall_at_10,
+                "query_ms": point.batch_query_ms,
+            }
             | {"parameters": point.parameters}
             for segment, tuned in found.tuned
             for point in tuned.points
@@ -58,7 +62,7 @@ def tune(
         return
     rows = [
         [segment.name, *(str(point.parameters.get(name, "")) for name in NAMES),
-         f"{point.recall_at_10:.3f}", f"{point.query_ms:.3f}",
+         f"{point.recall_at_10:.3f}", f"{point.batch_query_ms:.3f}",
          "taken" if point.parameters == tuned.parameters else ""]
         for segment, tuned in found.tuned
         for point in tuned.points

@@ -1,6 +1,5 @@
 """The whole job on pictures that fgembed draws itself: nothing to download, minutes on a CPU."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from fgembed.model.encoder import mean_pooled
 from fgembed.model.encoder_files import load_encoder
 from fgembed.model.torch_embedder import TorchEmbedder
 from fgembed.pages.html_page import write_html
+from fgembed.progress import ReportStage
 from fgembed.resolve import resolve
 from fgembed.training.loop import Report
 from fgembed.training.run import RunReport, run_training
@@ -66,7 +66,7 @@ class DemoReport:
 
 
 def run_demo(
-    folder: Path, overrides: dict[str, object], say: Callable[[str], None], report: Report
+    folder: Path, overrides: dict[str, object], report_stage: ReportStage, report: Report
 ) -> DemoReport:
     """Draws, trains, exports, indexes, searches; everything ends up in `folder`.
 
@@ -76,19 +76,21 @@ def run_demo(
     if folder.exists() and any(folder.iterdir()):
         raise FgembedError(f"{folder} is not empty", "remove it, or give another --out")
     photos = folder / "photos"
-    say(f"drawing {SPECIES} species, {SPECIES * (TRAIN + TEST)} pictures, into {photos}")
+    report_stage(f"drawing {SPECIES} species, {SPECIES * (TRAIN + TEST)} pictures, into {photos}")
     filed = draw_set(photos, SPECIES, TRAIN, TEST)
     scored = {"gallery": str(photos / "train"), "queries": str(photos / "test")}
     given = {"recipe": "demo", "images": str(photos / "train"), "eval": scored}
     config = resolve(given, overrides, "demo")
     run = folder / "runs" / "demo"
-    say(f"training {config.method.name} for {config.optimiser.epochs} epochs from a random start")
-    run_report = run_training(config, method_named(config.method.name), run, report, say)
-    say("exporting, with the proof that ONNX Runtime gives what torch gives")
+    report_stage(
+        f"training {config.method.name} for {config.optimiser.epochs} epochs from a random start"
+    )
+    run_report = run_training(config, method_named(config.method.name), run, report, report_stage)
+    report_stage("exporting, with the proof that ONNX Runtime gives what torch gives")
     export_bundle(
         Source.open(run, force=True), folder / "bundle"
     )  # the guard's verdict is shown at the end
-    say("indexing and searching")
+    report_stage("indexing and searching")
     bundle = Bundle.open(folder / "bundle")
     build_index(photos / "train", bundle, folder / "gallery.index")
     asked = [one for one in filed if one.split == "test"]

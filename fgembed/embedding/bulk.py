@@ -15,10 +15,11 @@ from fgembed.images.decoding import Pixels
 from fgembed.images.finding import Skipped
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.images.sources import Picture
+from fgembed.progress import ReportCount, silent
 
 
 @dataclass(frozen=True)
-class Rows:
+class BulkResult:
     """Unit vectors (N, D) of the pictures at `places`; `skipped` could not be read."""
 
     places: list[int]
@@ -35,15 +36,15 @@ class Embedded:
     skipped: list[Skipped]
 
 
-def embed_pictures(
+def embed_images(
     embed: Callable[[Pixels], Vectors],
     pictures: Sequence[Picture],
     spec: Preprocessing,
     *,
     batch_size: int = 32,
     workers: int = 0,
-    report: Callable[[int, int], None] = lambda done, total: None,
-) -> Rows:
+    report: ReportCount = silent,
+) -> BulkResult:
     """The vectors of the pictures that can be read, in their order.
 
     Args:
@@ -59,24 +60,24 @@ def embed_pictures(
         IntegrityError: the model gives what is no vector.
     """
 
-    def rows(some: Sequence[Picture], first: int, threads: int) -> Iterator[Rows]:
+    def rows(some: Sequence[Picture], first: int, threads: int) -> Iterator[BulkResult]:
         batches, told = ImageBatches(some, spec, batch_size, threads), 0
         for places, pixels in batches:
             vectors = finite(embed(pixels))
-            yield Rows([first + place for place in places], vectors, batches.skipped[told:])
+            yield BulkResult([first + place for place in places], vectors, batches.skipped[told:])
             told = len(batches.skipped)
-        yield Rows([], np.zeros((0, 0), np.float32), batches.skipped[told:])
+        yield BulkResult([], np.zeros((0, 0), np.float32), batches.skipped[told:])
 
-    def share(first: int) -> list[Rows]:
+    def share(first: int) -> list[BulkResult]:
         return list(rows(pictures[first : first + batch_size], first, 0))
 
-    found: Iterator[Rows]
+    found: Iterator[BulkResult]
     if workers:
         starts = range(0, len(pictures), batch_size)
         found = chain.from_iterable(ahead(share, starts, workers, 2 * workers))
     else:
         found = rows(pictures, 0, core_count())
-    together = Rows([], np.zeros((0, 0), np.float32), [])
+    together = BulkResult([], np.zeros((0, 0), np.float32), [])
     parts = []
     for few in found:
         together.places.extend(few.places)
@@ -93,11 +94,11 @@ def embed_paths(
     spec: Preprocessing,
     batch_size: int = 32,
 ) -> Embedded:
-    """`embed_pictures` on files, decoded ahead while this thread embeds."""
-    return embedded(embed_pictures(embed, paths, spec, batch_size=batch_size), paths)
+    """`embed_images` on files, decoded ahead while this thread embeds."""
+    return embedded(embed_images(embed, paths, spec, batch_size=batch_size), paths)
 
 
-def embedded(rows: Rows, paths: Sequence[Path]) -> Embedded:
+def embedded(rows: BulkResult, paths: Sequence[Path]) -> Embedded:
     """The rows with the paths of their pictures in place of the places."""
     return Embedded([paths[place] for place in rows.places], rows.vectors, rows.skipped)
 

@@ -1,6 +1,6 @@
 """Embeds pictures with a bundle's ONNX file through ONNX Runtime."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -9,11 +9,12 @@ import numpy as np
 from fgembed.bundle import Bundle
 from fgembed.cores import core_count
 from fgembed.embedding.array_types import Vectors
-from fgembed.embedding.bulk import Embedded, Rows, embed_pictures, embedded
+from fgembed.embedding.bulk import BulkResult, Embedded, embed_images, embedded
 from fgembed.embedding.onnx_sessions import CPU, open_session
 from fgembed.images.decoding import Pixels
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.images.sources import Picture
+from fgembed.progress import ReportCount, silent
 
 CPU_BATCH = 4  # for each core: larger ones leave its cache
 GPU_BATCH = 64
@@ -82,13 +83,13 @@ class OnnxEmbedder:
     def embed(
         self,
         pictures: Sequence[Picture],
-        report: Callable[[int, int], None] = lambda done, total: None,
-    ) -> Rows:
+        report: ReportCount = silent,
+    ) -> BulkResult:
         """The vectors of the pictures that could be read, in their order.
 
         `report` takes how many are done, of how many.
         """
-        return embed_pictures(
+        return embed_images(
             self.vectors,
             pictures,
             self.spec,

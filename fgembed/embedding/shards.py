@@ -25,6 +25,7 @@ from fgembed.errors import MissingExtraError
 from fgembed.images.batches import write_skipped
 from fgembed.images.finding import Skipped
 from fgembed.images.sources import Listing
+from fgembed.progress import ReportCount, silent
 
 PART_SIZE = 1000
 
@@ -36,7 +37,7 @@ class EmbedReport:
     Attributes:
         plan: what the folder is to hold.
         parts_written: by this process.
-        parts_found: of its share, that were there already.
+        existing_parts: of its share, that were there already.
         pictures: embedded by this process.
         share: how many pictures are this process's, those that were found there too.
         skipped: of its share, what could not be read now or before.
@@ -44,7 +45,7 @@ class EmbedReport:
 
     plan: Plan
     parts_written: int
-    parts_found: int
+    existing_parts: int
     pictures: int
     share: int
     skipped: list[Skipped]
@@ -58,7 +59,7 @@ def embed_into(
     share: tuple[int, int] = (1, 1),
     part_size: int = PART_SIZE,
     device: str = "auto",
-    report: Callable[[int, int], None] = lambda done, total: None,
+    report: ReportCount = silent,
 ) -> EmbedReport:
     """Embeds the pictures of a listing into `folder`, going on where an earlier call ended.
 

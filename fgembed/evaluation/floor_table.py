@@ -31,7 +31,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Row:
+class ScoreRow:
     """One encoder's scores.
 
     Attributes:
@@ -62,7 +62,7 @@ class FloorTable:
         gain: recall@1 of the last row beyond the one above it, paired over queries, in -1..1.
     """
 
-    rows: list[Row]
+    rows: list[ScoreRow]
     protocol: str
     queries: int
     gallery: int
@@ -79,7 +79,7 @@ class FloorTable:
     def from_json(cls, value: dict[str, Any]) -> "FloorTable":
         """The table that `to_json` gave, now or before there were notes, curves and gains."""
         rows = [
-            Row(**(r | {"scores": {k: Score(**v) for k, v in r["scores"].items()}}))
+            ScoreRow(**(r | {"scores": {k: Score(**v) for k, v in r["scores"].items()}}))
             for r in value["rows"]
         ]
         gain = value.get("gain")

@@ -21,7 +21,7 @@ from fgembed.embedding.array_types import Vectors
 from fgembed.embedding.bulk import embed_paths
 from fgembed.errors import ConfigError
 from fgembed.evaluation.linear_probe import EPOCHS, PROBES, LinearProbe, stratified
-from fgembed.evaluation.protocol import Embed, Vectorised
+from fgembed.evaluation.protocol import Embed, EmbeddedSplit
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.torch_embedder import TorchEmbedder
 from fgembed.text import nearest
@@ -78,13 +78,15 @@ class Probe:
                 "evaluate the run instead",
             )
 
-    def __call__(self, vectorised: Vectorised) -> dict[str, Vectors]:
+    def __call__(self, embedded_split: EmbeddedSplit) -> dict[str, Vectors]:
         """Top-1 and top-5 correctness, and top-1 with few labels."""
-        classes, inverse = np.unique(vectorised.gallery_labels, return_inverse=True)
+        classes, inverse = np.unique(embedded_split.gallery_labels, return_inverse=True)
         targets = torch.from_numpy(inverse)
         position = {name: index for index, name in enumerate(classes)}
-        truth = torch.tensor([position.get(label, -1) for label in vectorised.query_labels])
-        queries = self._plain(vectorised, vectorised.queries.paths, vectorised.queries.vectors)
+        truth = torch.tensor([position.get(label, -1) for label in embedded_split.query_labels])
+        queries = self._plain(
+            embedded_split, embedded_split.queries.paths, embedded_split.queries.vectors
+        )
         parts = [torch.arange(len(targets))]
         for share in self.shares:
             draws = [stratified(inverse, share, seed) for seed in range(DRAWS)]
@@ -93,7 +95,7 @@ class Probe:
             LinearProbe(self.recipe, queries.shape[1], len(classes), seed)
             for seed in range(len(parts))
         ]
-        for epoch, vectors in zip(range(EPOCHS), self._passes(vectorised), strict=False):
+        for epoch, vectors in zip(range(EPOCHS), self._passes(embedded_split), strict=False):
             for probe, chosen in zip(probes, parts, strict=True):
                 probe.train_epoch(vectors, targets, chosen, epoch)
         values = {
@@ -105,21 +107,25 @@ class Probe:
             values[f"{self.name} {100 * share:.0f} % labels"] = np.mean(right, axis=0)
         return values
 
-    def _passes(self, vectorised: Vectorised) -> Iterator[Tensor]:
+    def _passes(self, embedded_split: EmbeddedSplit) -> Iterator[Tensor]:
         """The gallery's vectors (N, D), one tensor an epoch, without end."""
-        gallery = vectorised.gallery
+        gallery = embedded_split.gallery
         if not self.views:
-            yield from cycle([self._plain(vectorised, gallery.paths, gallery.vectors)])
+            yield from cycle([self._plain(embedded_split, gallery.paths, gallery.vectors)])
         kept = []
-        for vectors in _view_passes(vectorised.embed, gallery.paths, self.views, self.recipe.raw):
+        for vectors in _view_passes(
+            embedded_split.embedder, gallery.paths, self.views, self.recipe.raw
+        ):
             if self.views < EPOCHS:  # else none is needed twice, and they are large
                 kept.append(vectors)
             yield vectors
         yield from cycle(kept)
 
-    def _plain(self, vectorised: Vectorised, paths: Sequence[Path], vectors: Vectors) -> Tensor:
+    def _plain(
+        self, embedded_split: EmbeddedSplit, paths: Sequence[Path], vectors: Vectors
+    ) -> Tensor:
         if self.recipe.raw:
-            embed = vectorised.embed
+            embed = embedded_split.embedder
             assert isinstance(embed, TorchEmbedder)
             vectors = embed_paths(embed.summaries, paths, embed.spec).vectors
         return torch.from_numpy(np.asarray(vectors, np.float32))

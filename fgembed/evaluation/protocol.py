@@ -14,7 +14,7 @@ import numpy as np
 from fgembed.embedding.array_types import Labels, Vectors
 from fgembed.embedding.bulk import Embedded
 from fgembed.errors import FgembedError
-from fgembed.evaluation.floor_table import FloorTable, Row, Score
+from fgembed.evaluation.floor_table import FloorTable, Score, ScoreRow
 from fgembed.evaluation.metrics import QueryScores, score_queries
 from fgembed.images.batches import check_bad
 from fgembed.images.decoding import Pixels
@@ -66,10 +66,10 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class Split:
-    """What is looked up (`asked`) in what (`searched`); the same object twice: leave-one-out."""
+    """What is looked up (`queries`) in what (`gallery`); the same object twice: leave-one-out."""
 
-    asked: LabelledImages
-    searched: LabelledImages
+    queries: LabelledImages
+    gallery: LabelledImages
 
     @classmethod
     def find(cls, gallery: Path, queries: Path) -> "Split":
@@ -79,28 +79,28 @@ class Split:
             FgembedError: see `LabelledImages.find`; or they overlap, or a single picture is
                 to be looked up in itself.
         """
-        searched = LabelledImages.find(gallery)
+        labelled = LabelledImages.find(gallery)
         if gallery.resolve() == queries.resolve():
-            if len(searched.paths) < 2:
+            if len(labelled.paths) < 2:
                 raise FgembedError(
                     f"{gallery} holds one picture", "leave-one-out needs at least two"
                 )
-            return cls(searched, searched)
-        asked = LabelledImages.find(queries)
-        _refuse_overlap(searched, asked)
-        return cls(asked, searched)
+            return cls(labelled, labelled)
+        looked_up = LabelledImages.find(queries)
+        _refuse_overlap(labelled, looked_up)
+        return cls(looked_up, labelled)
 
     @property
     def leave_one_out(self) -> bool:
         """Whether each picture is looked up in all the others."""
-        return self.asked is self.searched
+        return self.queries is self.gallery
 
 
 @dataclass(frozen=True)
-class Vectorised:
+class EmbeddedSplit:
     """One encoder's vectors of both sides of a split: what every score is made of."""
 
-    embed: Embed
+    embedder: Embed
     queries: Embedded
     query_labels: Labels
     gallery: Embedded
@@ -108,20 +108,20 @@ class Vectorised:
     leave_one_out: bool
 
     @classmethod
-    def by(cls, embed: Embed, split: Split, max_bad: float) -> "Vectorised":
-        """Both sides through `embed`, the same pictures only once.
+    def embed(cls, embedder: Embed, split: Split, max_bad: float) -> "EmbeddedSplit":
+        """Both sides through `embedder`, the same pictures only once.
 
         Raises:
             BadImagesError: too many pictures cannot be read.
         """
-        gallery = _embedded(embed, split.searched, max_bad)
-        queries = gallery if split.leave_one_out else _embedded(embed, split.asked, max_bad)
+        gallery = _embedded(embedder, split.gallery, max_bad)
+        queries = gallery if split.leave_one_out else _embedded(embedder, split.queries, max_bad)
         return cls(
-            embed,
+            embedder,
             queries,
-            split.asked.labels_of(queries.paths),
+            split.queries.labels_of(queries.paths),
             gallery,
-            split.searched.labels_of(gallery.paths),
+            split.gallery.labels_of(gallery.paths),
             split.leave_one_out,
         )
 
@@ -152,7 +152,7 @@ class Measure(Protocol):
         """Refuses what it cannot measure, before anything is embedded."""
         ...
 
-    def __call__(self, vectorised: Vectorised) -> dict[str, Vectors]:
+    def __call__(self, embedded_split: EmbeddedSplit) -> dict[str, Vectors]:
         """One value a query, (Q,), by the name of its column."""
         ...
 
@@ -180,7 +180,7 @@ def floor_table(
     rows = []
     right: list[Vectors] = []
     for name, embed in embedders.items():
-        last = Vectorised.by(embed, split, max_bad)
+        last = EmbeddedSplit.embed(embed, split, max_bad)
         row, first_is_right = _row(name, last, measures)
         rows.append(row)
         right.append(first_is_right)
@@ -199,13 +199,13 @@ def floor_table(
     )
 
 
-def _refuse_overlap(searched: LabelledImages, asked: LabelledImages) -> None:
+def _refuse_overlap(gallery: LabelledImages, queries: LabelledImages) -> None:
     """A query that lies in the gallery too would find itself first."""
-    known = {path.resolve() for path in searched.paths}
-    for path in asked.paths:
+    known = {path.resolve() for path in gallery.paths}
+    for path in queries.paths:
         if path.resolve() in known:
             raise FgembedError(
-                f"{path} is both a query and in the gallery {searched.root}",
+                f"{path} is both a query and in the gallery {gallery.root}",
                 "give folders that do not overlap, or the same one twice for leave-one-out",
             )
 
@@ -217,18 +217,20 @@ def _embedded(embed: Embed, images: LabelledImages, max_bad: float) -> Embedded:
     return Embedded(result.paths, result.vectors, skipped)
 
 
-def _row(name: str, vectorised: Vectorised, measures: Sequence[Measure]) -> tuple[Row, Vectors]:
+def _row(
+    name: str, embedded_split: EmbeddedSplit, measures: Sequence[Measure]
+) -> tuple[ScoreRow, Vectors]:
     """The row, and whether each query's nearest picture is of its class, (Q,)."""
-    curve = range(1, min(CURVE_END, len(vectorised.gallery.paths)) + 1)
-    result = vectorised.scores(sorted({*TABLE_KS, *curve}))
+    curve = range(1, min(CURVE_END, len(embedded_split.gallery.paths)) + 1)
+    result = embedded_split.scores(sorted({*TABLE_KS, *curve}))
     values = {f"recall@{k}": result.recall[k] for k in TABLE_KS}
     values |= {"mAP": result.average_precision, "mAP@R": result.map_at_r}
     values |= {f"kNN@{k}": correct for k, correct in result.knn.items()}
     for measure in measures:
-        values |= measure(vectorised)
-    row = Row(
+        values |= measure(embedded_split)
+    row = ScoreRow(
         name,
-        vectorised.gallery.vectors.shape[1],
+        embedded_split.gallery.vectors.shape[1],
         {metric: Score.of(each) for metric, each in values.items()},
         [float(result.recall[k].mean()) for k in curve],
     )

@@ -64,7 +64,7 @@ class Listing:
     skipped: list[Skipped] = field(default_factory=list)
 
 
-def list_pictures(sources: Sequence[Path], lines: Iterable[str] = ()) -> Listing:
+def list_images(sources: Sequence[Path], lines: Iterable[str] = ()) -> Listing:
     """Every picture of the sources, source by source.
 
     A source is a folder (its pictures, or where it has none its .tar files), a .tar file, a .csv,

@@ -9,7 +9,7 @@ look most like it, each with the same weight:
 
 Neighbours of a target in a memory bank are those of MeanShift (arXiv:2105.07269) and NNCLR
 (arXiv:2104.14548), the loss is the supervised contrastive one (arXiv:2004.11362, eq. 2). What
-differs: likeness is that of the key backbone's pooled features, centred by the queue's mean, and
+differs: similarity is that of the key backbone's pooled features, centred by the queue's mean, and
 not of the projector's output, which starts at random and says nothing for hundreds of steps.
 """
 
@@ -76,5 +76,5 @@ class Neighbours(MoCo):
         if int(self.seen) < len(stored) or count == 0:
             return chosen
         centre = stored.mean(dim=0)
-        likeness = F.normalize(looks - centre, dim=1) @ F.normalize(stored - centre, dim=1).T
-        return chosen.scatter_(1, likeness.topk(count, dim=1).indices, True)
+        similarity = F.normalize(looks - centre, dim=1) @ F.normalize(stored - centre, dim=1).T
+        return chosen.scatter_(1, similarity.topk(count, dim=1).indices, True)

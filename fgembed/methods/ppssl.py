@@ -101,10 +101,10 @@ class PPSSL(LCR):
             terms["iadm"] = self.config.weight * self.iadm(contrast, pictures, features, rationale)
         if self.teacher is not None:
             truth = views[2] if self.config.teacher_normalisation else views[0]
-            likeness = self.teacher.likeness(
+            similarity = self.teacher.similarity(
                 truth, normalised=not self.config.teacher_normalisation
             )
-            terms["ais"] = self.config.ais_weight * self.ais(features, rationale, likeness)
+            terms["ais"] = self.config.ais_weight * self.ais(features, rationale, similarity)
         return terms
 
     def iadm(
@@ -136,14 +136,14 @@ class PPSSL(LCR):
         response = F.relu(norm(self.pixel_detectors(pictures))).amax(dim=1)
         return min_max(response, self.config.scale_over)
 
-    def ais(self, features: Tensor, rationale: Tensor, likeness: Tensor) -> Tensor:
-        """The KL from the teacher's likeness (B, S) to the student's, through A (B, h, w)."""
+    def ais(self, features: Tensor, rationale: Tensor, similarity: Tensor) -> Tensor:
+        """The KL from the teacher's similarity (B, S) to the student's, through A (B, h, w)."""
         weighted = (features * rationale.unsqueeze(1)).mean(dim=(2, 3))  # (B, C)
         assert self.teacher is not None
         with torch.autocast(features.device.type, enabled=False):  # logits need float32
             answer = self.to_teacher(F.normalize(weighted.float(), dim=1))
             logits = STUDENT_SCALE * F.normalize(answer, dim=1) @ self.teacher.texts.T
-            return description_kl(likeness, logits, self.config.ais_reduction)
+            return description_kl(similarity, logits, self.config.ais_reduction)
 
     def _pooled(self, maps: Tensor, features: Tensor) -> Tensor:
         pool = F.adaptive_max_pool2d if self.config.cam_pool == "max" else F.adaptive_avg_pool2d

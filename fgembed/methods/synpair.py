@@ -41,7 +41,7 @@ from fgembed.methods.components.tensor_views import light_views
 from fgembed.methods.components.variance_bank import VarianceBank
 from fgembed.methods.moco import MoCo
 from fgembed.model.encoder import Encoder
-from fgembed.model.module_state import observed, statistics_kept
+from fgembed.model.module_state import keep_statistics, observed
 
 
 class SynPair(MoCo):
@@ -142,7 +142,7 @@ class SynPair(MoCo):
             moved: h~, (B, C), constant.
             negatives: (K, D), the queue.
         """
-        with statistics_kept(self):
+        with keep_statistics(self):
             with torch.no_grad():
                 pictures = [self.decode(moved, decoded), decoded]
                 if self.config.augment:

@@ -9,7 +9,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fgembed.backbones import Backbone
 from fgembed.model.encoder import Encoder
-from fgembed.model.module_state import modes_kept
+from fgembed.model.module_state import keep_modes
 
 TOLERANCE = 1e-3  # of the largest value of a map, between folded and not
 EVERYWHERE = tuple(place / 100 for place in range(101))  # depths: all inner levels
@@ -32,7 +32,7 @@ def folded(backbone: Backbone, size: int) -> Backbone:
     device = next(backbone.parameters()).device
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1, 3, size, size, generator=generator).to(device)
-    with torch.inference_mode(), modes_kept(backbone):
+    with torch.inference_mode(), keep_modes(backbone):
         expected = backbone.eval().read_levels(noise, EVERYWHERE)
         found = twin.read_levels(noise, EVERYWHERE)
     pairs = zip((expected.features, *expected.inner), (found.features, *found.inner), strict=True)

@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @contextmanager
-def statistics_kept(module: nn.Module) -> Iterator[None]:
+def keep_statistics(module: nn.Module) -> Iterator[None]:
     """Batch norms normalise as ever but record nothing: no running mean, variance or count.
 
     Those in training mode take the statistics of the batch, those in evaluation mode their
@@ -30,7 +30,7 @@ def statistics_kept(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def modes_kept(module: nn.Module) -> Iterator[None]:
+def keep_modes(module: nn.Module) -> Iterator[None]:
     """Afterwards every submodule is in training or evaluation mode as before."""
     modes = [(part, part.training) for part in module.modules()]
     try:
@@ -44,6 +44,6 @@ def modes_kept(module: nn.Module) -> Iterator[None]:
 def observed(module: nn.Module) -> Iterator[None]:
     """Evaluation mode and a random state of its own; both are put back."""
     device = next(module.parameters()).device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), modes_kept(module):
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), keep_modes(module):
         module.eval()
         yield

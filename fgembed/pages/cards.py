@@ -52,7 +52,7 @@ class Card:
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class ResultRow:
     """A query and its hits, nearest first."""
 
     query: Card

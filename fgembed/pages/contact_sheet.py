@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from fgembed.disk.files import atomic_write
-from fgembed.pages.cards import Card, Row, agreement, score_text, thumbnail
+from fgembed.pages.cards import Card, ResultRow, agreement, score_text, thumbnail
 from fgembed.pages.heat_maps import heat_overlay
 from fgembed.text import showable
 
@@ -38,7 +38,7 @@ QUIET = (106, 103, 98)
 class _Line:
     """One line of pictures: up to `HITS_PER_LINE` hits, the query beside the first ones."""
 
-    row: Row
+    row: ResultRow
     start: int
     heat: bool
 
@@ -52,7 +52,7 @@ class _Line:
         return THUMBNAIL + heat_map + TEXT_GAP + 3 * LINE
 
 
-def write_png(file: Path, rows: Sequence[Row], heat: bool = False) -> None:
+def write_png(file: Path, rows: Sequence[ResultRow], heat: bool = False) -> None:
     """Write the sheet, replacing `file` only once it is complete.
 
     Names are drawn in Pillow's own typeface, which knows Latin letters; others become boxes.
@@ -77,7 +77,7 @@ def write_png(file: Path, rows: Sequence[Row], heat: bool = False) -> None:
         sheet.save(target, "PNG")
 
 
-def _lines(row: Row, heat: bool) -> Iterator[_Line]:
+def _lines(row: ResultRow, heat: bool) -> Iterator[_Line]:
     for start in range(0, max(1, len(row.hits)), HITS_PER_LINE):
         yield _Line(row, start, heat)
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from fgembed.disk.files import atomic_write
-from fgembed.pages.cards import Card, Row, agreement, score_text, thumbnail
+from fgembed.pages.cards import Card, ResultRow, agreement, score_text, thumbnail
 from fgembed.pages.heat_maps import heat_overlay
 from fgembed.pages.html_style import STYLE
 from fgembed.text import showable
@@ -26,7 +26,7 @@ _HIT_SIDE = 400
 _JPEG_QUALITY = 85
 
 
-def write_html(file: Path, rows: Sequence[Row], title: str, facts: Mapping[str, str]) -> None:
+def write_html(file: Path, rows: Sequence[ResultRow], title: str, facts: Mapping[str, str]) -> None:
     """Write the page, replacing `file` only once it is complete.
 
     Args:
@@ -45,7 +45,7 @@ def write_html(file: Path, rows: Sequence[Row], title: str, facts: Mapping[str, 
             page.write(part.encode())
 
 
-def _parts(rows: Sequence[Row], title: str, facts: Mapping[str, str]) -> Iterator[str]:
+def _parts(rows: Sequence[ResultRow], title: str, facts: Mapping[str, str]) -> Iterator[str]:
     """The page piece by piece, so that a long one is never held in memory whole."""
     has_heat = any(card.heat is not None for row in rows for card in (row.query, *row.hits))
     yield _head(title)
@@ -103,7 +103,7 @@ def _controls() -> str:
 """
 
 
-def _row(number: int, row: Row) -> str:
+def _row(number: int, row: ResultRow) -> str:
     hits = "".join(_hit(rank, row.query, hit) for rank, hit in enumerate(row.hits, 1))
     # Safari takes an unstyled list for no list unless the role is spelled out.
     listed = f'<ol class="hits" role="list">\n{hits}</ol>' if hits else "<p>No hits.</p>"

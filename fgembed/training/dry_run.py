@@ -7,7 +7,6 @@ are of the training alone: checking the pictures, whitening and measuring come o
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from fgembed.config import RunConfig
 from fgembed.data.loading import EpochBatches, TrainingImages, make_loader
 from fgembed.errors import ConfigError
 from fgembed.methods.base import Method
+from fgembed.progress import ReportStage, silent
 from fgembed.training.checkpoint import state_tensors
 from fgembed.training.epoch_selection import parted
 from fgembed.training.loop import take_step, to_device
@@ -111,7 +111,7 @@ class Estimate:
 def dry_run(
     config: RunConfig,
     method_class: type[Method],
-    say: Callable[[str], None] = lambda stage: None,
+    report_stage: ReportStage = silent,
 ) -> Estimate:
     """Prepares a run, takes a few steps and estimates the rest.
 
@@ -126,7 +126,7 @@ def dry_run(
     per_epoch = steps = 0
     pace = None
     if optimisers and trains(config, method):
-        say("taking a few steps")
+        report_stage("taking a few steps")
         pace = _measure(prepared, images, optimisers)
         per_epoch = len(images) // config.optimiser.batch_size
         steps = per_epoch * config.optimiser.epochs

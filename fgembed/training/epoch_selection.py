@@ -20,10 +20,10 @@ from fgembed.disk.json_records import record
 from fgembed.embedding.array_types import Labels
 from fgembed.errors import ConfigError, FgembedError, IntegrityError
 from fgembed.evaluation.floor_table import Selected
-from fgembed.evaluation.protocol import LabelledImages, Split, Vectorised
+from fgembed.evaluation.protocol import EmbeddedSplit, LabelledImages, Split
 from fgembed.images.finding import class_names
 from fgembed.model.encoder import Encoder
-from fgembed.model.module_state import modes_kept
+from fgembed.model.module_state import keep_modes
 from fgembed.model.tensor_files import read_note, read_tensors, write_tensors
 from fgembed.model.torch_embedder import TorchEmbedder
 
@@ -56,9 +56,9 @@ class Selection:
         Args:
             epoch: counted from 0.
         """
-        with modes_kept(self.encoder):
+        with keep_modes(self.encoder):
             embed = TorchEmbedder(self.encoder, self.config.preprocessing, self.device)
-            right = Vectorised.by(embed, self.split, self.config.max_bad).scores().recall[1]
+            right = EmbeddedSplit.embed(embed, self.split, self.config.max_bad).scores().recall[1]
         how: Literal["holdout", "test"] = "test" if self.config.select == "test" else "holdout"
         found = Selected(how, epoch + 1, float(right.mean()), len(right))
         if self.best is None or found.recall > self.best.recall:

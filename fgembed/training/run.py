@@ -5,7 +5,7 @@
 calibrated, and the whitenings of its other readings.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from fgembed.model.batch_norm_folding import folded_encoder
 from fgembed.model.encoder_files import save_encoder
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.model.torch_embedder import TorchEmbedder
+from fgembed.progress import ReportStage, silent
 from fgembed.training.epoch_selection import Selection, parted
 from fgembed.training.loop import Report, train
 from fgembed.training.preparation import Prepared, prepare, readable_images, require_batch, trains
@@ -66,7 +67,7 @@ def run_training(
     method_class: type[Method],
     folder: Path,
     report: Report,
-    say: Callable[[str], None] = lambda stage: None,
+    report_stage: ReportStage = silent,
 ) -> RunReport:
     """Trains into `folder`, going on from a checkpoint where it holds one.
 
@@ -78,14 +79,14 @@ def run_training(
         method_class: the class of the method that the settings name.
         folder: the run folder.
         report: takes the training's progress.
-        say: takes the name of each stage as it begins.
+        report_stage: takes the name of each stage as it begins.
 
     Raises:
         FgembedError: see `fgembed.errors`; what is on disk stays usable.
     """
     prepared = prepare(config, method_class)
     config, method, device = prepared.config, prepared.method, prepared.device
-    say(f"checking {len(prepared.found)} pictures")
+    report_stage(f"checking {len(prepared.found)} pictures")
     readable, skipped = readable_images(config, prepared.found, prepared.unreadable)
     paths, split = parted(config, readable)
     require_batch(config, method, len(paths))
@@ -98,13 +99,13 @@ def run_training(
     epoch_ended = selection.epoch_ended if selection else None
     train(method, training_images, config, folder, device, report, epoch_ended)
     selected = selection.restore() if selection else None
-    say("fitting the whitening, of the start and of the trained encoder")
+    report_stage("fitting the whitening, of the start and of the trained encoder")
     is_start = _is_start(prepared)
     _calibrate(prepared, paths, folder, is_start)
     start = folded_encoder(prepared.start, config.preprocessing.size)
     trained = start if is_start else folded_encoder(method.encoder, config.preprocessing.size)
     embedders = [TorchEmbedder(each, config.preprocessing, device) for each in (start, trained)]
-    say("measuring")
+    report_stage("measuring")
     table = measure_run(folder, config, device)
     held_out = len(readable) - len(paths)
     counts = (config.method.name, len(paths), held_out, selected, skipped)
@@ -113,7 +114,7 @@ def run_training(
     elif table is not None:
         verdict = judged_by_labels(table)
     else:
-        say("comparing with the start, without labels")
+        report_stage("comparing with the start, without labels")
         of_start, of_trained = (views_found(each, paths) for each in embedders)
         verdict = judged_by_views(of_trained, of_start)
     before, after = (label_free_figures(each, training_images) for each in embedders)

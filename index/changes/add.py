@@ -9,14 +9,14 @@ import numpy as np
 from fgembed.bundle import Bundle
 from fgembed.disk.files import absolute, sha256
 from fgembed.errors import NotFoundError
-from fgembed.index.changes.embed_pictures import Allowed, Pictures, embed_segment
-from fgembed.index.changes.known_pictures import Known, is_below, live_items
-from fgembed.index.changes.transaction import ChangeReport, OpenChange, wishes_for
+from fgembed.index.changes.embed_images import Allowed, Pictures, embed_segment
+from fgembed.index.changes.indexed_images import IndexedImage, indexed_images, is_below
+from fgembed.index.changes.transaction import ChangeReport, OpenChange, settings_for_count
 from fgembed.index.format.publishing import only_writer
-from fgembed.index.segments.segment_builder import Stage
+from fgembed.progress import ReportStep, silent
 
 
-def add_pictures(
+def add_images(
     folder: Path,
     source: Path,
     bundle: Bundle,
@@ -24,7 +24,7 @@ def add_pictures(
     vanished: bool = False,
     max_bad: float = 0.5,
     device: str = "auto",
-    report: Stage = lambda stage, done, total: None,
+    report: ReportStep = silent,
 ) -> ChangeReport:
     """Adds the pictures of a source; one that is there and whose file has changed is replaced.
 
@@ -46,7 +46,7 @@ def add_pictures(
     with only_writer(folder):
         change = OpenChange.begin(folder)
         pictures = Pictures.of(source, change.roots)
-        known = live_items(change.vectors)
+        known = indexed_images(change.vectors)
         names = [str(path) for path in pictures.paths]
         pairs = zip(names, pictures.paths, strict=True)
         states = [_state(path, known.get(name, [])) for name, path in pairs]
@@ -67,7 +67,7 @@ def add_pictures(
         return replace(done, unchanged=unchanged)
 
 
-def _vanished(known: dict[str, list[Known]], there: set[str], source: Path) -> list[str]:
+def _vanished(known: dict[str, list[IndexedImage]], there: set[str], source: Path) -> list[str]:
     """Indexed pictures below a folder that are not there any more."""
     place = str(absolute(source))
     below = [name for name in known if is_below(name, place)]
@@ -80,7 +80,7 @@ def _vanished(known: dict[str, list[Known]], there: set[str], source: Path) -> l
     return gone
 
 
-def _state(path: Path, known: Sequence[Known]) -> str:
+def _state(path: Path, known: Sequence[IndexedImage]) -> str:
     """`new`, `changed` or `unchanged`; a file that was only touched is unchanged."""
     if not known:
         return "new"
@@ -105,16 +105,16 @@ def _add(
     bundle: Bundle,
     allowed: Allowed,
     device: str,
-    report: Stage,
+    report: ReportStep,
 ) -> ChangeReport:
     """Publishes the index with these pictures and without those that are gone.
 
     A picture that is to be replaced by one that cannot be read stays as it was.
     """
     manifest = change.manifest
-    wishes = wishes_for(manifest, len(pictures.paths))
+    settings = settings_for_count(manifest, len(pictures.paths))
     segment, skipped = embed_segment(
-        change.folder, pictures, bundle, wishes, manifest.next_id, allowed, device, report
+        change.folder, pictures, bundle, settings, manifest.next_id, allowed, device, report
     )
     unreadable = {str(bad.path) for bad in skipped}
     old = [n for path, numbers in replaced.items() if path not in unreadable for n in numbers]

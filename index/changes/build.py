@@ -5,11 +5,12 @@ from pathlib import Path
 
 from fgembed.bundle import Bundle
 from fgembed.images.finding import Skipped
-from fgembed.index.changes.embed_pictures import Allowed, Pictures, embed_segment
+from fgembed.index.changes.embed_images import Allowed, Pictures, embed_segment
 from fgembed.index.format.manifest import Manifest
 from fgembed.index.format.publishing import model_of, only_writer, publish
 from fgembed.index.segments.faiss_building import check_kind
-from fgembed.index.segments.segment_builder import DEFAULTS, Stage, Wishes
+from fgembed.index.segments.segment_builder import DEFAULTS, IndexSettings
+from fgembed.progress import ReportStep, silent
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,10 @@ def build_index(
     bundle: Bundle,
     folder: Path,
     *,
-    wishes: Wishes = DEFAULTS,
+    settings: IndexSettings = DEFAULTS,
     max_bad: float = 0.5,
     device: str = "auto",
-    report: Stage = lambda stage, done, total: None,
+    report: ReportStep = silent,
 ) -> BuildReport:
     """Indexes every picture of a folder, manifest or list, replacing an index that is there.
 
@@ -39,7 +40,7 @@ def build_index(
         images: as `Pictures.of` takes it.
         bundle: the exported model.
         folder: the index.
-        wishes: what it is to be.
+        settings: what it is to be.
         max_bad: share of unreadable pictures that is a failure.
         device: `auto`, `cpu`, `cuda`, or an ONNX Runtime execution provider by its name.
         report: takes the stage, how much of it is done, of how much.
@@ -51,22 +52,22 @@ def build_index(
         ConfigError: the kind cannot be built, or not within the memory.
     """
     pictures = Pictures.of(images)
-    check_kind(wishes.kind, bundle.config.dimensions)
-    store = wishes.stored(len(pictures.paths), bundle.config.dimensions)
-    wishes = replace(wishes, store=store)
+    check_kind(settings.kind, bundle.config.dimensions)
+    store = settings.stored(len(pictures.paths), bundle.config.dimensions)
+    settings = replace(settings, store=store)
     with only_writer(folder, new=True):
         segment, skipped = embed_segment(
-            folder, pictures, bundle, wishes, 0, Allowed(max_bad), device, report
+            folder, pictures, bundle, settings, 0, Allowed(max_bad), device, report
         )
         assert segment is not None  # else nothing could be read, which is an error
         manifest = Manifest(
             model=model_of(bundle, folder),
             dimensions=bundle.config.dimensions,
             count=segment.count,
-            kind=wishes.kind,
+            kind=settings.kind,
             store=store,
-            recall=wishes.recall,
-            memory=wishes.memory,
+            recall=settings.recall_target,
+            memory=settings.memory_bytes,
             next_id=segment.count,
             roots=[segment.root],
             segments=[segment],

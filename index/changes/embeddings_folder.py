@@ -16,7 +16,7 @@ from fgembed.disk.files import read_json
 from fgembed.embedding.array_types import Vectors
 from fgembed.embedding.shard_plan import MODEL_TYPE, PLAN_FILE
 from fgembed.errors import IntegrityError, NotFoundError
-from fgembed.index.changes.embeddings_metadata import ID, GivenMetadata
+from fgembed.index.changes.embeddings_metadata import ID, ImportedMetadata
 from fgembed.index.format.metadata_table import Item
 from fgembed.index.format.npy_files import read_array, shape_of_vectors
 from fgembed.index.segments.segment_builder import Source
@@ -28,7 +28,7 @@ ROWS_AT_ONCE = 50_000
 class Slice:
     """Some rows of one .npy file."""
 
-    given: "GivenEmbeddings"
+    given: "ImportedEmbeddings"
     number: int
     start: int
     first_id: int
@@ -87,7 +87,7 @@ class Slice:
 
 
 @dataclass
-class GivenEmbeddings:
+class ImportedEmbeddings:
     """The files of a folder, in numerical order.
 
     Attributes:
@@ -102,10 +102,10 @@ class GivenEmbeddings:
     files: list[Path]
     counts: list[int]
     dimensions: int
-    metadata: GivenMetadata
+    metadata: ImportedMetadata
 
     @classmethod
-    def open(cls, folder: Path) -> "GivenEmbeddings":
+    def open(cls, folder: Path) -> "ImportedEmbeddings":
         """Looks at every file's header.
 
         Raises:
@@ -124,7 +124,7 @@ class GivenEmbeddings:
             raise IntegrityError(f"embeddings in {place} differ in their dimensions: {named}")
         counts = [count for count, _ in shapes]
         tables = sorted((folder / "metadata").glob("*.parquet"), key=_numerically)
-        metadata = GivenMetadata(folder, tables)
+        metadata = ImportedMetadata(folder, tables)
         metadata.check(counts)
         for file, table in zip(files, tables, strict=False):
             if _number(file) != _number(table):
@@ -136,7 +136,7 @@ class GivenEmbeddings:
         return given
 
     @classmethod
-    def of_file(cls, file: Path) -> "GivenEmbeddings":
+    def of_file(cls, file: Path) -> "ImportedEmbeddings":
         """One .npy file without metadata.
 
         Raises:
@@ -148,7 +148,7 @@ class GivenEmbeddings:
         count, dimensions = shape_of_vectors(file)
         if count == 0:
             raise NotFoundError(f"{file} holds no vectors")
-        return cls(file.parent, [file], [count], dimensions, GivenMetadata(file.parent, []))
+        return cls(file.parent, [file], [count], dimensions, ImportedMetadata(file.parent, []))
 
     @property
     def count(self) -> int:

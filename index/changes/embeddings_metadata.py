@@ -11,13 +11,13 @@ from fgembed.disk.files import absolute
 from fgembed.errors import IntegrityError, MissingExtraError
 from fgembed.images.sources import PATH_COLUMNS
 from fgembed.index.format.metadata_columns import sql_columns, sql_type, sql_value
-from fgembed.index.format.metadata_table import OWN_COLUMNS
+from fgembed.index.format.metadata_table import BUILTIN_COLUMNS
 
 ID = "id"
 
 
 @dataclass
-class GivenMetadata:
+class ImportedMetadata:
     """The Parquet files of a folder of embeddings; there may be none.
 
     Attributes:
@@ -85,7 +85,7 @@ class GivenMetadata:
     @property
     def columns(self) -> dict[str, str]:
         """The columns that an index gets, as its table names them."""
-        names = sql_columns(self.types, OWN_COLUMNS)
+        names = sql_columns(self.types, BUILTIN_COLUMNS)
         return {names[name]: kind for name, kind in self.types.items()}
 
     @cached_property

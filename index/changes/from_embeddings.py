@@ -12,27 +12,28 @@ from fgembed.bundle import Bundle
 from fgembed.embedding.array_types import Ids, Vectors
 from fgembed.errors import IntegrityError
 from fgembed.index.changes.build import BuildReport
-from fgembed.index.changes.embeddings_folder import GivenEmbeddings, Slice
-from fgembed.index.changes.known_pictures import live_items
-from fgembed.index.changes.transaction import NOBODY, ChangeReport, OpenChange, wishes_for
+from fgembed.index.changes.embeddings_folder import ImportedEmbeddings, Slice
+from fgembed.index.changes.indexed_images import indexed_images
+from fgembed.index.changes.transaction import NO_IDS, ChangeReport, OpenChange, settings_for_count
 from fgembed.index.format.manifest import Manifest
 from fgembed.index.format.metadata_table import Item
 from fgembed.index.format.model_binding import check_model
 from fgembed.index.format.publishing import model_of, only_writer, publish
 from fgembed.index.segments.faiss_building import check_kind
 from fgembed.index.segments.faiss_index import Mask
-from fgembed.index.segments.segment_builder import DEFAULTS, Source, Stage, Wishes, assemble
+from fgembed.index.segments.segment_builder import DEFAULTS, IndexSettings, Source, assemble
+from fgembed.progress import ReportStep, silent
 
 EQUAL = 1e-5  # vectors whose cosine differs from 1 by less are the same, kept as float16 too
 
 
 def build_from_embeddings(
-    given: GivenEmbeddings,
+    given: ImportedEmbeddings,
     bundle: Bundle | None,
     folder: Path,
     *,
-    wishes: Wishes = DEFAULTS,
-    report: Stage = lambda stage, done, total: None,
+    settings: IndexSettings = DEFAULTS,
+    report: ReportStep = silent,
 ) -> BuildReport:
     """Indexes embeddings that are there already, replacing an index that is there.
 
@@ -41,7 +42,7 @@ def build_from_embeddings(
         bundle: the model that made them, None if that is not known: then no picture can be
             looked up.
         folder: the index.
-        wishes: what it is to be.
+        settings: what it is to be.
         report: takes the stage, how much of it is done, of how much.
 
     Raises:
@@ -52,20 +53,20 @@ def build_from_embeddings(
     if bundle is not None:
         _check_dimensions(given, bundle.config.dimensions, bundle.folder)
         _check_maker(given, bundle.config.fingerprint, bundle.precision, bundle.folder)
-    check_kind(wishes.kind, given.dimensions)
-    store = wishes.stored(given.count, given.dimensions)
-    wishes = replace(wishes, store=store)
+    check_kind(settings.kind, given.dimensions)
+    store = settings.stored(given.count, given.dimensions)
+    settings = replace(settings, store=store)
     with only_writer(folder, new=True):
         ids = given.metadata.ids
-        segment = assemble(folder, given.source(), wishes, report)
+        segment = assemble(folder, given.source(), settings, report)
         manifest = Manifest(
             model=None if bundle is None else model_of(bundle, folder),
             dimensions=given.dimensions,
             count=segment.count,
-            kind=wishes.kind,
+            kind=settings.kind,
             store=store,
-            recall=wishes.recall,
-            memory=wishes.memory,
+            recall=settings.recall_target,
+            memory=settings.memory_bytes,
             next_id=given.count if ids is None else max(ids) + 1,
             roots=[],  # labels of what is added are not taken from folders that these lie in
             segments=[segment],
@@ -75,10 +76,10 @@ def build_from_embeddings(
 
 def add_embeddings(
     folder: Path,
-    given: GivenEmbeddings,
+    given: ImportedEmbeddings,
     bundle: Bundle | None = None,
     *,
-    report: Stage = lambda stage, done, total: None,
+    report: ReportStep = silent,
 ) -> ChangeReport:
     """Adds embeddings to an index; a picture that is in it with another vector is replaced.
 
@@ -119,7 +120,7 @@ def add_embeddings(
             return ChangeReport(manifest, unchanged=given.count)
         _check_ids(given, change, new.ids() if ids is not None else [])
         source = Source(new.parts, new.count, given.dimensions, str(root), given.metadata.columns)
-        segment = assemble(folder, source, wishes_for(manifest, new.count), report)
+        segment = assemble(folder, source, settings_for_count(manifest, new.count), report)
         last = max(ids) if ids is not None else manifest.next_id + given.count - 1
         done = change.end([segment], new.replaced, max(manifest.next_id, last + 1))
         replaced = len(new.replaced)
@@ -151,8 +152,8 @@ class _New:
     @classmethod
     def among(cls, slices: Sequence[Slice], change: OpenChange) -> Self:
         """All but the pictures whose vector is there already."""
-        known = live_items(change.vectors)
-        parts, replaced = [], [NOBODY]
+        known = indexed_images(change.vectors)
+        parts, replaced = [], [NO_IDS]
         for some in slices:
             named = enumerate(map(str, some.pictures()))
             pairs = [(row, one.id) for row, name in named for one in known.get(name, [])]
@@ -173,7 +174,7 @@ class _New:
         return [item.id for part in self.parts for item in part.items()]
 
 
-def _check_dimensions(given: GivenEmbeddings, expected: int, maker: Path) -> None:
+def _check_dimensions(given: ImportedEmbeddings, expected: int, maker: Path) -> None:
     if given.dimensions != expected:
         raise IntegrityError(
             f"{maker} has {expected} dimensions, the embeddings in {given.folder} have "
@@ -181,7 +182,7 @@ def _check_dimensions(given: GivenEmbeddings, expected: int, maker: Path) -> Non
         )
 
 
-def _check_maker(given: GivenEmbeddings, fingerprint: str, precision: str, maker: Path) -> None:
+def _check_maker(given: ImportedEmbeddings, fingerprint: str, precision: str, maker: Path) -> None:
     """Where the embeddings say which model made them, it must be this one."""
     plan = given.plan
     if plan and (plan.get("bundle_fingerprint"), plan.get("precision")) != (fingerprint, precision):
@@ -192,9 +193,9 @@ def _check_maker(given: GivenEmbeddings, fingerprint: str, precision: str, maker
         )
 
 
-def _check_ids(given: GivenEmbeddings, change: OpenChange, ids: list[int]) -> None:
+def _check_ids(given: ImportedEmbeddings, change: OpenChange, ids: list[int]) -> None:
     used = [segment.ids for segment in change.vectors.segments]
-    twice = np.intersect1d(ids, np.concatenate([NOBODY, *used]))
+    twice = np.intersect1d(ids, np.concatenate([NO_IDS, *used]))
     if len(twice):
         raise IntegrityError(
             f"{change.folder} has {len(twice)} of the ids in {given.folder}, {twice[0]} for one",

@@ -8,7 +8,7 @@ import numpy as np
 from fgembed.disk.files import absolute
 from fgembed.embedding.array_types import Ids
 from fgembed.errors import NotFoundError
-from fgembed.index.changes.known_pictures import is_below, live_items
+from fgembed.index.changes.indexed_images import indexed_images, is_below
 from fgembed.index.changes.transaction import ChangeReport, OpenChange
 from fgembed.index.format.publishing import only_writer
 
@@ -33,7 +33,7 @@ def remove_paths(folder: Path, paths: Sequence[Path]) -> ChangeReport:
     """
     with only_writer(folder):
         change = OpenChange.begin(folder)
-        known = live_items(change.vectors)
+        known = indexed_images(change.vectors)
         ids: list[int] = []
         for path in paths:
             place = str(absolute(path))

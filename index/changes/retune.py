@@ -44,20 +44,20 @@ def retune(folder: Path, recall: float | None = None, queries: Vectors | None = 
             raise FgembedError(
                 f"queries of shape {queries.shape} for an index of {manifest.dimensions} dimensions"
             )
-        goal = manifest.recall if recall is None else recall
+        recall_target = manifest.recall if recall is None else recall
         tuned, segments = [], []
         for segment in vectors.segments:
             entry = segment.entry
             if segment.structure is not None and segment.any_live:
-                found = _tuned(segment, goal, queries)
+                found = _tuned(segment, recall_target, queries)
                 entry = replace(entry, parameters=found.parameters, measured=found.measured)
                 tuned.append((entry, found))
             segments.append(entry)
-        manifest = replace(manifest, segments=segments, recall=goal)
+        manifest = replace(manifest, segments=segments, recall=recall_target)
         return Retuned(publish(folder, manifest), tuned)
 
 
-def _tuned(segment: OpenSegment, goal: float, given: Vectors | None) -> Tuned:
+def _tuned(segment: OpenSegment, recall_target: float, given: Vectors | None) -> Tuned:
     structure, rows = segment.structure, segment.rows
     assert structure is not None
     if given is not None:
@@ -77,7 +77,7 @@ def _tuned(segment: OpenSegment, goal: float, given: Vectors | None) -> Tuned:
 
     allowed = None if segment.live is None else np.flatnonzero(segment.live)
     exact = _without(*rows.exact(queries, K + 1, allowed), own.tolist(), K)
-    return tune(structure, search, queries, exact, goal)
+    return tune(structure, search, queries, exact, recall_target)
 
 
 def _without(scores: Vectors, positions: Ids, own: list[int], k: int) -> Vectors:

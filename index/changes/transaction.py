@@ -13,9 +13,9 @@ from fgembed.index.format.publishing import changed, publish
 from fgembed.index.search.open_index import IndexedVectors, removed_ids
 from fgembed.index.search.snapshot import open_vectors
 from fgembed.index.segments.kinds import is_small
-from fgembed.index.segments.segment_builder import Wishes
+from fgembed.index.segments.segment_builder import IndexSettings
 
-NOBODY = np.zeros(0, np.int64)
+NO_IDS = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,12 @@ class OpenChange:
         return publish(self.folder, state)
 
 
-def wishes_of(manifest: Manifest) -> Wishes:
+def settings_of(manifest: Manifest) -> IndexSettings:
     """What the index was asked to be."""
-    return Wishes(manifest.kind, manifest.store, manifest.recall, manifest.memory)
+    return IndexSettings(manifest.kind, manifest.store, manifest.recall, manifest.memory)
 
 
-def wishes_for(manifest: Manifest, count: int) -> Wishes:
+def settings_for_count(manifest: Manifest, count: int) -> IndexSettings:
     """For so many vectors beside the others: a few are compared one by one, whatever the kind."""
     kind = "flat" if is_small(count, manifest.dimensions) else manifest.kind
-    return replace(wishes_of(manifest), kind=kind)
+    return replace(settings_of(manifest), kind=kind)

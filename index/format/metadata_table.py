@@ -18,7 +18,7 @@ from fgembed.index.format.metadata_columns import declared, folded, quoted
 QUERY_IDS = 500  # below the limit on variables of every SQLite build
 INDEXED_COLUMNS = 8  # columns that a filter finds without reading every row
 STEPS_A_CHECK, WHERE_STEPS = 100_000, 2_000_000_000
-OWN_COLUMNS = {
+BUILTIN_COLUMNS = {
     "id": "INTEGER PRIMARY KEY",
     "position": "INTEGER NOT NULL",
     "path": "TEXT NOT NULL",
@@ -56,7 +56,7 @@ def write_items(file: Path, items: Iterable[Item], columns: dict[str, str]) -> I
         OSError: it cannot be written, as on a full disk.
         FgembedError: the metadata of one picture is too large.
     """
-    named = OWN_COLUMNS | {name: declared(kind) for name, kind in columns.items()}
+    named = BUILTIN_COLUMNS | {name: declared(kind) for name, kind in columns.items()}
     marks = ",".join("?" * len(named))
     ids: list[int] = []
 
@@ -180,7 +180,7 @@ def positions_where(
 
 def _check_names(condition: str, columns: dict[str, str]) -> None:
     """What SQLite takes for text if no column is called so is refused."""
-    known = {folded(name) for name in [*OWN_COLUMNS, *columns]}
+    known = {folded(name) for name in [*BUILTIN_COLUMNS, *columns]}
     for name in re.findall(r'"((?:[^"]|"")*)"', re.sub(r"'(?:[^']|'')*'", "''", condition)):
         if folded(name.replace('""', '"')) not in known:
             error = ValueError(f"no such column: {name}; text stands in single quotes")
@@ -194,7 +194,7 @@ def _text(value: str) -> str:
 
 def _refusal(condition: str, columns: dict[str, str], error: Exception) -> str:
     what = "interrupted: it takes too long" if "interrupt" in str(error) else str(error)
-    own = [name for name in OWN_COLUMNS if name != "position"]
+    own = [name for name in BUILTIN_COLUMNS if name != "position"]
     names = ", ".join([*own, *(name if name.isidentifier() else quoted(name) for name in columns)])
     return f"--where {condition!r} cannot be asked: {what}; the columns are {names}"
 

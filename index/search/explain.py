@@ -12,7 +12,7 @@ from fgembed.images.decoding import load_rgb
 from fgembed.images.preprocessing import Preprocessing, fit_to_size
 from fgembed.index.search.hits import Hit
 from fgembed.index.search.searcher import Searcher
-from fgembed.pages.cards import Card, Row
+from fgembed.pages.cards import Card, ResultRow
 
 SHOWN_SIDE = 400
 
@@ -21,7 +21,7 @@ SHOWN_SIDE = 400
 class Explained:
     """A row of cards and, in the order of its hit cards, the hits they show."""
 
-    row: Row
+    row: ResultRow
     hits: list[Hit]
 
     def peaks(self) -> dict[int, tuple[float, float]]:
@@ -54,7 +54,7 @@ def explain(searcher: Searcher, query: Path, hits: Sequence[Hit]) -> Explained:
         for hit, image, heat in zip(readable, shown[1:], heats[1:], strict=True)
     ]
     asked = Card(query.name, shown[0], heats[0], None, _likely_class(query, roots))
-    return Explained(Row(asked, cards), readable)
+    return Explained(ResultRow(asked, cards), readable)
 
 
 def _class_of(path: Path, roots: Sequence[Path]) -> str:

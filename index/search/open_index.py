@@ -17,7 +17,7 @@ from fgembed.index.segments.faiss_index import Mask, Parameters
 from fgembed.index.segments.segment import TUNED, OpenSegment, read_ids
 from fgembed.index.segments.vector_file import merge
 
-KEPT_FILTERS = 16
+CACHED_FILTERS = 16
 
 
 class IndexedVectors:
@@ -129,7 +129,7 @@ class IndexedVectors:
                 found = positions_where(segment.base, condition, self.manifest.columns, root)
                 mask[found[found < len(mask)]] = True
                 masks.append(mask if segment.live is None else mask & segment.live)
-            if len(self._filters) >= KEPT_FILTERS:
+            if len(self._filters) >= CACHED_FILTERS:
                 del self._filters[next(iter(self._filters))]
             self._filters[condition] = masks
         return self._filters[condition]

@@ -1,6 +1,6 @@
 """Searches an index: one picture in, its nearest neighbours out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from fgembed.index.format.model_binding import check_model, find_bundle
 from fgembed.index.search.hits import Hit, hits_of, named
 from fgembed.index.search.hits_file import QUERIES_AT_ONCE
 from fgembed.index.search.snapshot import open_state
+from fgembed.progress import ReportCount, silent
 
 if TYPE_CHECKING:
     from fgembed.index.search.open_index import IndexedVectors
@@ -130,7 +131,7 @@ class Searcher:
         pictures: Sequence[Path | str],
         k: int = 10,
         where: str | None = None,
-        report: Callable[[int, int], None] = lambda done, total: None,
+        report: ReportCount = silent,
     ) -> tuple[list[tuple[Path, list[Hit]]], list[Skipped]]:
         """Each picture that can be read with its k nearest, and those that cannot be read.
 

@@ -1,6 +1,5 @@
 """A new structure: which kinds can be had, training on a sample, adding some at a time."""
 
-from collections.abc import Callable
 from typing import Any
 
 import faiss
@@ -11,7 +10,8 @@ from fgembed.errors import ConfigError
 from fgembed.index.segments.faiss_index import Structure, innermost, inverted_file, reason
 from fgembed.index.segments.hnsw_repair import reconnect
 from fgembed.index.segments.kinds import Size, factory_string, is_raw
-from fgembed.index.segments.vector_file import Rows
+from fgembed.index.segments.vector_file import VectorFile
+from fgembed.progress import ReportCount, silent
 
 ROUNDS = 6  # of k-means; ten train no better lists in the same time
 NO_SIZE = Size(0, 0, "float32", 0)
@@ -19,9 +19,9 @@ NO_SIZE = Size(0, 0, "float32", 0)
 
 def build_structure(
     factory: str,
-    rows: Rows,
+    rows: VectorFile,
     sample: Ids,
-    report: Callable[[int, int], None] = lambda done, total: None,
+    report: ReportCount = silent,
 ) -> Structure:
     """A new index of the rows, trained on those at the positions `sample`.
 
@@ -63,7 +63,7 @@ def check_kind(kind: str, dimensions: int) -> None:
         raise ConfigError(f"FAISS cannot build {kind!r}: {reason(error)}") from None
 
 
-def grown(structure: Structure, rows: Rows) -> Structure:
+def grown(structure: Structure, rows: VectorFile) -> Structure:
     """The structure with the rest of `rows`, of which it has the first, ready to be searched."""
     for _, vectors in rows.chunks(np.arange(len(structure.rows), len(rows))):
         structure.base.add(vectors)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fgembed.disk.files import sync
 from fgembed.embedding.array_types import Ids, Vectors
 from fgembed.errors import IntegrityError
-from fgembed.index.segments.vector_file import Rows
+from fgembed.index.segments.vector_file import VectorFile
 
 Mask = NDArray[np.bool_]  # of a segment's positions, (N,)
 Parameters = dict[str, int]
@@ -36,7 +36,7 @@ class Structure:
     """
 
     base: Any
-    rows: Rows
+    rows: VectorFile
 
     @property
     def lists(self) -> int | None:
@@ -175,7 +175,7 @@ SLACK = 4  # times a file's size that FAISS may allocate while reading it
 LEAST = 1 << 26  # bytes that it may anyhow: of a transform it allows for a matrix, stored or not
 
 
-def read_structure(file: Path, rows: Rows) -> Structure:
+def read_structure(file: Path, rows: VectorFile) -> Structure:
     """The index in a file, whose checksum must have been proved before.
 
     FAISS may allocate no more than 64 MB or a few times the file's size, whatever the file says.

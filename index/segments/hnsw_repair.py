@@ -18,10 +18,10 @@ NEAREST = 32  # vertices that may get a link
 AT_ONCE = 1 << 15  # vertices whose links are looked at, to bound memory
 EQUAL = 1e-6  # of a cosine
 FREE = -1  # FAISS's mark of a link that is free; a search looks at none behind it
-NOBODY = -1  # the parent of what is not reached
+NO_IDS = -1  # the parent of what is not reached
 
 
-class Ground:
+class Level0Graph:
     """The links of an IndexHNSW on level 0, which has every vector, and a spanning tree of them.
 
     A search comes down to level 0 at the entry or at another vertex of a higher level. If every
@@ -45,17 +45,17 @@ class Ground:
         self.starts = faiss.vector_to_array(hnsw.offsets)[:-1].astype(np.int64)
         neighbours = hnsw.neighbors
         self.links: npt.NDArray[np.int32] = faiss.rev_swig_ptr(neighbours.data(), neighbours.size())
-        self.parent = np.full(len(self.starts), NOBODY)
+        self.parent = np.full(len(self.starts), NO_IDS)
         self.returns = np.zeros(len(self.starts), bool)
         if len(self.starts):
             self.reach(self.entry, self.entry)
             self.returns[self.entry] = True
-            self.spread_back()
+            self.mark_reaching()
 
     @property
     def lost(self) -> Ids:
         """The vertices that cannot be reached from the entry."""
-        return np.flatnonzero(self.parent == NOBODY)
+        return np.flatnonzero(self.parent == NO_IDS)
 
     @property
     def trapped(self) -> Ids:
@@ -77,14 +77,14 @@ class Ground:
         while waiting:
             some = waiting.pop()
             linked = self.of(some)
-            new = (linked != FREE) & (self.parent[linked] == NOBODY)
+            new = (linked != FREE) & (self.parent[linked] == NO_IDS)
             rows, _ = new.nonzero()
             self.parent[linked[new]] = some[rows]
             found = np.unique(linked[new])
             if len(found):
                 waiting += np.array_split(found, range(AT_ONCE, len(found), AT_ONCE))
 
-    def led_to(self, vertex: int) -> Ids:
+    def reachable_from(self, vertex: int) -> Ids:
         """The vertices that can be walked to from one."""
         seen = np.zeros(len(self.starts), bool)
         edge = np.array([vertex])
@@ -94,7 +94,7 @@ class Ground:
             edge = np.unique(linked[(linked != FREE) & ~seen[linked]])
         return np.flatnonzero(seen)
 
-    def spread_back(self) -> None:
+    def mark_reaching(self) -> None:
         """Marks in `returns` every vertex with a link to one that is marked, and so on."""
         while True:
             others, found = np.flatnonzero(~self.returns), False
@@ -144,23 +144,23 @@ def reconnect(index: Any) -> int:
     Returns:
         How many links were set.
     """
-    ground = Ground(index)
+    ground = Level0Graph(index)
     made = _attach_lost(ground)
     if made:
-        ground = Ground(index)  # a link that was given up may have led back to the entry
+        ground = Level0Graph(index)  # a link that was given up may have led back to the entry
     return made + _free_trapped(ground)
 
 
-def _attach_lost(ground: Ground) -> int:
+def _attach_lost(ground: Level0Graph) -> int:
     """Every vertex becomes part of the tree; a copy is linked from the copy before it."""
-    made, last = 0, NOBODY
+    made, last = 0, NO_IDS
     for vertex in ground.lost.tolist():
-        if ground.parent[vertex] != NOBODY:
+        if ground.parent[vertex] != NO_IDS:
             continue
-        inside = ground.parent != NOBODY
+        inside = ground.parent != NO_IDS
         own = ground.of(np.array([vertex]))[0].astype(np.int64)
         sources = [own[(own != FREE) & inside[own]]]
-        if last != NOBODY and _cosine(ground, vertex, last) > 1 - EQUAL:
+        if last != NO_IDS and _cosine(ground, vertex, last) > 1 - EQUAL:
             sources.append(np.array([last]))
         source = ground.link(np.concatenate(sources), vertex)
         if source is None:
@@ -174,7 +174,7 @@ def _attach_lost(ground: Ground) -> int:
     return made
 
 
-def _free_trapped(ground: Ground) -> int:
+def _free_trapped(ground: Level0Graph) -> int:
     made = 0
     for vertex in ground.trapped.tolist():
         if ground.returns[vertex]:
@@ -182,13 +182,13 @@ def _free_trapped(ground: Ground) -> int:
         target = int(ground.near(vertex, ground.returns)[0])
         source = ground.link(np.array([vertex]), target)
         if source is None:  # then from what it leads to, which has leaves of the tree
-            source = ground.link(ground.led_to(vertex), target)
+            source = ground.link(ground.reachable_from(vertex), target)
         assert source is not None
         ground.returns[source] = True
-        ground.spread_back()
+        ground.mark_reaching()
         made += 1
     return made
 
 
-def _cosine(ground: Ground, one: int, other: int) -> float:
+def _cosine(ground: Level0Graph, one: int, other: int) -> float:
     return float(ground.index.reconstruct(one) @ ground.index.reconstruct(other))

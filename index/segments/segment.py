@@ -25,7 +25,7 @@ from fgembed.index.format.manifest import (
 from fgembed.index.format.metadata_table import Item, open_items, positions_of, write_items
 from fgembed.index.format.npy_files import read_array
 from fgembed.index.segments.faiss_index import Mask, Parameters, Structure, read_structure
-from fgembed.index.segments.vector_file import Rows
+from fgembed.index.segments.vector_file import VectorFile
 
 EXACT_SHARE = 0.05  # of the vectors: where a filter keeps less, those it keeps are all compared
 EXACT_COUNT = 10_000
@@ -49,7 +49,7 @@ class OpenSegment:
     def __init__(
         self,
         entry: Segment,
-        rows: Rows,
+        rows: VectorFile,
         ids: Ids,
         base: sqlite3.Connection,
         structure: Structure | None,
@@ -71,7 +71,7 @@ class OpenSegment:
             IntegrityError: a file is not what the manifest says.
         """
         place = folder / entry.name
-        rows = Rows.open(place / ROWS_FILE, entry.count, dimensions)
+        rows = VectorFile.open(place / ROWS_FILE, entry.count, dimensions)
         ids = read_ids(place / IDS_FILE)
         if len(ids) != entry.count:
             raise IntegrityError(f"{place / IDS_FILE} holds {len(ids)} ids, not {entry.count}")

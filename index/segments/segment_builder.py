@@ -18,7 +18,8 @@ from fgembed.index.segments.faiss_index import Structure
 from fgembed.index.segments.kinds import Size, factory_string, structure_bytes
 from fgembed.index.segments.segment import Made, finish_segment, new_segment
 from fgembed.index.segments.tuning import K, Tuned, one_by_one, tune
-from fgembed.index.segments.vector_file import Rows, write_rows
+from fgembed.index.segments.vector_file import VectorFile, write_rows
+from fgembed.progress import ReportStep, silent
 
 QUERIES = 1000  # held out at most, half for tuning and half for what is reported
 TRAINING_SHARE = 0.25  # of the memory, for the training sample
@@ -57,36 +58,37 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class IndexSettings:
     """What an index is to be.
 
     Attributes:
         kind: one of `kinds.KINDS`, `auto`, or a FAISS factory string.
         store: how vectors are kept, `float32` or `float16`; float16 where None is given and
             float32 would take more than half of the memory.
-        recall: recall@10 that the search is tuned to.
-        memory: bytes that building and searching may take.
+        recall_target: recall@10 that the search is tuned to.
+        memory_bytes: that building and searching may take.
     """
 
     kind: str = "auto"
     store: str | None = None
-    recall: float = 0.95
-    memory: int = 2_000_000_000
+    recall_target: float = 0.95
+    memory_bytes: int = 2_000_000_000
 
     def stored(self, count: int, dimensions: int) -> str:
         """How so many vectors are kept."""
-        return self.store or ("float16" if 4 * count * dimensions > self.memory / 2 else "float32")
+        return self.store or (
+            "float16" if 4 * count * dimensions > self.memory_bytes / 2 else "float32"
+        )
 
 
-DEFAULTS = Wishes()
-Stage = Callable[[str, int, int], None]  # name, done, total
+DEFAULTS = IndexSettings()
 
 
 def assemble(
     folder: Path,
     source: Source,
-    wishes: Wishes,
-    report: Stage = lambda stage, done, total: None,
+    settings: IndexSettings,
+    report: ReportStep = silent,
 ) -> Segment:
     """Writes a segment below the index folder and gives its entry for the manifest.
 
@@ -101,25 +103,25 @@ def assemble(
     last, shape = _held_out(source.count), (source.count, source.dimensions)
     with new_segment(folder) as place:
         vectors = _in_order(source.parts, last, lambda part: part.vectors())
-        write_rows(place / ROWS_FILE, vectors, shape, wishes.stored(*shape))
-        rows = Rows.open(place / ROWS_FILE, *shape)
-        made = _make(rows, len(last), wishes, report)
+        write_rows(place / ROWS_FILE, vectors, shape, settings.stored(*shape))
+        rows = VectorFile.open(place / ROWS_FILE, *shape)
+        made = _make(rows, len(last), settings, report)
         items = _in_order(source.parts, last, lambda part: _array(part.items()))
         return finish_segment(place, source.root, chain.from_iterable(items), source.columns, made)
 
 
-def _make(rows: Rows, held: int, wishes: Wishes, report: Stage) -> Made:
-    kept = Rows(rows.array[: len(rows) - held])
-    trainable = min(len(kept), int(TRAINING_SHARE * wishes.memory / (4 * rows.dimensions)))
+def _make(rows: VectorFile, held: int, settings: IndexSettings, report: ReportStep) -> Made:
+    kept = VectorFile(rows.array[: len(rows) - held])
+    trainable = min(len(kept), int(TRAINING_SHARE * settings.memory_bytes / (4 * rows.dimensions)))
     size = Size(len(rows), rows.dimensions, rows.array.dtype.name, trainable)
-    factory = factory_string(wishes.kind, size)
+    factory = factory_string(settings.kind, size)
     if not factory or held == 0:
         return _exact(rows)
     needed = structure_bytes(factory, size)
-    if needed > wishes.memory:
+    if needed > settings.memory_bytes:
         raise ConfigError(
             f"{factory} of {len(rows)} vectors takes {needed / 1e9:.1f} GB while it is built, "
-            f"more than the {wishes.memory / 1e9:.1f} GB of --memory",
+            f"more than the {settings.memory_bytes / 1e9:.1f} GB of --memory",
             "raise it, or take ivfpq",
         )
     sample = np.random.default_rng(SEED).permutation(len(kept))
@@ -127,26 +129,26 @@ def _make(rows: Rows, held: int, wishes: Wishes, report: Stage) -> Made:
     structure = build_structure(
         factory, kept, sample, lambda done, total: report("indexing", done, total)
     )
-    tuned = _tuned(structure, rows, held, wishes.recall)
-    if wishes.kind == "auto" and tuned.measured.recall_at_10 < wishes.recall:
+    tuned = _tuned(structure, rows, held, settings.recall_target)
+    if settings.kind == "auto" and tuned.measured.recall_at_10 < settings.recall_target:
         return _exact(rows)
     return Made(factory, tuned.parameters, tuned.measured, grown(structure, rows))
 
 
-def _exact(rows: Rows) -> Made:
+def _exact(rows: VectorFile) -> Made:
     """Exact search, timed."""
     queries = rows.take(np.arange(min(len(rows), 20)))
     alone = one_by_one(lambda some, k, _: rows.exact(some, k)[0], queries, {})
     return Made(measured=Measured(0, 1.0, alone))
 
 
-def _tuned(structure: Structure, rows: Rows, held: int, goal: float) -> Tuned:
+def _tuned(structure: Structure, rows: VectorFile, held: int, recall_target: float) -> Tuned:
     queries = rows.take(np.arange(len(rows) - held, len(rows)))
 
     def search(some: Vectors, k: int, parameters: dict[str, int]) -> Vectors:
         return structure.search(some, min(k, len(structure.rows)), parameters)[0]
 
-    return tune(structure, search, queries, structure.rows.exact(queries, K)[0], goal)
+    return tune(structure, search, queries, structure.rows.exact(queries, K)[0], recall_target)
 
 
 def _held_out(count: int) -> Ids:

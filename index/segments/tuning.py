@@ -13,9 +13,9 @@ from fgembed.index.format.manifest import Measured
 from fgembed.index.segments.faiss_index import Parameters, Structure
 
 K = 10
-FACTORS = (1, 2, 4, 8, 16, 32, 64)
+K_FACTORS = (1, 2, 4, 8, 16, 32, 64)
 FINE = 64  # from so many lists on, a step in between costs less than it may save
-WIDTHS = (16, 32, 64, 128, 256, 512, 1024)  # efSearch of a graph
+EF_SEARCH = (16, 32, 64, 128, 256, 512, 1024)  # efSearch of a graph
 TIMED_QUERIES = 100
 GAIN = 0.001  # less than this twice from one setting to the next: it rises no more
 TOO_SLOW = 3  # times the fastest setting that reaches the recall: no need to look on
@@ -32,13 +32,13 @@ class Point:
         parameters: of the search.
         recall_at_10: of exact search, over all queries.
         doubt: its standard error.
-        query_ms: mean of a batch on one thread.
+        batch_query_ms: mean of a batch on one thread.
     """
 
     parameters: Parameters
     recall_at_10: float
-    doubt: float
-    query_ms: float
+    standard_error: float
+    batch_query_ms: float
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Tuned:
 
 
 def tune(
-    structure: Structure, search: Search, queries: Vectors, exact: Vectors, goal: float
+    structure: Structure, search: Search, queries: Vectors, exact: Vectors, recall_target: float
 ) -> Tuned:
     """Tries settings on one half of the queries, and measures the best on the other.
 
@@ -60,16 +60,16 @@ def tune(
         search: gives scores (Q, 10) for queries, k and parameters; -inf where there are fewer.
         queries: (Q, D), in no structure, or left out of their own results.
         exact: (Q, 10) scores that exact search gives.
-        goal: recall@10 that the mean must exceed by its standard error.
+        recall_target: recall@10 that the mean must exceed by its standard error.
     """
     halves = np.arange(len(queries)) % 2 == 0
     tried, held = (halves, ~halves) if len(queries) > 1 else (halves, halves)
-    points = [*_points(structure, search, queries[tried], exact[tried], goal)]
-    good = [point for point in points if point.recall_at_10 - point.doubt >= goal]
+    points = [*_points(structure, search, queries[tried], exact[tried], recall_target)]
+    good = [point for point in points if point.recall_at_10 - point.standard_error >= recall_target]
     if good:
-        best = min(good, key=lambda point: point.query_ms)
+        best = min(good, key=lambda point: point.batch_query_ms)
     else:
-        best = max(points, key=lambda point: (point.recall_at_10, -point.query_ms))
+        best = max(points, key=lambda point: (point.recall_at_10, -point.batch_query_ms))
     parameters = best.parameters
     recalls = recall(search(queries[held], K, parameters), exact[held])
     single = one_by_one(search, queries[held], parameters)
@@ -103,7 +103,7 @@ def one_by_one(search: Search, queries: Vectors, parameters: Parameters) -> floa
 
 
 def _points(
-    structure: Structure, search: Search, queries: Vectors, exact: Vectors, goal: float
+    structure: Structure, search: Search, queries: Vectors, exact: Vectors, recall_target: float
 ) -> Iterator[Point]:
     fastest = np.inf
     faiss.omp_set_num_threads(1)
@@ -113,11 +113,11 @@ def _points(
             for parameters in row:
                 point = _measure(search, queries, exact, parameters)
                 yield point
-                if point.recall_at_10 - point.doubt >= goal:
-                    fastest = min(fastest, point.query_ms)
+                if point.recall_at_10 - point.standard_error >= recall_target:
+                    fastest = min(fastest, point.batch_query_ms)
                     break
                 stalled = stalled + 1 if point.recall_at_10 < before + GAIN else 0
-                if point.query_ms > TOO_SLOW * fastest or stalled == 2:
+                if point.batch_query_ms > TOO_SLOW * fastest or stalled == 2:
                     break
                 before = point.recall_at_10
     finally:
@@ -129,8 +129,8 @@ def _measure(search: Search, queries: Vectors, exact: Vectors, parameters: Param
     found = search(queries, K, parameters)
     spent = 1000 * (time.perf_counter() - started) / len(queries)
     recalls = recall(found, exact)
-    doubt = float(recalls.std() / len(recalls) ** 0.5)
-    return Point(parameters, float(recalls.mean()), doubt, spent)
+    standard_error = float(recalls.std() / len(recalls) ** 0.5)
+    return Point(parameters, float(recalls.mean()), standard_error, spent)
 
 
 def _grid(structure: Structure) -> list[list[Parameters]]:
@@ -142,7 +142,7 @@ def _grid(structure: Structure) -> list[list[Parameters]]:
         steps = sorted(step for step in [*powers, *between] if step < structure.lists)
         reach = [{"nprobe": nprobe} for nprobe in [*steps, structure.lists]]
     elif structure.is_graph:
-        reach = [{"efSearch": width} for width in WIDTHS]
+        reach = [{"efSearch": width} for width in EF_SEARCH]
     if not structure.compresses:
         return [reach]
-    return [[one | {"k_factor": factor} for one in reach] for factor in FACTORS]
+    return [[one | {"k_factor": factor} for one in reach] for factor in K_FACTORS]

@@ -37,7 +37,7 @@ def write_rows(file: Path, chunks: Iterable[Vectors], shape: tuple[int, int], st
         raise ValueError(f"{written} of {shape[0]} rows were written")
 
 
-class Rows:
+class VectorFile:
     """Vectors (N, D), float32 or float16, that FAISS searches where they lie."""
 
     def __init__(self, array: Vectors) -> None:

@@ -39,16 +39,16 @@ def plot(out: Path, retuned: Retuned) -> None:
     factors = sorted({point.parameters.get("k_factor", 1) for point in tuned.points})
     for factor in factors:
         points = [p for p in tuned.points if p.parameters.get("k_factor", 1) == factor]
-        points.sort(key=lambda point: point.query_ms)
+        points.sort(key=lambda point: point.batch_query_ms)
         axes.plot(
-            [p.recall_at_10 for p in points], [p.query_ms for p in points],
+            [p.recall_at_10 for p in points], [p.batch_query_ms for p in points],
             marker="o", label=f"k_factor {factor}",
         )  # fmt: skip
     axes.axvline(retuned.manifest.recall, color="grey", linestyle=":", label="recall asked for")
     chosen = next(point for point in tuned.points if point.parameters == tuned.parameters)
     axes.scatter(
-        [chosen.recall_at_10], [chosen.query_ms], s=160, facecolors="none", edgecolors="black",
-        label="taken", zorder=3,
+        [chosen.recall_at_10], [chosen.batch_query_ms], s=160, facecolors="none",
+        edgecolors="black", label="taken", zorder=3,
     )  # fmt: skip
     axes.set(xlabel="recall@10 of exact search", ylabel="ms a query, one thread", yscale="log")
     axes.set_title(f"{segment.factory}, {segment.count} vectors")

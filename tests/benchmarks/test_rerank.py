@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.rerank import FlatGallery, Measured, Without, main, markdown, measure, plain
 from fgembed.embedding.bulk import Embedded
-from fgembed.evaluation.protocol import Vectorised
+from fgembed.evaluation.protocol import EmbeddedSplit
 from fgembed.index.search.reranking import Gallery
 
 NO_EMBEDDER: Any = None  # the vectors are there
@@ -32,7 +32,7 @@ def test_scores_are_those_of_the_order_that_a_way_gives():
     """By cosine b a b a, so the precision is 0, 1/2, 0, 2/4; reversed a b a b: 1, 0, 2/3, 0."""
     gallery, labels = embedded(on_a_circle(10, 20, 30, 40)), np.array(["b", "a", "b", "a"])
     query = embedded(on_a_circle(0))
-    given = Vectorised(NO_EMBEDDER, query, np.array(["a"]), gallery, labels, leave_one_out=False)
+    given = EmbeddedSplit(NO_EMBEDDER, query, np.array(["a"]), gallery, labels, leave_one_out=False)
     expected = {plain: (0, 1, 0.5), reversed_order: (1, 1, (1 + 2 / 3) / 2)}
     for way, values in expected.items():
         scores = measure(way, given).scores
@@ -42,7 +42,7 @@ def test_scores_are_those_of_the_order_that_a_way_gives():
 
 def test_leave_one_out_never_finds_the_query_itself():
     gallery, labels = embedded(on_a_circle(0, 5, 50, 57)), np.array(["a", "b", "a", "b"])
-    given = Vectorised(NO_EMBEDDER, gallery, labels, gallery, labels, leave_one_out=True)
+    given = EmbeddedSplit(NO_EMBEDDER, gallery, labels, gallery, labels, leave_one_out=True)
     scores = measure(plain, given).scores
     assert scores["recall@1"].tolist() == [0, 0, 0, 0]
     assert scores["mAP"].tolist() == pytest.approx([1 / 2, 1 / 3, 1 / 3, 1 / 2])

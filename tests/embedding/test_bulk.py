@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fgembed.embedding.array_types import Vectors
-from fgembed.embedding.bulk import embed_pictures
+from fgembed.embedding.bulk import embed_images
 from fgembed.errors import IntegrityError
 from fgembed.images.decoding import Pixels
 from fgembed.images.preprocessing import Preprocessing
@@ -37,7 +37,7 @@ def grey(pixels: Pixels) -> Vectors:
 @pytest.mark.parametrize("batch_size", [1, 4, 50])
 def test_rows_are_the_pictures_in_order_without_the_bad_ones(pictures, workers, batch_size):
     told: list[tuple[int, int]] = []
-    rows = embed_pictures(
+    rows = embed_images(
         grey,
         pictures,
         SPEC,
@@ -61,17 +61,17 @@ def test_each_worker_embeds_what_it_decoded(pictures):
             together.wait()  # two batches are embedded at the same time
         return grey(pixels)
 
-    embed_pictures(embed, pictures[7:15], SPEC, batch_size=4, workers=2)
+    embed_images(embed, pictures[7:15], SPEC, batch_size=4, workers=2)
     assert len(threads) == 2 and threading.get_ident() not in threads
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_model_that_gives_no_numbers_is_refused(pictures, workers):
     with pytest.raises(IntegrityError, match="not finite"):
-        embed_pictures(lambda pixels: grey(pixels) * np.nan, pictures, SPEC, workers=workers)
+        embed_images(lambda pixels: grey(pixels) * np.nan, pictures, SPEC, workers=workers)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_nothing_readable_is_no_rows(pictures, workers):
-    rows = embed_pictures(grey, [pictures[place] for place in BAD], SPEC, workers=workers)
+    rows = embed_images(grey, [pictures[place] for place in BAD], SPEC, workers=workers)
     assert (rows.places, len(rows.vectors), len(rows.skipped)) == ([], 0, 4)

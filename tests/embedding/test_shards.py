@@ -20,7 +20,7 @@ from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.embedding.shards import embed_into
 from fgembed.errors import FgembedError, IntegrityError
 from fgembed.images.preprocessing import read_image
-from fgembed.images.sources import Listing, list_pictures
+from fgembed.images.sources import Listing, list_images
 from tests.conftest import Command
 
 RUN = "from fgembed.cli.main import run; run()"
@@ -28,7 +28,7 @@ RUN = "from fgembed.cli.main import run; run()"
 
 @pytest.fixture
 def listing(photos: Path) -> Listing:
-    return list_pictures([photos / "train"])
+    return list_images([photos / "train"])
 
 
 def read(folder: Path) -> tuple[np.ndarray, dict[str, list[object]]]:
@@ -51,7 +51,7 @@ def test_parts_hold_every_vector_beside_its_id_and_path(bundle, listing, tmp_pat
     opened = Bundle.open(bundle)
     done = embed_into(tmp_path / "out", listing, opened, part_size=7)
     vectors, columns = read(tmp_path / "out")
-    assert (done.parts_written, done.parts_found, done.pictures) == (4, 0, 24)
+    assert (done.parts_written, done.existing_parts, done.pictures) == (4, 0, 24)
     assert columns["id"] == list(range(24))
     assert columns["image_path"] == [str(path) for path in listing.pictures]
     np.testing.assert_allclose(vectors, one_by_one(opened, listing), atol=1e-5)
@@ -63,7 +63,7 @@ def test_a_second_call_does_nothing_and_a_lost_part_comes_back(bundle, listing, 
     embed_into(out, listing, opened, part_size=7)
     before, _ = read(out)
     again = embed_into(out, listing, opened, part_size=7)
-    assert (again.parts_written, again.parts_found, again.pictures) == (0, 4, 0)
+    assert (again.parts_written, again.existing_parts, again.pictures) == (0, 4, 0)
     (out / "metadata" / "metadata_0002.parquet").write_bytes(b"PAR1 cut short")
     (out / "img_emb" / "img_emb_0000.npy").unlink()
     assert embed_into(out, listing, opened, part_size=7).parts_written == 2
@@ -82,7 +82,7 @@ def test_shares_make_together_what_one_process_makes(bundle, listing, tmp_path):
 def test_a_bad_picture_leaves_a_gap_in_the_ids_and_is_listed(bundle, photos, tmp_path):
     copied = tmp_path / "photos"
     shutil.copytree(photos / "train", copied)
-    listing = list_pictures([copied])
+    listing = list_images([copied])
     Path(str(listing.pictures[3])).write_bytes(b"no picture")
     done = embed_into(tmp_path / "out", listing, Bundle.open(bundle), part_size=10)
     _, columns = read(tmp_path / "out")
@@ -99,12 +99,14 @@ def test_a_part_of_bad_pictures_alone_is_empty(bundle, listing, tmp_path):
     embed_into(tmp_path / "out", pictures, Bundle.open(bundle), part_size=2)
     vectors, columns = read(tmp_path / "out")
     assert (vectors.shape[0], columns["id"]) == (2, [0, 1])
-    assert embed_into(tmp_path / "out", pictures, Bundle.open(bundle), part_size=2).parts_found == 2
+    assert (
+        embed_into(tmp_path / "out", pictures, Bundle.open(bundle), part_size=2).existing_parts == 2
+    )
 
 
 def test_what_could_not_be_read_counts_again_and_not_once_it_is_mended(bundle, photos, tmp_path):
     shutil.copytree(photos / "train", tmp_path / "photos")
-    listing, out = list_pictures([tmp_path / "photos"]), tmp_path / "out"
+    listing, out = list_images([tmp_path / "photos"]), tmp_path / "out"
     whole = [Path(str(path)).read_bytes() for path in listing.pictures[:3]]
     for path in listing.pictures[:3]:
         Path(str(path)).write_bytes(b"no picture")
@@ -181,7 +183,7 @@ def test_a_share_that_is_none_is_refused(command: Command, share: str, photos: P
 @pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_without_gap_or_double(bundle, photos, tmp_path):
     """Ten kills while 5,000 pictures are embedded; then the bytes of a run that nobody killed."""
-    found = list_pictures([photos]).pictures
+    found = list_images([photos]).pictures
     listing = Listing([found[number % len(found)] for number in range(5000)])
     embed_into(tmp_path / "whole", listing, Bundle.open(bundle), part_size=100)
     (tmp_path / "list.txt").write_text("".join(f"{path}\n" for path in listing.pictures))

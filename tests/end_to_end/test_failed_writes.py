@@ -18,7 +18,7 @@ from fgembed.images.finding import find_images
 from tests.conftest import Command
 from tests.end_to_end.refusals import checked_picture, refused
 
-NOBODY = 65534
+NO_IDS = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
 
 
@@ -171,7 +171,7 @@ def open_place() -> Iterator[Path]:
 
 @contextmanager
 def as_nobody() -> Iterator[None]:
-    os.seteuid(NOBODY)
+    os.seteuid(NO_IDS)
     try:
         yield
     finally:

@@ -31,7 +31,7 @@ from fgembed.model.torch_embedder import TorchEmbedder
 QUERIES = 20
 
 
-class Known:
+class Scripted:
     """An embedder that puts the first `right` queries beside their class, the rest off it."""
 
     spec = Preprocessing()
@@ -63,7 +63,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def table_of(folders: tuple[Path, Path], rights: Mapping[str, Sequence[int]]) -> FloorTable:
-    return floor_table({name: Known(right) for name, right in rights.items()}, *folders)
+    return floor_table({name: Scripted(right) for name, right in rights.items()}, *folders)
 
 
 def test_the_gain_is_paired_over_queries_and_of_the_last_two_rows(folders: tuple[Path, Path]):
@@ -145,7 +145,7 @@ def test_views_are_found_by_the_encoder_that_looks_and_not_by_one_that_does_not(
 
 def test_floors_alone_say_nothing_of_the_run(folders: tuple[Path, Path]):
     biased = "the trained encoder's epoch was selected on the test pictures: biased"
-    embedders = {"start": Known(range(10)), "run": Known(range(20))}
+    embedders = {"start": Scripted(range(10)), "run": Scripted(range(20))}
     table = floor_table(embedders, *folders, notes=[biased, "another"])
     floors = table.floors()
     assert [row.encoder for row in floors.rows] == ["start"]

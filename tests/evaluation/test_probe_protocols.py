@@ -12,7 +12,7 @@ from fgembed.embedding.array_types import Vectors
 from fgembed.embedding.bulk import Embedded, embed_paths
 from fgembed.evaluation.floor_table import FloorTable
 from fgembed.evaluation.probe_protocols import Probe
-from fgembed.evaluation.protocol import Embed, Split, Vectorised, floor_table
+from fgembed.evaluation.protocol import Embed, EmbeddedSplit, Split, floor_table
 from fgembed.images.decoding import Pixels
 from fgembed.images.preprocessing import Preprocessing
 from tests.conftest import Command
@@ -37,16 +37,16 @@ class ColourEmbed:
         return np.asarray(unit, np.float32)
 
 
-def vectorised(photos: Path, embed: ColourEmbed) -> Vectorised:
-    return Vectorised.by(embed, Split.find(photos / "train", photos / "test"), 0.5)
+def embedded_split(photos: Path, embed: ColourEmbed) -> EmbeddedSplit:
+    return EmbeddedSplit.embed(embed, Split.find(photos / "train", photos / "test"), 0.5)
 
 
-def clusters(query_labels: list[str]) -> Vectorised:
+def clusters(query_labels: list[str]) -> EmbeddedSplit:
     """Three classes on three axes; the queries lie on the axes a, b and c."""
     gallery = Embedded([], np.repeat(np.eye(3, dtype=np.float32), 5, axis=0), [])
     queries = Embedded([], np.eye(3, dtype=np.float32), [])
     labels = np.repeat(["a", "b", "c"], 5)
-    return Vectorised(ColourEmbed(), queries, np.array(query_labels), gallery, labels, False)
+    return EmbeddedSplit(ColourEmbed(), queries, np.array(query_labels), gallery, labels, False)
 
 
 def test_a_probe_gives_one_value_a_query_and_column():
@@ -60,13 +60,13 @@ def test_a_probe_gives_one_value_a_query_and_column():
 
 
 def test_a_probe_gives_the_same_values_again(photos: Path):
-    first, second = (Probe("papn", True)(vectorised(photos, ColourEmbed())) for _ in range(2))
+    first, second = (Probe("papn", True)(embedded_split(photos, ColourEmbed())) for _ in range(2))
     assert {k: v.tolist() for k, v in first.items()} == {k: v.tolist() for k, v in second.items()}
 
 
 def test_random_views_are_embedded_once_and_gone_through_in_turn(photos: Path):
     embed = ColourEmbed()
-    sides = vectorised(photos, embed)
+    sides = embedded_split(photos, embed)
     before = embed.batches
     passes = Probe("lcr", views=2)._passes(sides)
     first, second, third, fourth = (next(passes) for _ in range(4))

@@ -20,7 +20,7 @@ from fgembed.bundle import Bundle, BundleConfig
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import FgembedError, IntegrityError, NotFoundError
 from fgembed.export import write_bundle
-from fgembed.export.parity import compare_neighbours, measure_parity, parity_pictures
+from fgembed.export.parity import compare_neighbours, measure_parity, parity_images
 from fgembed.export.run_source import Source
 from fgembed.export.to_onnx import OPSET, write_onnx
 from fgembed.export.write_bundle import export_bundle
@@ -77,7 +77,7 @@ def test_the_graph_does_not_say_where_it_was_made(bundle: Path):
 def test_a_graph_that_is_not_torch_s_is_refused(fault: str, bundle: Path, run: Path, photos: Path):
     """The exported file against an encoder that differs in one way."""
     encoder, spec = load_encoder(run)
-    pixels = parity_pictures(photos / "test", spec)
+    pixels = parity_images(photos / "test", spec)
     embedder = OnnxEmbedder(Bundle.open(bundle).model, spec, "cpu")
     if fault == "pooling":
         encoder = read_by_the_mean(encoder)

@@ -14,7 +14,7 @@ from fgembed.bundle import MODEL_FILES, Bundle
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import FgembedError, NotFoundError
 from fgembed.evaluation.protocol import Split
-from fgembed.export.parity import parity_pictures
+from fgembed.export.parity import parity_images
 from fgembed.export.precision_loss import AgreementDrop, Drop, RecallDrop
 from fgembed.export.quantize import _Quantiser, write_int8
 from fgembed.export.run_source import Source
@@ -39,7 +39,7 @@ def every(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pixels(photos: Path) -> Pixels:
-    return parity_pictures(photos / "train", SPEC)
+    return parity_images(photos / "train", SPEC)
 
 
 class Scripted:

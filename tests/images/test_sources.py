@@ -12,7 +12,7 @@ from PIL import Image
 
 from fgembed.errors import FgembedError, ImageError, NotFoundError
 from fgembed.images.decoding import load_rgb
-from fgembed.images.sources import Listing, TarMember, list_pictures
+from fgembed.images.sources import Listing, TarMember, list_images
 
 
 def picture(colour: str = "red") -> bytes:
@@ -38,14 +38,14 @@ def test_a_folder_gives_its_pictures_sorted(tmp_path: Path):
     for name in ("b/2.png", "a/1.png", "notes.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(picture())
-    assert names(list_pictures([tmp_path])) == [f"{tmp_path}/a/1.png", f"{tmp_path}/b/2.png"]
+    assert names(list_images([tmp_path])) == [f"{tmp_path}/a/1.png", f"{tmp_path}/b/2.png"]
 
 
 def test_a_member_of_a_tar_file_is_the_picture_that_went_in(tmp_path: Path):
     tar = tar_of(
         tmp_path / "0.tar", {"red.png": picture("red"), "a.json": b"{}", "x/b.PNG": picture("blue")}
     )
-    listing = list_pictures([tar])
+    listing = list_images([tar])
     assert names(listing) == [f"{tar}/red.png", f"{tar}/x/b.PNG"]
     colours = []
     for member in listing.pictures:
@@ -57,7 +57,7 @@ def test_a_member_of_a_tar_file_is_the_picture_that_went_in(tmp_path: Path):
 def test_a_folder_of_tar_files_is_read_in_their_order(tmp_path: Path):
     tar_of(tmp_path / "01.tar", {"b.png": picture()})
     tar_of(tmp_path / "00.tar", {"z.png": picture()})
-    assert names(list_pictures([tmp_path])) == [
+    assert names(list_images([tmp_path])) == [
         f"{tmp_path}/00.tar/z.png",
         f"{tmp_path}/01.tar/b.png",
     ]
@@ -65,7 +65,7 @@ def test_a_folder_of_tar_files_is_read_in_their_order(tmp_path: Path):
 
 def test_a_tar_file_that_was_cut_short_after_listing_is_one_bad_picture(tmp_path: Path):
     tar = tar_of(tmp_path / "0.tar", {"a.png": picture()})
-    (member,) = list_pictures([tar]).pictures
+    (member,) = list_images([tar]).pictures
     os.truncate(tar, 520)
     assert isinstance(member, TarMember)
     with pytest.raises(ImageError, match="ends before it"):
@@ -81,7 +81,7 @@ def test_a_manifest_names_pictures_beside_itself_and_keeps_its_columns(tmp_path:
     else:
         comma = "," if name.endswith("csv") else "\t"
         file.write_text(f"label{comma}path\nkiwi{comma}a.png\npear{comma}/x/b.png\n")
-    listing = list_pictures([file])
+    listing = list_images([file])
     assert names(listing) == [f"{tmp_path}/a.png", "/x/b.png"]
     assert listing.columns == {"label": ["kiwi", "pear"]}
 
@@ -89,14 +89,14 @@ def test_a_manifest_names_pictures_beside_itself_and_keeps_its_columns(tmp_path:
 def test_a_list_is_a_path_a_line(tmp_path: Path):
     file = tmp_path / "list.txt"
     file.write_text("a b.png\n\n/x/ü.png\n")
-    assert names(list_pictures([file])) == [f"{tmp_path}/a b.png", "/x/ü.png"]
-    assert names(list_pictures([Path("-")], ["one.png\n", "two.png\r\n"])) == ["one.png", "two.png"]
+    assert names(list_images([file])) == [f"{tmp_path}/a b.png", "/x/ü.png"]
+    assert names(list_images([Path("-")], ["one.png\n", "two.png\r\n"])) == ["one.png", "two.png"]
 
 
 def test_several_sources_follow_one_another_without_columns(tmp_path: Path):
     (tmp_path / "1.csv").write_text("path,label\na.png,kiwi\n")
     (tmp_path / "2.txt").write_text("b.png\n")
-    listing = list_pictures([tmp_path / "1.csv", tmp_path / "2.txt"])
+    listing = list_images([tmp_path / "1.csv", tmp_path / "2.txt"])
     assert names(listing) == [f"{tmp_path}/a.png", f"{tmp_path}/b.png"]
     assert listing.columns == {}
 
@@ -121,23 +121,23 @@ def test_several_sources_follow_one_another_without_columns(tmp_path: Path):
 def test_what_cannot_be_understood_is_named(tmp_path: Path, name: str, content: str, expected: str):
     (tmp_path / name).write_text(content)
     with pytest.raises(FgembedError) as refusal:
-        list_pictures([tmp_path / name])
+        list_images([tmp_path / name])
     assert expected in str(refusal.value)
 
 
 def test_nothing_is_no_listing(tmp_path: Path):
     for source in (tmp_path / "none", tmp_path):
         with pytest.raises(NotFoundError):
-            list_pictures([source])
+            list_images([source])
     with pytest.raises(NotFoundError, match="no pictures in -"):
-        list_pictures([Path("-")], ["\n"])
+        list_images([Path("-")], ["\n"])
 
 
 def test_names_that_are_no_utf_8_are_left_out(tmp_path: Path):
     file = tmp_path / "list.txt"
     file.write_bytes(b"a.png\nb\xff.png\r\nc.png\n")
-    listing = list_pictures([file])
+    listing = list_images([file])
     assert names(listing) == [f"{tmp_path}/a.png", f"{tmp_path}/c.png"]
     assert [bad.reason for bad in listing.skipped] == ["file name is not valid UTF-8"]
     with pytest.raises(FgembedError, match="standard input is not UTF-8"):
-        list_pictures([Path("-")], io.TextIOWrapper(io.BytesIO(b"b\xff.png\n"), "utf-8"))
+        list_images([Path("-")], io.TextIOWrapper(io.BytesIO(b"b\xff.png\n"), "utf-8"))

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from fgembed.index.changes.compact import compact
-from fgembed.index.changes.embeddings_folder import GivenEmbeddings
+from fgembed.index.changes.embeddings_folder import ImportedEmbeddings
 from fgembed.index.changes.from_embeddings import add_embeddings, build_from_embeddings
 from fgembed.index.changes.remove import remove_ids
-from fgembed.index.changes.transaction import wishes_of
+from fgembed.index.changes.transaction import settings_of
 from fgembed.index.format.manifest import Manifest
 from tests.index.making import WISHES, unit_vectors, write_drawn
 
@@ -32,7 +32,7 @@ def change(name: str, folder: Path, embeddings: Path) -> None:
     elif name == "remove":
         remove_ids(folder, np.arange(1, COUNT, 9))
     elif name == "compact":
-        compact(folder, wishes_of(Manifest.read(folder)))
+        compact(folder, settings_of(Manifest.read(folder)))
     else:
-        given = GivenEmbeddings.open(embeddings)
-        build_from_embeddings(given, None, folder, wishes=WISHES["ivfpq"])
+        given = ImportedEmbeddings.open(embeddings)
+        build_from_embeddings(given, None, folder, settings=WISHES["ivfpq"])

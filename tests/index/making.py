@@ -9,25 +9,25 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from fgembed.index.changes.embeddings_folder import GivenEmbeddings
+from fgembed.index.changes.embeddings_folder import ImportedEmbeddings
 from fgembed.index.format.manifest import Manifest
 from fgembed.index.format.metadata_table import Item
 from fgembed.index.format.publishing import only_writer, publish
 from fgembed.index.search.open_index import IndexedVectors
-from fgembed.index.segments.segment_builder import Source, Wishes, assemble
+from fgembed.index.segments.segment_builder import IndexSettings, Source, assemble
 
 # Every kind, and a FAISS factory string with a transform.
 WISHES = {
-    "flat": Wishes("flat"),
-    "flat-half": Wishes("flat", "float16"),
-    "ivf": Wishes("ivf"),
-    "ivf-half": Wishes("ivf", "float16"),
-    "ivfpq": Wishes("ivfpq"),
-    "hnsw": Wishes("hnsw"),
-    "hnsw-half": Wishes("hnsw", "float16"),
-    "rabitq": Wishes("rabitq"),
-    "factory": Wishes("PCA12,IVF4,SQ8"),
-    "auto": Wishes(),
+    "flat": IndexSettings("flat"),
+    "flat-half": IndexSettings("flat", "float16"),
+    "ivf": IndexSettings("ivf"),
+    "ivf-half": IndexSettings("ivf", "float16"),
+    "ivfpq": IndexSettings("ivfpq"),
+    "hnsw": IndexSettings("hnsw"),
+    "hnsw-half": IndexSettings("hnsw", "float16"),
+    "rabitq": IndexSettings("rabitq"),
+    "factory": IndexSettings("PCA12,IVF4,SQ8"),
+    "auto": IndexSettings(),
 }
 EVERYTHING = {"nprobe": 10**6, "efSearch": 10**5, "k_factor": 10**6}
 
@@ -70,16 +70,17 @@ def drawn(vectors: np.ndarray, first: int = 0) -> Drawn:
 
 
 def make_index(
-    folder: Path, vectors: np.ndarray, wishes: Wishes, part: Drawn | None = None
+    folder: Path, vectors: np.ndarray, settings: IndexSettings, part: Drawn | None = None
 ) -> IndexedVectors:
     """An index whose ids count from 0."""
     count, dimensions = vectors.shape
     with only_writer(folder, new=True):
         source = Source([part or drawn(vectors)], count, dimensions, "/pictures", COLUMNS)
-        segment = assemble(folder, source, wishes)
-        store = wishes.stored(count, dimensions)
+        segment = assemble(folder, source, settings)
+        store = settings.stored(count, dimensions)
         manifest = Manifest(
-            None, dimensions, count, wishes.kind, store, wishes.recall, wishes.memory, count,
+            None, dimensions, count, settings.kind, store, settings.recall_target,
+            settings.memory_bytes, count,
             [segment.root], None, [segment],
         )  # fmt: skip
         publish(folder, manifest)
@@ -107,13 +108,13 @@ def write_embeddings(
     return folder
 
 
-def write_drawn(folder: Path, vectors: np.ndarray, first: int) -> GivenEmbeddings:
+def write_drawn(folder: Path, vectors: np.ndarray, first: int) -> ImportedEmbeddings:
     """Drawn embeddings on disk, with the items that `drawn` gives the ids from `first` on."""
     items = drawn(vectors, first).items()
     columns = {"image_path": [f"/pictures/new/{item.path}" for item in items]}
     values = zip(*(item.values for item in items), strict=True)
     columns |= dict(zip(COLUMNS, map(list, values), strict=True))
-    return GivenEmbeddings.open(write_embeddings(folder, [vectors], columns))
+    return ImportedEmbeddings.open(write_embeddings(folder, [vectors], columns))
 
 
 def exact(queries: np.ndarray, vectors: np.ndarray, ids: np.ndarray, k: int):

@@ -27,8 +27,8 @@ Generator = np.random.Generator
 def indexes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One of each kind."""
     place = tmp_path_factory.mktemp("indexes")
-    for kind, wishes in WISHES.items():
-        make_index(place / kind, unit_vectors(800), wishes)
+    for kind, settings in WISHES.items():
+        make_index(place / kind, unit_vectors(800), settings)
     return {kind: place / kind for kind in WISHES}
 
 

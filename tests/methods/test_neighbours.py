@@ -79,8 +79,8 @@ def test_a_step_pulls_to_the_own_key_and_to_the_queue_s_nearest():
         features = method.encoder.backbone(first).mean(dim=(2, 3))
         query = F.normalize(method.projector(features), dim=1)
         centre = looks.mean(dim=0)
-        likeness = F.cosine_similarity((pooled - centre)[:, None], (looks - centre)[None], dim=2)
-        nearest = likeness.argsort(dim=1, descending=True)[:, :2]
+        similarity = F.cosine_similarity((pooled - centre)[:, None], (looks - centre)[None], dim=2)
+        nearest = similarity.argsort(dim=1, descending=True)[:, :2]
         logits = torch.cat([(query * key).sum(dim=1, keepdim=True), query @ queue.T], dim=1) / 0.2
         chosen = [[0, *(1 + nearest[b]).tolist()] for b in range(4)]
         terms = [(logits[b].logsumexp(0) - logits[b, chosen[b]]).mean() for b in range(4)]

@@ -45,7 +45,7 @@ def test_the_ais_term_equals_the_formula():
     assert teacher is not None
     features = method.encoder.features(views()[0]).detach()
     rationale = rationale_by_picture(method, features)
-    truth = teacher.likeness(views()[2])
+    truth = teacher.similarity(views()[2])
     expected = 0.0
     for b in range(4):
         mean = torch.zeros(features.shape[1])
@@ -86,7 +86,7 @@ def test_the_released_settings_give_the_released_ais():
     loss = float(method(views())["ais"].detach())
     handle.remove()
     torch.testing.assert_close(given[0], views()[0])
-    truth = teacher.likeness(views()[0], normalised=True)
+    truth = teacher.similarity(views()[0], normalised=True)
     with torch.no_grad():
         features = method.encoder.features(views()[0])
         response = method.rationale_pooling.response(features)

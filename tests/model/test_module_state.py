@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fgembed.model.module_state import observed, statistics_kept
+from fgembed.model.module_state import keep_statistics, observed
 
 
 def network() -> nn.Sequential:
@@ -19,7 +19,7 @@ def test_nothing_is_recorded_and_the_batch_still_normalises():
     module, plain = network(), network()
     before = copy.deepcopy(module.state_dict())
     batch = 5 + torch.randn(6, 3, 2, 2)
-    with statistics_kept(module):
+    with keep_statistics(module):
         torch.manual_seed(1)
         kept = module(batch)
     torch.manual_seed(1)
@@ -33,13 +33,13 @@ def test_frozen_norms_go_on_with_their_running_statistics():
     module[1].eval()
     batch = 5 + torch.randn(6, 3, 2, 2)
     expected = module[1](module[0](batch))
-    with statistics_kept(module):
+    with keep_statistics(module):
         torch.testing.assert_close(module[1](module[0](batch)), expected)
 
 
 def test_recording_goes_on_after_an_error():
     module = network()
-    with pytest.raises(RuntimeError, match="expected input"), statistics_kept(module):
+    with pytest.raises(RuntimeError, match="expected input"), keep_statistics(module):
         module(torch.zeros(2, 5, 2, 2))
     module(torch.randn(6, 3, 2, 2))
     assert int(module[1].state_dict()["num_batches_tracked"]) == 1
@@ -47,7 +47,7 @@ def test_recording_goes_on_after_an_error():
 
 def test_a_norm_without_statistics_gets_none():
     module = nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)).train()
-    with statistics_kept(module):
+    with keep_statistics(module):
         module(torch.randn(4, 3, 2, 2))
     assert not module[0].track_running_stats
 

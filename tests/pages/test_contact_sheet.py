@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from fgembed.pages import contact_sheet
-from fgembed.pages.cards import Card, Row
+from fgembed.pages.cards import Card, ResultRow
 from fgembed.pages.contact_sheet import write_png
 
 Colour = tuple[int, int, int]
@@ -24,9 +24,9 @@ def card(
     return Card(title, Image.new("RGB", size, colour), **known)
 
 
-def row(**of_first_hit: Any) -> Row:
+def row(**of_first_hit: Any) -> ResultRow:
     first = card("first.jpg", GREEN, score=0.9, **of_first_hit)
-    return Row(card("query.jpg"), [first, card("second.jpg", BLUE, score=0.5)])
+    return ResultRow(card("query.jpg"), [first, card("second.jpg", BLUE, score=0.5)])
 
 
 @pytest.fixture
@@ -55,13 +55,13 @@ def test_only_the_query_has_a_border(draw):
 
 
 def test_low_pictures_stand_on_the_common_baseline(draw):
-    sheet = draw([Row(card("query.jpg", size=(400, 100)), [])])
+    sheet = draw([ResultRow(card("query.jpg", size=(400, 100)), [])])
     assert (sheet[182:232, 32:232] == RED).all()
     assert (sheet[TOP:179, 32:232] == GROUND).all()
 
 
 def test_each_query_starts_a_line(draw):
-    sheet = draw([row(), Row(card("other.jpg", BLUE), [card("third.jpg", RED, score=0.1)])])
+    sheet = draw([row(), ResultRow(card("other.jpg", BLUE), [card("third.jpg", RED, score=0.1)])])
     second = TOP + 267 + 36
     assert (sheet[second : second + 200, QUERY_X : QUERY_X + 200] == BLUE).all()
     assert (sheet[second : second + 200, HITS_X[0] : HITS_X[0] + 200] == RED).all()
@@ -70,7 +70,7 @@ def test_each_query_starts_a_line(draw):
 
 def test_hits_beyond_ten_continue_on_the_next_line(draw):
     hits = [card(f"{rank}.jpg", GREEN, score=0.5) for rank in range(1, 12)]
-    sheet = draw([Row(card("query.jpg"), hits)])
+    sheet = draw([ResultRow(card("query.jpg"), hits)])
     second = TOP + 267 + 36
     assert sheet.shape[1] == 276 + 10 * 220 - 20 + 32
     assert (sheet[second : second + 200, HITS_X[0] : HITS_X[0] + 200] == GREEN).all()
@@ -88,7 +88,7 @@ def test_heat_maps_form_a_second_line_of_thumbnails(draw):
 
 
 def test_the_score_is_written_under_its_hit(draw):
-    low, high = draw([row()]), draw([Row(row().query, [card("first.jpg", GREEN, score=0.1)])])
+    low, high = draw([row()]), draw([ResultRow(row().query, [card("first.jpg", GREEN, score=0.1)])])
     first_line = slice(242, 261)
     assert (low[first_line, 276:476] != GROUND).any()
     assert (low[first_line, 276:476] != high[first_line, 276:476]).any()
@@ -97,14 +97,16 @@ def test_the_score_is_written_under_its_hit(draw):
 
 def test_the_rank_is_written_under_its_hit(draw):
     twice = card("same.jpg", GREEN, score=0.5)
-    sheet = draw([Row(card("query.jpg"), [twice, twice])])
+    sheet = draw([ResultRow(card("query.jpg"), [twice, twice])])
     assert (sheet[242:261, 276:300] != sheet[242:261, 496:520]).any()
     np.testing.assert_array_equal(sheet[261:, 276:476], sheet[261:, 496:696])
 
 
 def test_captions_take_a_line_and_decide_the_mark(draw):
     def text(query: str, hit: str) -> Any:
-        known = Row(card("query.jpg", caption=query), [card("hit.jpg", score=0.5, caption=hit)])
+        known = ResultRow(
+            card("query.jpg", caption=query), [card("hit.jpg", score=0.5, caption=hit)]
+        )
         return draw([known])[TEXT, 276:476]
 
     same, different, unknown = text("cat", "cat"), text("dog", "cat"), text("", "cat")
@@ -115,7 +117,7 @@ def test_captions_take_a_line_and_decide_the_mark(draw):
 
 def test_long_names_stay_under_their_picture(draw):
     known = card("W" * 300 + "\n\udcff.jpg", GREEN, score=0.5)
-    sheet = draw([Row(card("query.jpg"), [known, card("b.jpg", BLUE, score=0.4)])])
+    sheet = draw([ResultRow(card("query.jpg"), [known, card("b.jpg", BLUE, score=0.4)])])
     assert (sheet[TEXT, 276:476] != GROUND).any()
     assert (sheet[TEXT, 477:495] == GROUND).all()
 
@@ -137,14 +139,14 @@ def test_a_failure_halfway_leaves_the_old_sheet_and_nothing_else(tmp_path):
     Image.effect_noise((300, 300), 50).convert("RGB").save(whole, "JPEG")
     broken = Card("broken.jpg", Image.open(io.BytesIO(whole.getvalue()[:5000])))
     with pytest.raises(OSError, match="truncated"):
-        write_png(file, [row(), Row(broken, [])])
+        write_png(file, [row(), ResultRow(broken, [])])
     assert file.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
 
 
 def test_a_sheet_too_large_for_viewers_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"sheet would be 508 x 909028 pixels"):
-        write_png(tmp_path / "sheet.png", [Row(card("q.jpg"), [card("h.jpg")])] * 3000)
+        write_png(tmp_path / "sheet.png", [ResultRow(card("q.jpg"), [card("h.jpg")])] * 3000)
 
 
 def test_a_sheet_of_no_rows_is_refused(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fgembed.pages.cards import Card, Row
+from fgembed.pages.cards import Card, ResultRow
 from fgembed.pages.html_page import write_html
 
 Attributes = dict[str, str]
@@ -51,34 +51,36 @@ def card(title: str, colour: Colour = RED, size: tuple[int, int] = (60, 40), **k
     return Card(title, Image.new("RGB", size, colour), **known)
 
 
-def animals() -> list[Row]:
+def animals() -> list[ResultRow]:
     hits = [
         card("hit-same.jpg", GREEN, score=0.91234, caption="cat"),
         card("hit-other.jpg", BLUE, score=0.5, caption="dog"),
         card("hit-unknown.jpg", BLUE, score=-0.25),
     ]
-    return [Row(card("query.jpg", caption="cat"), hits)]
+    return [ResultRow(card("query.jpg", caption="cat"), hits)]
 
 
-def hostile() -> list[Row]:
+def hostile() -> list[ResultRow]:
     heat = np.ones((4, 4))
     return [
-        Row(
+        ResultRow(
             card(HOSTILE, heat=heat, caption=HOSTILE),
             [card(HOSTILE, heat=heat, score=0.5, caption=HOSTILE)],
         )
     ]
 
 
-def harmless() -> list[Row]:
+def harmless() -> list[ResultRow]:
     heat = np.ones((4, 4))
-    return [Row(card("q", heat=heat, caption="c"), [card("h", heat=heat, score=0.5, caption="c")])]
+    return [
+        ResultRow(card("q", heat=heat, caption="c"), [card("h", heat=heat, score=0.5, caption="c")])
+    ]
 
 
 @pytest.fixture
 def render(tmp_path: Path) -> Callable[..., str]:
     def render(
-        rows: Sequence[Row], title: str = "Cats", facts: Mapping[str, str] | None = None
+        rows: Sequence[ResultRow], title: str = "Cats", facts: Mapping[str, str] | None = None
     ) -> str:
         write_html(tmp_path / "page.html", rows, title, facts or {})
         return (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -200,7 +202,7 @@ def test_the_page_names_its_language(render):
 
 
 def test_a_query_without_hits_says_so(render):
-    assert "No hits." in Page(render([Row(card("query.jpg"), [])])).texts
+    assert "No hits." in Page(render([ResultRow(card("query.jpg"), [])])).texts
 
 
 def test_a_failure_halfway_leaves_the_old_page_and_nothing_else(tmp_path):
@@ -210,7 +212,7 @@ def test_a_failure_halfway_leaves_the_old_page_and_nothing_else(tmp_path):
     Image.effect_noise((300, 300), 50).convert("RGB").save(whole, "JPEG")
     broken = Card("broken.jpg", Image.open(io.BytesIO(whole.getvalue()[:5000])))
     with pytest.raises(OSError, match="truncated"):
-        write_html(file, [*animals(), Row(broken, [])], "Cats", {})
+        write_html(file, [*animals(), ResultRow(broken, [])], "Cats", {})
     assert file.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from fgembed.config import RunConfig, validate
 from fgembed.disk.files import read_toml
 from fgembed.errors import NotFoundError
-from fgembed.evaluation.floor_table import FloorTable, Row, Score
+from fgembed.evaluation.floor_table import FloorTable, Score, ScoreRow
 from fgembed.evaluation.protocol import LabelledImages
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.methods.lcr import LCR
@@ -191,7 +191,7 @@ def test_names_are_drawn_whatever_they_hold(tmp_path: Path):
     rows = [SheetRow(name, [Image.new("RGB", (8, 8))] * len(names)) for name in names]
     draw_sheet(tmp_path / "sheet.png", "$\\frac{", names, rows)
     score = {"recall@1": Score(0.5, 0.4, 0.6)}
-    table_rows = [Row(name, 8, score, [0.5, 0.75]) for name in names]
+    table_rows = [ScoreRow(name, 8, score, [0.5, 0.75]) for name in names]
     draw_curves(tmp_path / "curves.png", FloorTable(table_rows, "leave-one-out", 2, 2, 1, 0))
     for name in ("sheet.png", "curves.png"):
         with Image.open(tmp_path / name) as picture:

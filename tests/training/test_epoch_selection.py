@@ -17,7 +17,7 @@ from fgembed.evaluation.protocol import Split
 from fgembed.images.finding import find_images
 from fgembed.methods.table import method_named
 from fgembed.model.encoder_files import load_encoder
-from fgembed.model.module_state import modes_kept
+from fgembed.model.module_state import keep_modes
 from fgembed.model.tensor_files import read_note, read_tensors
 from fgembed.resolve import resolve
 from fgembed.training.epoch_selection import BEST_FILE, Selection, held_out, parted
@@ -78,18 +78,18 @@ def test_held_out_pictures_are_looked_up_in_the_rest(tiny_settings: dict[str, An
     paths, _ = find_images(photos / "train")
     kept, split = parted(settings(tiny_settings, "holdout"), paths)
     assert split is not None
-    assert (len(kept), len(split.asked.paths)) == (18, 6)
-    assert sorted([*kept, *split.asked.paths]) == paths
-    assert split.searched.paths == kept
+    assert (len(kept), len(split.queries.paths)) == (18, 6)
+    assert sorted([*kept, *split.queries.paths]) == paths
+    assert split.gallery.paths == kept
     assert not split.leave_one_out
-    assert split.asked.labels[split.asked.paths[0]] == split.asked.paths[0].parent.name
+    assert split.queries.labels[split.queries.paths[0]] == split.queries.paths[0].parent.name
 
 
 def test_modes_are_put_back_one_by_one():
     module = nn.Sequential(nn.BatchNorm2d(2), nn.Sequential(nn.Dropout(), nn.ReLU()))
     module.train()
     module[0].eval()
-    with modes_kept(module):
+    with keep_modes(module):
         module.eval()
     assert [part.training for part in module.modules()] == [True, False, True, True, True]
 
@@ -108,7 +108,7 @@ def test_the_best_epoch_is_kept_and_a_tie_goes_to_the_first(
             right = np.arange(10) < next(recalls)
             return type("Scores", (), {"recall": {1: right * 1.0}})
 
-    monkeypatch.setattr("fgembed.training.epoch_selection.Vectorised.by", lambda *_: Scored())
+    monkeypatch.setattr("fgembed.training.epoch_selection.EmbeddedSplit.embed", lambda *_: Scored())
     marker = next(method.encoder.parameters())
     for epoch in range(4):
         # a new object each time: a resumed run knows what was best before

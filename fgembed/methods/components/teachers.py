@@ -43,7 +43,7 @@ class ClipTeacher:
             self.scale = float(self.model.logit_scale.exp())
 
     @torch.no_grad()
-    def likeness(self, pixels: Tensor, *, normalised: bool = False) -> Tensor:
+    def similarity(self, pixels: Tensor, *, normalised: bool = False) -> Tensor:
         """softmax(scale x picture . description) over descriptions: (B, S), in float32.
 
         Args:

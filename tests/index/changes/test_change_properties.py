@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fgembed.index.changes.compact import compact
 from fgembed.index.changes.from_embeddings import add_embeddings
 from fgembed.index.changes.remove import remove_ids, remove_paths, remove_where
-from fgembed.index.changes.transaction import wishes_of
+from fgembed.index.changes.transaction import settings_of
 from fgembed.index.format.manifest import Manifest
 from fgembed.index.tools.verify import verify
 from tests.index.making import (
@@ -120,7 +120,7 @@ def apply(folder: Path, model: Model, kind: str, name: str, first: int, second: 
         for number in gone:
             del model.vectors[number]
     elif name == "compact":
-        compact(folder, wishes_of(Manifest.read(folder)))
+        compact(folder, settings_of(Manifest.read(folder)))
         assert len(Manifest.read(folder).segments) <= 1
     else:
         check_search(folder, model, kind, first, second, name == "filter")

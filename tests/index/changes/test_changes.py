@@ -12,13 +12,13 @@ from fgembed.bundle import Bundle
 from fgembed.errors import FgembedError, NotFoundError
 from fgembed.images.finding import find_images
 from fgembed.index import Searcher
-from fgembed.index.changes.add import add_pictures
+from fgembed.index.changes.add import add_images
 from fgembed.index.changes.build import build_index
 from fgembed.index.changes.compact import compact
-from fgembed.index.changes.embed_pictures import Pictures
+from fgembed.index.changes.embed_images import Pictures
 from fgembed.index.changes.remove import remove_ids, remove_paths, remove_where
 from fgembed.index.format.manifest import Manifest
-from fgembed.index.segments.segment_builder import Wishes
+from fgembed.index.segments.segment_builder import IndexSettings
 from fgembed.index.tools.verify import verify
 from tests.index.making import listed
 
@@ -35,7 +35,7 @@ def test_an_index_brought_up_to_date_equals_one_that_is_built_anew(
         path.unlink()
     for path in find_images(photos / "test")[0]:
         shutil.copy(path, own / path.parent.name / f"test-{path.name}")
-    report = add_pictures(gallery, own, opened, vanished=True)
+    report = add_images(gallery, own, opened, vanished=True)
     assert (report.added, report.replaced, report.removed, report.unchanged) == (9, 1, 3, 20)
     build_index(own, opened, tmp_path / "anew")
     after = listed(gallery)
@@ -47,7 +47,7 @@ def test_an_index_brought_up_to_date_equals_one_that_is_built_anew(
     one, other = (Searcher.open(place).search(query, 40) for place in (gallery, tmp_path / "anew"))
     assert [hit.path for hit in one] == [hit.path for hit in other]
     assert [hit.score for hit in one] == pytest.approx([hit.score for hit in other], abs=1e-5)
-    again = add_pictures(gallery, own, opened, vanished=True)
+    again = add_images(gallery, own, opened, vanished=True)
     assert (again.added, again.replaced, again.removed, again.unchanged) == (0, 0, 0, 30)
     assert again.manifest == report.manifest
 
@@ -58,10 +58,10 @@ def test_labels_come_from_folders_also_for_what_is_added(
     kinds = sorted(path.name for path in own.iterdir())
     new = find_images(photos / "test" / kinds[1])[0][0]
     shutil.copy(new, own / kinds[1] / "new.jpg")
-    add_pictures(gallery, own / kinds[1] / "new.jpg", Bundle.open(bundle))
+    add_images(gallery, own / kinds[1] / "new.jpg", Bundle.open(bundle))
     (own / "fresh").mkdir()
     shutil.copy(new, own / "fresh" / "one.jpg")
-    add_pictures(gallery, own / "fresh", Bundle.open(bundle))
+    add_images(gallery, own / "fresh", Bundle.open(bundle))
     searcher = Searcher.open(gallery)
     hits = searcher.search(new, 30, where=f"label = '{kinds[1]}'")
     assert {hit.path.parent.name for hit in hits} == {kinds[1]}
@@ -81,7 +81,7 @@ def test_a_manifest_gives_columns_and_an_index_without_them_has_null(
     table.write_text("path,year,colour\n" + "\n".join(lines) + "\n")
     index = tmp_path / "i"
     build_index(table, Bundle.open(bundle), index)
-    add_pictures(index, own, Bundle.open(bundle))
+    add_images(index, own, Bundle.open(bundle))
     assert Manifest.read(index).columns == {"year": "INTEGER", "colour": "TEXT", "label": "TEXT"}
     searcher = Searcher.open(index)
     found = searcher.search(pictures[0], 30, where="year > 2003 and colour = 'red'")
@@ -104,7 +104,7 @@ def test_removing_and_compacting_keeps_ids_and_order(gallery: Path, own: Path, b
     assert listed(gallery) == {path: before[path] for path in last[1:]}
     query = last[0]
     hits = Searcher.open(gallery).search(query, 30)
-    compact(gallery, Wishes("hnsw", "float16"))
+    compact(gallery, IndexSettings("hnsw", "float16"))
     manifest = Manifest.read(gallery)
     assert (manifest.kind, manifest.store, manifest.removed) == ("hnsw", "float16", None)
     again = Searcher.open(gallery).search(query, 30)
@@ -117,7 +117,7 @@ def test_removing_and_compacting_keeps_ids_and_order(gallery: Path, own: Path, b
     assert Manifest.read(gallery).segments == []
     assert Searcher.open(gallery).search(query, 3) == []
     assert verify(gallery).problems == []
-    assert add_pictures(gallery, own, Bundle.open(bundle)).added == 24
+    assert add_images(gallery, own, Bundle.open(bundle)).added == 24
     assert min(listed(gallery).values()) == 24  # ids are never used twice
 
 
@@ -139,7 +139,7 @@ def test_a_folder_that_is_not_mounted_does_not_empty_the_index(
     own.mkdir()
     shutil.copy(next((own.parent / "away").rglob("*.jpg")), own / "other.jpg")
     with pytest.raises(NotFoundError, match="none of the 24 indexed pictures"):
-        add_pictures(gallery, own, Bundle.open(bundle), vanished=True)
+        add_images(gallery, own, Bundle.open(bundle), vanished=True)
     assert Manifest.read(gallery).count == 24
 
 
@@ -150,10 +150,10 @@ def test_a_changed_picture_that_cannot_be_read_stays_as_it_was(
     bad = find_images(own)[0][3]
     bad.write_bytes(b"no picture")
     shutil.copy(find_images(own)[0][4], own / "new.jpg")
-    report = add_pictures(gallery, own, Bundle.open(bundle))
+    report = add_images(gallery, own, Bundle.open(bundle))
     assert [skipped.path for skipped in report.skipped] == [bad]
     assert (report.added, report.replaced) == (1, 0)
-    again = add_pictures(gallery, own, Bundle.open(bundle))
+    again = add_images(gallery, own, Bundle.open(bundle))
     assert (again.added, again.replaced, again.unchanged, len(again.skipped)) == (0, 0, 24, 1)
     assert listed(gallery)[bad] == before[bad]
 
@@ -176,7 +176,7 @@ def test_a_picture_that_is_listed_twice_is_replaced_and_removed_as_one(
     table.write_text(f"path,year\n{first},2019\n{second},2020\n{first},2021\n")
     build_index(table, Bundle.open(bundle), index)
     Image.open(first).transpose(Image.Transpose.ROTATE_180).save(first)
-    report = add_pictures(index, table, Bundle.open(bundle))
+    report = add_images(index, table, Bundle.open(bundle))
     assert (report.added, report.replaced, report.unchanged) == (0, 2, 1)
     assert [hit.path for hit in Searcher.open(index).search(first, 9)[:2]] == [first, first]
     assert remove_paths(index, [first]).removed == 2
@@ -189,12 +189,12 @@ def test_labels_stay_those_of_each_folder_when_segments_are_merged(
     opened, index = Bundle.open(bundle), tmp_path / "i"
     shutil.copytree(photos / "test", tmp_path / "more")
     build_index(own, opened, index)
-    add_pictures(index, tmp_path / "more", opened)
+    add_images(index, tmp_path / "more", opened)
     compact(index)
     (kind, *_) = sorted(path.name for path in own.iterdir())
     for root in (own, tmp_path / "more"):
         shutil.copy(find_images(root)[0][0], root / kind / "new.jpg")
-        add_pictures(index, root, opened, vanished=True)
+        add_images(index, root, opened, vanished=True)
     hits = Searcher.open(index).search(own / kind / "new.jpg", 50, where=f"label = '{kind}'")
     assert {hit.path.parent.name for hit in hits} == {kind}
     assert sum(hit.path.name == "new.jpg" for hit in hits) == 2

@@ -13,10 +13,10 @@ from fgembed.bundle import Bundle
 from fgembed.embedding.shards import embed_into
 from fgembed.errors import FgembedError, IntegrityError, NotFoundError
 from fgembed.images.finding import find_images
-from fgembed.images.sources import list_pictures
+from fgembed.images.sources import list_images
 from fgembed.index import Searcher
 from fgembed.index.changes.build import build_index
-from fgembed.index.changes.embeddings_folder import GivenEmbeddings
+from fgembed.index.changes.embeddings_folder import ImportedEmbeddings
 from fgembed.index.changes.from_embeddings import build_from_embeddings
 from tests.index.making import exact, open_index, unit_vectors, write_embeddings
 
@@ -25,9 +25,9 @@ def test_what_embed_wrote_gives_the_hits_of_an_index_of_the_pictures(
     bundle: Path, photos: Path, tmp_path: Path
 ):
     opened = Bundle.open(bundle)
-    listing = list_pictures([photos / "train"])
+    listing = list_images([photos / "train"])
     embed_into(tmp_path / "embeddings", listing, opened, part_size=7)
-    given = GivenEmbeddings.open(tmp_path / "embeddings")
+    given = ImportedEmbeddings.open(tmp_path / "embeddings")
     build_from_embeddings(given, opened, tmp_path / "given")
     build_index(photos / "train", opened, tmp_path / "built")
     query = find_images(photos / "test")[0][2]
@@ -43,7 +43,9 @@ def test_files_are_taken_in_numerical_order_with_their_metadata(tmp_path: Path):
         "image_path": [f"/photos/{n}.jpg" for n in range(120)],
         "year": [str(2000 + n % 30) for n in range(120)],
     }
-    given = GivenEmbeddings.open(write_embeddings(tmp_path / "e", np.split(vectors, 12), columns))
+    given = ImportedEmbeddings.open(
+        write_embeddings(tmp_path / "e", np.split(vectors, 12), columns)
+    )
     build_from_embeddings(given, None, tmp_path / "i")
     index = open_index(tmp_path / "i")
     scores, found = index.search(vectors, 1)
@@ -57,7 +59,7 @@ def test_files_are_taken_in_numerical_order_with_their_metadata(tmp_path: Path):
 def test_vectors_of_any_length_are_compared_by_cosine(tmp_path: Path):
     vectors = unit_vectors(200)
     lengths = np.random.default_rng(0).uniform(0.1, 50, (200, 1))
-    given = GivenEmbeddings.open(
+    given = ImportedEmbeddings.open(
         write_embeddings(tmp_path / "e", [(vectors * lengths).astype(np.float64)])
     )
     build_from_embeddings(given, None, tmp_path / "i")
@@ -73,7 +75,7 @@ def test_vectors_of_any_length_are_compared_by_cosine(tmp_path: Path):
 def test_a_row_that_is_no_vector_is_named(wrong: float, tmp_path: Path):
     vectors = unit_vectors(50)
     vectors[33] = wrong
-    given = GivenEmbeddings.open(write_embeddings(tmp_path / "e", np.split(vectors, 2)))
+    given = ImportedEmbeddings.open(write_embeddings(tmp_path / "e", np.split(vectors, 2)))
     with pytest.raises(IntegrityError, match=r"img_emb_1.npy: row 8 is no vector"):
         build_from_embeddings(given, None, tmp_path / "i")
     assert not (tmp_path / "i" / "manifest.json").exists()
@@ -81,57 +83,57 @@ def test_a_row_that_is_no_vector_is_named(wrong: float, tmp_path: Path):
 
 def test_folders_that_do_not_fit_are_refused(tmp_path: Path):
     with pytest.raises(NotFoundError, match=r"no \.npy files"):
-        GivenEmbeddings.open(tmp_path)
+        ImportedEmbeddings.open(tmp_path)
     write_embeddings(tmp_path / "widths", [unit_vectors(3), unit_vectors(3, 12)])
     with pytest.raises(IntegrityError, match="differ in their dimensions: 12 in"):
-        GivenEmbeddings.open(tmp_path / "widths")
+        ImportedEmbeddings.open(tmp_path / "widths")
     columns: dict[str, Any] = {"image_path": list("abcdef")}
     write_embeddings(tmp_path / "rows", [unit_vectors(3), unit_vectors(3)], columns)
     (tmp_path / "rows" / "metadata" / "metadata_1.parquet").unlink()
     with pytest.raises(IntegrityError, match="metadata of 3 rows in 1 files for 6 vectors in 2"):
-        GivenEmbeddings.open(tmp_path / "rows")
+        ImportedEmbeddings.open(tmp_path / "rows")
     (tmp_path / "none" / "img_emb").mkdir(parents=True)
     for number, array in enumerate([np.arange(5.0), np.zeros((2, 3), np.int32)]):
         np.save(tmp_path / "none" / "img_emb" / "0.npy", array)
         with pytest.raises(IntegrityError, match=r"expected floats \(N, D\)"):
-            GivenEmbeddings.open(tmp_path / "none")
+            ImportedEmbeddings.open(tmp_path / "none")
         assert number < 2
     (tmp_path / "none" / "img_emb" / "0.npy").write_bytes(b"\x93NUMPY\x01\x00garbage")
     with pytest.raises(IntegrityError, match=r"is no \.npy file"):
-        GivenEmbeddings.open(tmp_path / "none")
+        ImportedEmbeddings.open(tmp_path / "none")
     np.save(tmp_path / "none" / "img_emb" / "0.npy", np.array([{}]), allow_pickle=True)
     with pytest.raises(IntegrityError, match=r"is no \.npy file"):
-        GivenEmbeddings.open(tmp_path / "none")
+        ImportedEmbeddings.open(tmp_path / "none")
 
 
 def test_ids_that_come_twice_are_refused(tmp_path: Path):
     columns: dict[str, Any] = {"id": [1, 2, 2], "image_path": list("abc")}
-    given = GivenEmbeddings.open(write_embeddings(tmp_path / "e", [unit_vectors(3)], columns))
+    given = ImportedEmbeddings.open(write_embeddings(tmp_path / "e", [unit_vectors(3)], columns))
     with pytest.raises(IntegrityError, match="no list of ids"):
         build_from_embeddings(given, None, tmp_path / "i")
 
 
 def test_embeddings_of_another_model_are_refused(bundle: Path, photos: Path, tmp_path: Path):
     opened = Bundle.open(bundle)
-    embed_into(tmp_path / "e", list_pictures([photos / "test"]), opened)
+    embed_into(tmp_path / "e", list_images([photos / "test"]), opened)
     plan = tmp_path / "e" / "embed.json"
     plan.write_text(plan.read_text().replace(opened.config.fingerprint, "0" * 64))
     with pytest.raises(IntegrityError, match="another model"):
-        build_from_embeddings(GivenEmbeddings.open(tmp_path / "e"), opened, tmp_path / "i")
-    wide = GivenEmbeddings.open(write_embeddings(tmp_path / "wide", [unit_vectors(3)]))
+        build_from_embeddings(ImportedEmbeddings.open(tmp_path / "e"), opened, tmp_path / "i")
+    wide = ImportedEmbeddings.open(write_embeddings(tmp_path / "wide", [unit_vectors(3)]))
     with pytest.raises(IntegrityError, match=r"has \d+ dimensions, the embeddings .* 24"):
         build_from_embeddings(wide, opened, tmp_path / "i")
 
 
 def test_without_a_model_no_picture_can_be_looked_up(tmp_path: Path):
-    given = GivenEmbeddings.open(write_embeddings(tmp_path / "e", [unit_vectors(30)]))
+    given = ImportedEmbeddings.open(write_embeddings(tmp_path / "e", [unit_vectors(30)]))
     build_from_embeddings(given, None, tmp_path / "i")
     with pytest.raises(FgembedError, match="without a model"):
         Searcher.open(tmp_path / "i")
 
 
 def test_a_killed_build_leaves_nothing_that_counts(tmp_path: Path):
-    given = GivenEmbeddings.open(write_embeddings(tmp_path / "e", [unit_vectors(30)]))
+    given = ImportedEmbeddings.open(write_embeddings(tmp_path / "e", [unit_vectors(30)]))
     build_from_embeddings(given, None, tmp_path / "i")
     shutil.copytree(tmp_path / "i" / "seg-000001", tmp_path / "i" / "seg-000007")
     build_from_embeddings(given, None, tmp_path / "i")
@@ -150,7 +152,7 @@ def test_a_killed_build_leaves_nothing_that_counts(tmp_path: Path):
 def test_pictures_must_have_paths(column: Any, word: str, tmp_path: Path):
     write_embeddings(tmp_path / "e", [unit_vectors(3)], {"image_path": column})
     with pytest.raises(IntegrityError, match=word):
-        GivenEmbeddings.open(tmp_path / "e")
+        ImportedEmbeddings.open(tmp_path / "e")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +170,7 @@ def test_values_that_python_cannot_hold_are_named(column: Any, tmp_path: Path):
     columns: dict[str, Any] = {"image_path": list("abc"), "made": column}
     write_embeddings(tmp_path / "e", [unit_vectors(3)], columns)
     with pytest.raises(IntegrityError, match="a value in column made cannot be read"):
-        build_from_embeddings(GivenEmbeddings.open(tmp_path / "e"), None, tmp_path / "i")
+        build_from_embeddings(ImportedEmbeddings.open(tmp_path / "e"), None, tmp_path / "i")
 
 
 def test_columns_of_one_name_are_refused(tmp_path: Path):
@@ -176,7 +178,7 @@ def test_columns_of_one_name_are_refused(tmp_path: Path):
     table = pyarrow.Table.from_arrays([pyarrow.array([1, 2, 3])] * 2, ["x", "x"])
     pyarrow.parquet.write_table(table, place / "metadata" / "metadata_0.parquet")
     with pytest.raises(IntegrityError, match="two columns are called 'x'"):
-        GivenEmbeddings.open(place)
+        ImportedEmbeddings.open(place)
 
 
 def test_files_are_matched_by_their_numbers_and_parts_must_be_whole(
@@ -186,20 +188,18 @@ def test_files_are_matched_by_their_numbers_and_parts_must_be_whole(
     place = write_embeddings(tmp_path / "e", [unit_vectors(3)] * 2, columns)
     (place / "metadata" / "metadata_1.parquet").rename(place / "metadata" / "metadata_2.parquet")
     with pytest.raises(IntegrityError, match=r"img_emb_1.npy and metadata_2.parquet do not belong"):
-        GivenEmbeddings.open(place)
-    embed_into(
-        tmp_path / "half", list_pictures([photos / "test"]), Bundle.open(bundle), part_size=4
-    )
+        ImportedEmbeddings.open(place)
+    embed_into(tmp_path / "half", list_images([photos / "test"]), Bundle.open(bundle), part_size=4)
     for name in ("img_emb/img_emb_0002.npy", "metadata/metadata_0002.parquet"):
         (tmp_path / "half" / name).unlink()
     with pytest.raises(IntegrityError, match="has 2 of its 3 parts"):
-        GivenEmbeddings.open(tmp_path / "half")
+        ImportedEmbeddings.open(tmp_path / "half")
 
 
 def test_vectors_of_any_size_are_brought_to_length_1(tmp_path: Path):
     vectors = unit_vectors(6)
     scaled = vectors * np.array([1e25, 1e-30, 1.0009, 1, 7, 1e-3], np.float32)[:, None]
-    given = GivenEmbeddings.open(write_embeddings(tmp_path / "e", [scaled]))
+    given = ImportedEmbeddings.open(write_embeddings(tmp_path / "e", [scaled]))
     build_from_embeddings(given, None, tmp_path / "i")
     back = open_index(tmp_path / "i").reconstruct(np.arange(6))
     np.testing.assert_allclose(back, vectors, atol=1e-6)
@@ -210,7 +210,7 @@ def test_vectors_of_any_size_are_brought_to_length_1(tmp_path: Path):
 def test_floats_of_any_kind_keep_their_precision(kind: str, tmp_path: Path):
     given = (3 * unit_vectors(40)).astype(kind)
     place = write_embeddings(tmp_path / "e", [np.asfortranarray(given)])
-    build_from_embeddings(GivenEmbeddings.open(place), None, tmp_path / "i")
+    build_from_embeddings(ImportedEmbeddings.open(place), None, tmp_path / "i")
     exact_ones = given.astype(np.float64)
     exact_ones /= np.linalg.norm(exact_ones, axis=1, keepdims=True)
     back = open_index(tmp_path / "i").reconstruct(np.arange(40))

@@ -12,10 +12,10 @@ from fgembed.bundle import Bundle
 from fgembed.embedding.shards import embed_into
 from fgembed.errors import IntegrityError
 from fgembed.images.finding import find_images
-from fgembed.images.sources import list_pictures
+from fgembed.images.sources import list_images
 from fgembed.index import Searcher
-from fgembed.index.changes.add import add_pictures
-from fgembed.index.changes.embeddings_folder import GivenEmbeddings
+from fgembed.index.changes.add import add_images
+from fgembed.index.changes.embeddings_folder import ImportedEmbeddings
 from fgembed.index.changes.from_embeddings import add_embeddings, build_from_embeddings
 from fgembed.index.changes.remove import remove_ids
 from fgembed.index.format.manifest import Manifest
@@ -27,8 +27,8 @@ def test_pictures_that_were_embedded_elsewhere_are_found_as_if_they_were_added_h
     gallery: Path, bundle: Path, photos: Path, tmp_path: Path
 ):
     opened = Bundle.open(bundle)
-    embed_into(tmp_path / "e", list_pictures([photos / "test"]), opened, part_size=5)
-    report = add_embeddings(gallery, GivenEmbeddings.open(tmp_path / "e"))
+    embed_into(tmp_path / "e", list_images([photos / "test"]), opened, part_size=5)
+    report = add_embeddings(gallery, ImportedEmbeddings.open(tmp_path / "e"))
     assert (report.added, report.replaced) == (9, 0)
     query = find_images(photos / "test")[0][3]
     hit = Searcher.open(gallery).search(query, 1)[0]
@@ -45,8 +45,8 @@ def test_a_picture_is_replaced_if_its_vector_is_another(
     for path in some[1:3]:
         Image.open(path).transpose(Image.Transpose.ROTATE_180).save(path)
     (tmp_path / "some.txt").write_text("\n".join(map(str, some)))
-    embed_into(tmp_path / "e", list_pictures([tmp_path / "some.txt"]), opened)
-    given = GivenEmbeddings.open(tmp_path / "e")
+    embed_into(tmp_path / "e", list_images([tmp_path / "some.txt"]), opened)
+    given = ImportedEmbeddings.open(tmp_path / "e")
     report = add_embeddings(gallery, given)
     assert (report.added, report.replaced, report.unchanged) == (0, 2, 2)
     after = listed(gallery)
@@ -61,17 +61,17 @@ def test_ids_that_are_given_are_kept_and_those_after_them_follow(tmp_path: Path)
     index = tmp_path / "i"
     vectors = unit_vectors(30)
 
-    def given(name: str, ids: list[int], first: int = 0) -> GivenEmbeddings:
+    def given(name: str, ids: list[int], first: int = 0) -> ImportedEmbeddings:
         columns: dict[str, Any] = {"id": ids, "image_path": [f"/photos/{n}.jpg" for n in ids]}
         rows = vectors[first : first + len(ids)]
-        return GivenEmbeddings.open(write_embeddings(tmp_path / name, [rows], columns))
+        return ImportedEmbeddings.open(write_embeddings(tmp_path / name, [rows], columns))
 
     build_from_embeddings(given("first", [5, 7, 100]), None, index)
     add_embeddings(index, given("second", [50, 3]))
     assert sorted(open_index(index).live_ids().tolist()) == [3, 5, 7, 50, 100]
     assert Manifest.read(index).next_id == 101
     add_embeddings(index, given("third", [900]))
-    plain = GivenEmbeddings.open(write_embeddings(tmp_path / "plain", [vectors[10:12]]))
+    plain = ImportedEmbeddings.open(write_embeddings(tmp_path / "plain", [vectors[10:12]]))
     add_embeddings(index, plain)
     assert open_index(index).search(vectors[10:12], 1)[1][:, 0].tolist() == [901, 902]
     state = (index / "manifest.json").read_bytes()
@@ -87,26 +87,26 @@ def test_vectors_of_another_or_an_unknown_model_are_refused(
     gallery: Path, bundle: Path, photos: Path, tmp_path: Path
 ):
     opened = Bundle.open(bundle)
-    embed_into(tmp_path / "e", list_pictures([photos / "test"]), opened)
+    embed_into(tmp_path / "e", list_images([photos / "test"]), opened)
     plan = tmp_path / "e" / "embed.json"
     own = plan.read_text()
     plan.write_text(own.replace(opened.config.fingerprint, "0" * 64))
     with pytest.raises(IntegrityError, match="another model or precision"):
-        add_embeddings(gallery, GivenEmbeddings.open(tmp_path / "e"))
+        add_embeddings(gallery, ImportedEmbeddings.open(tmp_path / "e"))
     plan.unlink()
-    unknown = GivenEmbeddings.open(tmp_path / "e")
+    unknown = ImportedEmbeddings.open(tmp_path / "e")
     with pytest.raises(IntegrityError, match="do not say which model made them"):
         add_embeddings(gallery, unknown)
     plan.write_text(own.replace(opened.config.fingerprint, "0" * 64))
     with pytest.raises(IntegrityError, match="another model or precision"):  # whoever vouches
-        add_embeddings(gallery, GivenEmbeddings.open(tmp_path / "e"), opened)
+        add_embeddings(gallery, ImportedEmbeddings.open(tmp_path / "e"), opened)
     plan.unlink()
     assert Manifest.read(gallery).count == 24
     with pytest.raises(IntegrityError, match="has 9 of the ids"):  # whoever wrote them meant them
         add_embeddings(gallery, unknown, opened)
     shutil.rmtree(tmp_path / "e" / "metadata")
-    assert add_embeddings(gallery, GivenEmbeddings.open(tmp_path / "e"), opened).added == 9
-    wide = GivenEmbeddings.open(write_embeddings(tmp_path / "wide", [unit_vectors(3, 5)]))
+    assert add_embeddings(gallery, ImportedEmbeddings.open(tmp_path / "e"), opened).added == 9
+    wide = ImportedEmbeddings.open(write_embeddings(tmp_path / "wide", [unit_vectors(3, 5)]))
     with pytest.raises(IntegrityError, match=r"dimensions, the embeddings in .* have 5"):
         add_embeddings(gallery, wide, opened)
 
@@ -122,10 +122,10 @@ def test_labels_of_pictures_added_later_do_not_come_from_where_embeddings_lie(
         dimensions = Manifest.read(gallery).dimensions
         rows = unit_vectors(3, dimensions, seed=number)
         place = write_embeddings(tmp_path / f"{number}", [rows], columns)
-        add_embeddings(gallery, GivenEmbeddings.open(place), Bundle.open(bundle))
+        add_embeddings(gallery, ImportedEmbeddings.open(place), Bundle.open(bundle))
     assert Manifest.read(gallery).roots == [str(own)]
     first = find_images(own / kinds[0])[0][0]
     shutil.copy(first, own / kinds[0] / "new.jpg")
-    assert add_pictures(gallery, own / kinds[0], Bundle.open(bundle)).added == 1
+    assert add_images(gallery, own / kinds[0], Bundle.open(bundle)).added == 1
     hit = Searcher.open(gallery).search(first, 2, where=f"label = '{kinds[0]}'")[1]
     assert hit.path == own / kinds[0] / "new.jpg"

@@ -9,10 +9,10 @@ import pytest
 
 from fgembed.errors import FgembedError
 from fgembed.index.changes.compact import compact
-from fgembed.index.changes.embeddings_folder import GivenEmbeddings
+from fgembed.index.changes.embeddings_folder import ImportedEmbeddings
 from fgembed.index.changes.from_embeddings import add_embeddings, build_from_embeddings
 from fgembed.index.format.metadata_columns import merged_columns, sql_columns, sql_type, sql_value
-from fgembed.index.format.metadata_table import OWN_COLUMNS
+from fgembed.index.format.metadata_table import BUILTIN_COLUMNS
 from tests.index.making import open_index, unit_vectors, write_embeddings
 
 
@@ -42,7 +42,7 @@ def test_columns_get_the_type_that_all_their_values_have(values, kind: str, kept
 
 
 def test_a_column_with_a_name_of_ours_is_renamed():
-    assert sql_columns(["id", "Path", "label", "given_id"], OWN_COLUMNS) == {
+    assert sql_columns(["id", "Path", "label", "given_id"], BUILTIN_COLUMNS) == {
         "id": "given_id", "Path": "given_Path", "label": "label", "given_id": "given_given_id",
     }  # fmt: skip
 
@@ -56,9 +56,9 @@ def test_names_that_sqlite_takes_for_one_are_one_column():
 
 def test_a_column_that_cannot_be_named_or_too_many_are_refused():
     with pytest.raises(FgembedError, match="a column is called 'a"):
-        sql_columns(["a\0b"], OWN_COLUMNS)
+        sql_columns(["a\0b"], BUILTIN_COLUMNS)
     with pytest.raises(FgembedError, match="1001 columns"):
-        sql_columns(map(str, range(1001)), OWN_COLUMNS)
+        sql_columns(map(str, range(1001)), BUILTIN_COLUMNS)
 
 
 @pytest.mark.parametrize(
@@ -77,11 +77,11 @@ def test_conditions_mean_the_same_before_and_after_segments_are_merged(
 ):
     index, names = tmp_path / "i", ("Year", "year")
 
-    def given(number: int, values: list[Any]) -> GivenEmbeddings:
+    def given(number: int, values: list[Any]) -> ImportedEmbeddings:
         paths = [f"/photos/{number}/{place}.jpg" for place in range(3)]
         columns: dict[str, Any] = {"image_path": paths, names[number]: values}
         rows = unit_vectors(3, seed=number)
-        return GivenEmbeddings.open(write_embeddings(tmp_path / f"{number}", [rows], columns))
+        return ImportedEmbeddings.open(write_embeddings(tmp_path / f"{number}", [rows], columns))
 
     def state() -> dict[str, Any]:
         opened = open_index(index)

@@ -13,7 +13,7 @@ from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import FgembedError
 from fgembed.images.finding import find_images
 from fgembed.index import Searcher
-from fgembed.index.changes.add import add_pictures
+from fgembed.index.changes.add import add_images
 from fgembed.index.changes.build import build_index
 from fgembed.index.changes.compact import compact
 from fgembed.index.changes.remove import remove_ids, remove_paths
@@ -41,7 +41,7 @@ def test_readers_see_a_whole_state_while_it_is_written(gallery: Path, own: Path,
             while not stop.is_set():
                 remove_paths(gallery, [some])
                 compact(gallery)
-                add_pictures(gallery, own, opened)
+                add_images(gallery, own, opened)
                 compact(gallery)
         except Exception as error:
             failures.append(error)

@@ -15,8 +15,8 @@ from fgembed.index.search.reranking import (
     Reciprocal,
     Reranking,
 )
-from fgembed.index.segments.segment_builder import Wishes
-from fgembed.index.segments.vector_file import Rows
+from fgembed.index.segments.segment_builder import IndexSettings
+from fgembed.index.segments.vector_file import VectorFile
 from tests.index.making import unit_vectors
 
 Array = np.ndarray
@@ -28,7 +28,7 @@ class FlatGallery:
     def __init__(self, vectors: Array) -> None:
         self.vectors = vectors
         self.ids = np.arange(len(vectors), dtype=np.int64) * 7 + 5
-        self.rows = Rows(vectors)
+        self.rows = VectorFile(vectors)
 
     def search(self, queries: Array, k: int):
         scores, positions = self.rows.exact(queries, k)
@@ -177,7 +177,7 @@ def test_copies_of_one_picture_are_each_found_once(name: str):
 def test_a_reranked_search_shows_cosines_in_the_new_order(
     way: Reranking, kind: str, bundle: Path, photos: Path, tmp_path: Path
 ):
-    build_index(photos / "train", Bundle.open(bundle), tmp_path / "i", wishes=Wishes(kind))
+    build_index(photos / "train", Bundle.open(bundle), tmp_path / "i", settings=IndexSettings(kind))
     searcher = Searcher.open(tmp_path / "i")
     query = unit_vectors(1, searcher.manifest.dimensions, seed=3)
     (plain,), (hits,) = (searcher.search_vectors(query, 24, each) for each in (None, way))

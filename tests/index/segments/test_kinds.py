@@ -10,8 +10,8 @@ from fgembed.errors import ConfigError
 from fgembed.index.changes.compact import compact
 from fgembed.index.segments.faiss_building import build_structure
 from fgembed.index.segments.kinds import Size, factory_string
-from fgembed.index.segments.segment_builder import Wishes
-from fgembed.index.segments.vector_file import Rows
+from fgembed.index.segments.segment_builder import IndexSettings
+from fgembed.index.segments.vector_file import VectorFile
 from tests.index.making import (
     EVERYTHING,
     WISHES,
@@ -81,9 +81,9 @@ def test_a_higher_recall_is_reached_when_it_is_asked_for(tmp_path: Path):
     vectors, queries = unit_vectors(6000), unit_vectors(200, seed=2)
     _, expected = exact(queries, vectors, np.arange(6000), 10)
 
-    def recall(goal: float) -> float:
-        wishes = replace(WISHES["ivfpq"], recall=goal)
-        _, found = make_index(tmp_path / str(goal), vectors, wishes).search(queries, 10)
+    def recall(recall_target: float) -> float:
+        settings = replace(WISHES["ivfpq"], recall_target=recall_target)
+        _, found = make_index(tmp_path / str(recall_target), vectors, settings).search(queries, 10)
         pairs = zip(found, expected, strict=True)
         return float(np.mean([len(np.intersect1d(a, b)) / 10 for a, b in pairs]))
 
@@ -102,10 +102,10 @@ def test_auto_falls_back_to_exact_search_where_the_recall_is_out_of_reach(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("fgembed.index.segments.kinds.FLAT_BYTES", 0)
-    monkeypatch.setattr("fgembed.index.segments.tuning.FACTORS", (1,))
+    monkeypatch.setattr("fgembed.index.segments.tuning.K_FACTORS", (1,))
     vectors = np.random.default_rng(0).normal(size=(3000, 24)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    index = make_index(tmp_path / "i", vectors, replace(WISHES["auto"], recall=0.999))
+    index = make_index(tmp_path / "i", vectors, replace(WISHES["auto"], recall_target=0.999))
     assert index.manifest.main.factory == ""
     assert index.manifest.main.measured.recall_at_10 == 1.0
 
@@ -117,9 +117,9 @@ def test_widths_that_are_no_multiple_of_four_are_padded():
 
 
 def test_a_structure_that_does_not_fit_the_memory_is_refused(tmp_path: Path):
-    wishes = replace(WISHES["hnsw"], memory=100_000)
+    settings = replace(WISHES["hnsw"], memory_bytes=100_000)
     with pytest.raises(ConfigError, match=r"HNSW32.*--memory"):
-        make_index(tmp_path / "i", unit_vectors(2000), wishes)
+        make_index(tmp_path / "i", unit_vectors(2000), settings)
     assert not list((tmp_path / "i").glob("seg-*"))
 
 
@@ -143,7 +143,7 @@ def test_a_factory_string_that_does_not_do_is_refused(factory: str, words: str, 
 @pytest.mark.parametrize("store", ["float32", "float16"])
 def test_filters_hold_inside_faiss_for_every_structure(store: str):
     vectors = unit_vectors(1200).astype(store)
-    rows, queries = Rows(vectors), unit_vectors(15, seed=1)
+    rows, queries = VectorFile(vectors), unit_vectors(15, seed=1)
     allowed = np.arange(1200) % 5 == 2
     expected = exact(
         queries, np.asarray(rows.array, np.float32)[allowed], np.flatnonzero(allowed), 10
@@ -168,7 +168,7 @@ def test_vectors_are_read_back_by_their_ids(tmp_path: Path):
 @pytest.mark.parametrize("kind", ["ivfpq", "PCA96,IVF4,Flat", "rabitq"])
 def test_a_small_index_of_many_dimensions_is_read_again(kind: str, tmp_path: Path, small_lists):
     vectors = unit_vectors(300, 510)
-    index = make_index(tmp_path / "i", vectors, Wishes(kind))
+    index = make_index(tmp_path / "i", vectors, IndexSettings(kind))
     assert index.segments[0].structure is not None
     scores, _ = index.search(vectors[:20], 1, parameters=EVERYTHING)
     np.testing.assert_allclose(scores, 1, atol=1e-5)
@@ -176,7 +176,7 @@ def test_a_small_index_of_many_dimensions_is_read_again(kind: str, tmp_path: Pat
 
 def test_a_rotation_is_not_trained_on_too_few_vectors(tmp_path: Path):
     with pytest.raises(ConfigError, match="trained on 512 vectors at least, 450 are there"):
-        make_index(tmp_path / "i", unit_vectors(500, 512), Wishes("OPQ8,IVF4,PQ8x4fs"))
+        make_index(tmp_path / "i", unit_vectors(500, 512), IndexSettings("OPQ8,IVF4,PQ8x4fs"))
 
 
 def test_what_cannot_be_read_again_replaces_nothing(

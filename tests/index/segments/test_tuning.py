@@ -8,14 +8,14 @@ import pytest
 
 from fgembed.index.changes.retune import retune
 from fgembed.index.segments.faiss_index import Parameters
-from fgembed.index.segments.segment_builder import Wishes
+from fgembed.index.segments.segment_builder import IndexSettings
 from fgembed.index.segments.tuning import recall, tune
 from tests.index.making import make_index, unit_vectors
 
 QUERIES = 60
 
 
-class Known:
+class Scripted:
     """A structure with 16 lists, of which nprobe finds so many sixteenths of the neighbours."""
 
     lists = 16
@@ -40,12 +40,12 @@ class Known:
         return found
 
 
-def tuned(known: Known, goal: float):
-    return tune(known, known.search, known.queries, known.exact, goal)  # type: ignore[arg-type]
+def tuned(known: Scripted, recall_target: float):
+    return tune(known, known.search, known.queries, known.exact, recall_target)  # type: ignore[arg-type]
 
 
 def test_the_fastest_setting_that_reaches_the_recall_is_taken():
-    known = Known()
+    known = Scripted()
     found = tuned(known, 0.5)
     assert found.parameters == {"nprobe": 4}
     assert found.measured.recall_at_10 == pytest.approx(0.5)
@@ -53,7 +53,7 @@ def test_the_fastest_setting_that_reaches_the_recall_is_taken():
 
 
 def test_what_is_reported_was_measured_on_queries_that_chose_nothing():
-    known = Known()
+    known = Scripted()
     found = tuned(known, 0.9)
     tried, held = set(range(0, QUERIES, 2)), set(range(1, QUERIES, 2))
     assert known.asked[1] == tried
@@ -64,13 +64,13 @@ def test_what_is_reported_was_measured_on_queries_that_chose_nothing():
 
 
 def test_a_recall_that_is_out_of_reach_gives_the_best_there_is():
-    known = Known()
+    known = Scripted()
     known.hard = set(range(QUERIES))
     assert tuned(known, 1.1).parameters == {"nprobe": 16}
 
 
 def test_the_goal_must_be_exceeded_by_the_standard_error():
-    known = Known()
+    known = Scripted()
     known.hard = set(range(0, QUERIES, 4))  # half of those that choose: recall .75, doubt .046
     assert tuned(known, 0.74).parameters == {"nprobe": 16}
     assert tuned(known, 0.70).parameters == {"nprobe": 8}
@@ -85,7 +85,7 @@ def test_recall_counts_the_share_of_the_neighbours_that_exist():
 
 def test_a_copy_of_a_neighbour_is_as_good_as_the_neighbour(tmp_path: Path):
     copies = np.repeat(unit_vectors(200), 15, axis=0)
-    index = make_index(tmp_path / "i", copies, Wishes("IVF16,SQ8", recall=0.99))
+    index = make_index(tmp_path / "i", copies, IndexSettings("IVF16,SQ8", recall_target=0.99))
     assert index.manifest.main.measured.recall_at_10 > 0.98
     (segment, _), *_ = retune(tmp_path / "i").tuned
     assert segment.measured.recall_at_10 > 0.98

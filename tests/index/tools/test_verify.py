@@ -14,7 +14,7 @@ from fgembed.bundle import Bundle
 from fgembed.disk.files import check_files, sha256
 from fgembed.errors import IntegrityError
 from fgembed.images.finding import find_images
-from fgembed.index.changes.add import add_pictures
+from fgembed.index.changes.add import add_images
 from fgembed.index.changes.compact import compact
 from fgembed.index.format.manifest import Manifest
 from fgembed.index.format.metadata_table import Item
@@ -28,7 +28,7 @@ def test_copies_are_found_by_content_and_by_score(gallery: Path, own: Path, bund
     shutil.copy(pictures[0], own / "copy.jpg")
     shutil.copy(pictures[0], own / "again.jpg")
     Image.open(pictures[8]).save(own / "near.jpg", quality=80)
-    add_pictures(gallery, own, Bundle.open(bundle))
+    add_images(gallery, own, Bundle.open(bundle))
     index = open_index(gallery)
     (group,) = duplicates(index, None)
     assert group.exact

@@ -1,4 +1,4 @@
-"""The frozen teacher: its likeness by value, its corpus, and what it says where it cannot load."""
+"""The frozen teacher: similarity by value, its corpus, and its refusals."""
 
 import socket
 from pathlib import Path
@@ -18,7 +18,7 @@ def weights() -> str:
     return tiny_teacher()["teacher_weights"]
 
 
-def test_likeness_is_clip_s_zero_shot_softmax_in_float32():
+def test_similarity_is_clip_s_zero_shot_softmax_in_float32():
     teacher = load_teacher(TINY_TEACHER, weights(), None)
     pixels = torch.rand(3, 3, 48, 48)
     model = open_clip.create_model(TINY_TEACHER, pretrained=None).eval()
@@ -31,10 +31,10 @@ def test_likeness_is_clip_s_zero_shot_softmax_in_float32():
         image = F.normalize(model.encode_image((resized - mean) / std), dim=1)
         text = F.normalize(model.encode_text(open_clip.tokenize(sentences)), dim=1)
         expected = (model.logit_scale.exp() * image @ text.T).softmax(dim=1)
-    found = teacher.likeness(pixels)
+    found = teacher.similarity(pixels)
     torch.testing.assert_close(found, expected)
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(teacher.likeness(pixels), expected)
+        torch.testing.assert_close(teacher.similarity(pixels), expected)
     assert found.shape == (3, 8)
 
 

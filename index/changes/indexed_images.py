@@ -10,7 +10,7 @@ from fgembed.index.search.open_index import IndexedVectors
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class IndexedImage:
     """An indexed picture, as its file was."""
 
     id: int
@@ -19,20 +19,20 @@ class Known:
     mtime_ns: int | None
 
 
-def live_items(vectors: IndexedVectors) -> dict[str, list[Known]]:
+def indexed_images(vectors: IndexedVectors) -> dict[str, list[IndexedImage]]:
     """Every picture that a search can find, by its absolute path; a list may name one twice."""
-    found: dict[str, list[Known]] = {}
-    for path, known in _live_items(vectors):
+    found: dict[str, list[IndexedImage]] = {}
+    for path, known in _indexed_images(vectors):
         found.setdefault(path, []).append(known)
     return found
 
 
-def _live_items(vectors: IndexedVectors) -> Iterator[tuple[str, Known]]:
+def _indexed_images(vectors: IndexedVectors) -> Iterator[tuple[str, IndexedImage]]:
     for segment in vectors.segments:
         root = segment.entry.root
         for position, item in enumerate(all_items(segment.base)):
             if segment.live is None or segment.live[position]:
-                known = Known(item.id, item.sha256, item.size, item.mtime_ns)
+                known = IndexedImage(item.id, item.sha256, item.size, item.mtime_ns)
                 yield str(Path(root, item.path)), known
 
 

@@ -12,12 +12,13 @@ from fgembed.embedding.array_types import Vectors
 from fgembed.errors import FgembedError
 from fgembed.images.batches import check_bad, write_skipped
 from fgembed.images.finding import EXTENSIONS, Skipped
-from fgembed.images.sources import Listing, labels_of, list_pictures
+from fgembed.images.sources import Listing, labels_of, list_images
 from fgembed.index.changes.embedding_cache import Block, Pending
 from fgembed.index.format.manifest import SKIPPED_FILE, Segment
 from fgembed.index.format.metadata_columns import sql_columns, sql_type, sql_value
-from fgembed.index.format.metadata_table import OWN_COLUMNS, Item
-from fgembed.index.segments.segment_builder import Part, Source, Stage, Wishes, assemble
+from fgembed.index.format.metadata_table import BUILTIN_COLUMNS, Item
+from fgembed.index.segments.segment_builder import IndexSettings, Part, Source, assemble
+from fgembed.progress import ReportStep
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Pictures:
             FgembedError: it cannot be understood, or holds tar files.
         """
         alone = source.is_file() and source.suffix.lower() in EXTENSIONS
-        listing = Listing([source]) if alone else list_pictures([source])
+        listing = Listing([source]) if alone else list_images([source])
         if not all(isinstance(picture, Path) for picture in listing.pictures):
             raise FgembedError(
                 f"{source} is in tar files",
@@ -113,11 +114,11 @@ def embed_segment(
     folder: Path,
     pictures: Pictures,
     bundle: Bundle,
-    wishes: Wishes,
+    settings: IndexSettings,
     first_id: int,
     allowed: Allowed,
     device: str,
-    report: Stage,
+    report: ReportStep,
 ) -> tuple[Segment | None, list[Skipped]]:
     """Embeds pictures into a new segment; what could not be read is listed in the index folder.
 
@@ -140,7 +141,7 @@ def embed_segment(
     if count == 0:
         return None, skipped
     source = Source(parts, count, bundle.config.dimensions, str(pictures.root), columns)
-    return assemble(folder, source, wishes, report), skipped
+    return assemble(folder, source, settings, report), skipped
 
 
 def _columns(listing: Listing) -> tuple[dict[str, str], list[tuple[Any, ...]]]:
@@ -150,7 +151,7 @@ def _columns(listing: Listing) -> tuple[dict[str, str], list[tuple[Any, ...]]]:
         [sql_value(value, types[name]) for value in values]
         for name, values in listing.columns.items()
     ]
-    names = sql_columns(listing.columns, OWN_COLUMNS)
+    names = sql_columns(listing.columns, BUILTIN_COLUMNS)
     return {names[name]: kind for name, kind in types.items()}, list(zip(*columns, strict=True))
 
 
