@@ -87,7 +87,7 @@ def timm(folder: Path, setup: dict[str, Any], threads: int) -> Embed:
     import torch
     from PIL import Image
     from timm import create_model
-    from timm.data import create_transform
+    from timm.data.transforms_factory import create_transform
     from torch.utils.data import DataLoader, Dataset
 
     torch.set_num_threads(threads)
@@ -95,7 +95,7 @@ def timm(folder: Path, setup: dict[str, Any], threads: int) -> Embed:
     transform = create_transform(setup["size"], crop_pct=1.0, crop_mode="squash")
     paths = _photographs(folder)
 
-    class Files(Dataset):
+    class Files(Dataset[Any]):
         def __len__(self) -> int:
             return len(paths)
 

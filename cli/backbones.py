@@ -26,7 +26,7 @@ def backbones(
 
     Example: fgembed backbones vit_small
     """
-    from fgembed.cli.train_run import require_torch
+    from fgembed.cli.extras import require_torch
 
     require_torch()
     if pattern is None:

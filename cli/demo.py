@@ -23,9 +23,9 @@ def demo(
 
     Example: fgembed demo --out demo
     """
+    from fgembed.cli.extras import require_torch
     from fgembed.cli.progress import TrainingProgress
     from fgembed.cli.tables import print_floor_table
-    from fgembed.cli.train_run import require_torch
     from fgembed.resolve import merge, parse_assignment
 
     require_torch()

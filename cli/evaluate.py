@@ -70,8 +70,8 @@ def evaluate(
 
     Example: fgembed evaluate --gallery photos/train --queries photos/test --probe lcr
     """
+    from fgembed.cli.extras import require_torch
     from fgembed.cli.tables import print_floor_table
-    from fgembed.cli.train_run import require_torch
 
     require_torch()
     from fgembed.evaluation.subject import Subject, measure

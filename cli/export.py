@@ -77,7 +77,7 @@ def export(
 
     Example: fgembed export --onnx --precision fp32,int8 --out bundle
     """
-    from fgembed.cli.train_run import require_torch
+    from fgembed.cli.extras import require_torch
 
     if start and force:
         raise ConfigError("--start exports the start and --force the run", "give one of them")

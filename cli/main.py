@@ -17,7 +17,7 @@ from fgembed.text import showable
 # In the order of the job; each command's module is fgembed.cli.<name>.
 COMMANDS = {
     "init": "init",
-    "train": "train",
+    "train": "train.app",
     "evaluate": "evaluate",
     "backbones": "backbones",
     "export": "export",

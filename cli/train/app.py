@@ -60,8 +60,9 @@ def train(
 
     Example: fgembed train --backbone torchvision/mobilenet_v2 --set optimiser.epochs=5
     """
-    from fgembed.cli.train_dry_run import start_dry_run
-    from fgembed.cli.train_run import require_torch, start_run
+    from fgembed.cli.extras import require_torch
+    from fgembed.cli.train.dry_run import start_dry_run
+    from fgembed.cli.train.run import start_run
     from fgembed.resolve import merge, parse_assignment
 
     require_torch()

@@ -1,28 +1,16 @@
 """What `train` calls: settings to a run folder, the training, its report."""
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fgembed.errors import ConfigError, FgembedError, MissingExtraError
+from fgembed.errors import ConfigError, FgembedError
 from fgembed.text import showable
 from fgembed.workspace import CONFIG, LATEST, RUNS, find_run, new_run_name
 
 if TYPE_CHECKING:
     from fgembed.config import RunConfig
     from fgembed.training.run import RunReport
-
-
-def require_torch() -> None:
-    """Refuses to go on where the training extra is not installed.
-
-    Raises:
-        MissingExtraError: one of its modules is missing.
-    """
-    for module in ("torch", "torchvision", "safetensors", "tensorboard", "onnx", "onnxscript"):
-        if importlib.util.find_spec(module) is None:
-            raise MissingExtraError("this command", module, "train")
 
 
 def start_run(

@@ -19,7 +19,7 @@ def start_dry_run(
     Raises:
         FgembedError: what the run itself would refuse before its training.
     """
-    from fgembed.cli.train_run import settings_and_folder
+    from fgembed.cli.train.run import settings_and_folder
     from fgembed.methods.table import method_named
     from fgembed.training.dry_run import dry_run
 
