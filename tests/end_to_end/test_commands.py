@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 from PIL import Image
 
 from fgembed.backbones import make_backbone
+from fgembed.cli.main import LazyGroup, app
 from fgembed.cli.search import Rerank
 from fgembed.index import Searcher
 from fgembed.index.search.reranking import RERANKINGS
@@ -181,16 +183,19 @@ def test_a_killed_training_is_resumed_by_the_command(
     assert (tmp_path / "runs" / "neighbours-1" / "encoder.json").exists()
 
 
-INDEX_COMMANDS = [
-    "build", "add", "remove", "compact", "info", "verify", "tune", "duplicates", "export",
-]  # fmt: skip
+def every_command() -> list[str]:
+    """As they are typed, those of a group with its name before theirs."""
+    root = typer.main.get_command(app)
+    assert isinstance(root, LazyGroup)
+    names = []
+    for name in root.list_commands(None):
+        command = root.get_command(None, name)
+        parts = getattr(command, "commands", None)
+        names += [name] if parts is None else [f"{name} {part}" for part in parts]
+    return names
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["init", "train", "evaluate", "export", "search", "demo", "doctor"]
-    + [f"index {name}" for name in INDEX_COMMANDS],
-)
+@pytest.mark.parametrize("name", every_command())
 def test_every_command_has_an_example_in_its_help(command: Command, name: str):
     done = command(*name.split(), "--help")
     assert done.code == 0
