@@ -6,7 +6,7 @@ from fgembed.errors import MissingExtraError
 
 
 def require_torch() -> None:
-    """Refuses to go on where the training extra is not installed.
+    """Checks that the training extra is installed.
 
     Raises:
         MissingExtraError: one of its modules is missing.

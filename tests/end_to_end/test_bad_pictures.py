@@ -194,8 +194,8 @@ def test_as_many_bad_pictures_as_allowed_are_reported(
     folder = mixed.pictures
     done = command("index", "build", folder, "--bundle", bundle, "--out", "i", "--max-bad", 0.5)
     assert done.code == 0
-    assert "15 pictures" in done.out
-    assert f"{len(BAD)} left out, listed in i/skipped.jsonl" in done.out
+    assert "15 images" in done.out
+    assert f"{len(BAD)} skipped, listed in i/skipped.jsonl" in done.out
 
 
 @pytest.mark.parametrize("name", ["picture.jpg", "\udcff.jpg"])

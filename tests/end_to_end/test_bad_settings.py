@@ -131,7 +131,7 @@ def test_init_keeps_the_settings_that_are_there(command: Command, photos: Path) 
         (["search", "x.jpg", "-k", "0"], ["'-k'", '"fgembed search --help"']),
         (["search", "x.jpg", "-k", "many"], ["'-k'", "many"]),
         (["search", "x.jpg", "--device", "tpu"], ["'--device'", "'tpu'", "'cuda'"]),
-        (["search"], ["missing argument 'query'", '"fgembed search --help"']),
+        (["search"], ["no query", '"fgembed search --help"']),
         (["search", "x.jpg", "--colour"], ["no such option", "--colour"]),
         (["index", "build", "--kind", "round"], ["'round'", "flat, ivf, ivfpq"]),
         (["index", "build", "--max-bad", "1.5"], ["'--max-bad'"]),

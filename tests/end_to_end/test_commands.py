@@ -41,7 +41,7 @@ def test_search_prints_a_table_and_writes_pictures(
     )  # fmt: skip
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
-    assert lines[0].split() == ["rank", "score", "picture", "looks", "at", "x,", "y"]
+    assert lines[0].split() == ["rank", "score", "image", "peak", "x,", "y"]
     assert [line.split()[0] for line in lines[1:]] == ["1", "2", "3", "4"]
     assert re.fullmatch(r"\s*1\s+0\.\d{3}\s+\S+\.jpg\s+\d+%, \d+%", lines[1])
     page = (tmp_path / "hits.html").read_text()
@@ -65,7 +65,7 @@ def test_every_way_of_reranking_says_so_and_keeps_the_cosine(
         expected = [hit.id for hit in Searcher.open(index).search(picture, 24, RERANKINGS[way])]
         assert [hit["id"] for hit in hits] == expected
     done = command(*asked, "--rerank", "reciprocal", "--html", tmp_path / "hits.html")
-    said = "order: re-ranked by reciprocal; score: the cosine with the query, as without it"
+    said = "order: re-ranked by reciprocal; score: the cosine with the query"
     assert done.out.splitlines()[-1] == said
     assert "re-ranked by reciprocal, scores are cosines" in (tmp_path / "hits.html").read_text()
 
