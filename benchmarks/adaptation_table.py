@@ -103,7 +103,7 @@ def _percent(scores: QueryScores, k: int) -> float:
 
 
 def _line(name: str, count: str, group: Sequence[Scored]) -> str:
-    columns = zip(*(one.figures for one in group), strict=True)
+    columns = zip(*(run.figures for run in group), strict=True)
     cells = [_cell(values) for values in columns]
     return "| " + " | ".join([name, count, str(group[0].dimensions), *cells]) + " |"
 

@@ -38,7 +38,7 @@ def readings(backbone: str, size: int) -> dict[str, PixelEncoder]:
 
 
 def measure(backbone: str, size: int, batch: int, rounds: int) -> dict[str, Any]:
-    """Milliseconds a picture of each reading, and the median ratio to the first."""
+    """Milliseconds an image of each reading, and the median ratio to the first."""
     models = readings(backbone, size)
     pixels = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)
     seconds: dict[str, list[float]] = {name: [] for name in models}
@@ -60,7 +60,10 @@ def measure(backbone: str, size: int, batch: int, rounds: int) -> dict[str, Any]
             name: {
                 "ms_a_picture": round(1000 * statistics.median(times) / batch, 3),
                 "ratio": round(
-                    statistics.median(own / one for own, one in zip(times, base, strict=True)), 3
+                    statistics.median(
+                        time_s / base_s for time_s, base_s in zip(times, base, strict=True)
+                    ),
+                    3,
                 ),
             }
             for name, times in counted.items()
@@ -78,8 +81,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(core_count())
-    found = measure(arguments.backbone, arguments.size, arguments.batch, arguments.rounds)
-    text = json.dumps(found, indent=2)
+    result = measure(arguments.backbone, arguments.size, arguments.batch, arguments.rounds)
+    text = json.dumps(result, indent=2)
     print(text)
     if arguments.out:
         arguments.out.write_text(text + "\n")

@@ -41,10 +41,10 @@ def demo(
     print(f"guard: {result.run.guard.headline()}")
     game = result.pointing
     print(
-        f"pointing game, {game.pictures} test images, peak on the deciding part: learned "
+        f"pointing game, {game.images} test images, peak on the deciding part: learned "
         f"rationale {game.rationale:.1%}, trained activation {game.trained:.1%}, activation of "
         f"the start {game.start:.1%}, centre {game.centre:.1%}, chance {game.chance:.1%}"
     )
     if game.rationale <= game.centre:
         print("here the learned rationale does not find the deciding part: see the heat maps")
-    print(f"gallery: {result.gallery}")
+    print(f"results page: {result.results_page}")

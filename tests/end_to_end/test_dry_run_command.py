@@ -54,8 +54,8 @@ def test_the_output_is_a_settings_file_that_says_the_estimate(
     assert lines["trained"] == "147,968 encoder, 20,928 heads"
     assert lines["not trained"].startswith("178,432 key copies, 9,536 fixed, ")
     assert lines["steps"] == "3 per epoch, 3 in total"
-    assert " s of it waiting for pictures (measured on 2)" in lines["one step"]
-    assert "whitening and measuring come on top" in lines["training"]
+    assert " s of it waiting for images (measured on 2)" in lines["one step"]
+    assert "whitening and measuring add to it" in lines["training"]
     assert lines["checkpoint"].endswith(" MB on disk")
     Path("again.toml").write_text(done.out)
     again = command("train", "--dry-run", "--config", "again.toml", "--json")

@@ -42,7 +42,7 @@ def test_an_index_is_built_changed_verified_and_searched(
     assert compacted == "merged into one segment, 9 removed images dropped"
     verified = command("index", "verify")
     assert verified.code == 0
-    assert "4 files as they were written, 16 vectors" in verified.out
+    assert "4 files unchanged, 16 vectors" in verified.out
     assert "8 images embedded again with the same vectors" in verified.out
 
 
