@@ -160,7 +160,7 @@ def _floor_run(bundle: Bundle, floor: Path | None) -> Path:
             "without its floor",
             "give the run's folder as --floor",
         )
-    of_run, of_start = run / "encoder.safetensors", run / "start" / "encoder.safetensors"
+    of_run, of_start = run / "encoder.safetensors", run / START / "encoder.safetensors"
     sums = [sha256(weights) for weights in (of_run, of_start) if weights.is_file()]
     if bundle.config.files[WEIGHTS_FILE] not in sums:
         raise IntegrityError(
