@@ -31,7 +31,7 @@ from fgembed.backbones import make_backbone
 from fgembed.bundle import MODEL_FILES, Bundle
 from fgembed.config import PoolingSettings
 from fgembed.cores import core_count
-from fgembed.evaluation.floors import calibrated_start
+from fgembed.evaluation.floors import uncalibrated_start
 from fgembed.export.layouts import write_layout
 from fgembed.export.precision_loss import AgreementDrop
 from fgembed.export.quantize import write_int8
@@ -83,7 +83,7 @@ def encoder_of(backbone: str, size: int, reading: str) -> Encoder:
     network = make_backbone(backbone, size=size)
     if reading == "mean":
         return Encoder(network, MeanPooling()).eval()
-    encoder = calibrated_start(network, PoolingSettings())
+    encoder = uncalibrated_start(network, PoolingSettings())
     encoder.whitening = Whitening(encoder.dimensions, min(512, encoder.dimensions))
     return encoder.eval()
 

@@ -23,7 +23,7 @@ from fgembed.cores import core_count
 from fgembed.demo.drawing import draw_set
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import FgembedError
-from fgembed.evaluation.floors import calibrated_start
+from fgembed.evaluation.floors import uncalibrated_start
 from fgembed.export.parity import Parity, measure_parity, parity_images
 from fgembed.export.precision_loss import AgreementDrop
 from fgembed.export.quantize import Quantised, write_int8
@@ -117,7 +117,7 @@ def encoder_of(
     _fit_norms(network, PixelEncoder(Encoder(network, MeanPooling()), spec), pixels)
     if reading != CALIBRATED:
         return Encoder(network, make_pooling(reading, network.channels)).eval()
-    encoder = calibrated_start(network, PoolingSettings()).eval()
+    encoder = uncalibrated_start(network, PoolingSettings()).eval()
     settings = PoolingSettings().of_the_floor()
     shared = SharedPass({CALIBRATED: encoder}, spec, torch.device("cpu"))
     shared.calibrate(find_images(photos)[0], settings.whitening, settings.shrinkage)

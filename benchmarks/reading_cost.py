@@ -19,7 +19,7 @@ import torch
 from fgembed.backbones import make_backbone
 from fgembed.config import PoolingSettings
 from fgembed.cores import core_count
-from fgembed.evaluation.floors import calibrated_start, floor_encoders
+from fgembed.evaluation.floors import Floors, uncalibrated_start
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.encoder import Encoder, PixelEncoder
 from fgembed.model.whitening import Whitening
@@ -29,12 +29,14 @@ WARM_UP = 2  # rounds that are not counted
 
 def readings(backbone: str, size: int) -> dict[str, PixelEncoder]:
     """The floors and the calibrated start without its mirror image, random weights throughout."""
-    network = make_backbone(backbone, size=size)
-    start = calibrated_start(network, PoolingSettings())
-    plain = calibrated_start(network, PoolingSettings(mirror=False))
-    *lower, highest = floor_encoders(start).items()
-    named = [*lower, (highest[0].removesuffix(" + mirror"), plain), highest]
-    return {name: _ready(encoder, size) for name, encoder in named}
+    network, spec = make_backbone(backbone, size=size), Preprocessing(size=size)
+    start = uncalibrated_start(network, PoolingSettings())
+    plain = uncalibrated_start(network, PoolingSettings(mirror=False))
+    floors = Floors(start, spec)
+    highest = floors.calibrated_start
+    unmirrored = Floors(plain, spec).calibrated_start
+    ordered = [floors.mean_pooling, *floors.whitened, unmirrored, highest]
+    return {floor.name: _ready(floor.encoder, size) for floor in ordered}
 
 
 def measure(backbone: str, size: int, batch: int, rounds: int) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def test_evaluate_shows_every_floor_above_the_run(command: Command, run: Path, p
     assert all(line.startswith(start) for line, start in zip(lines[1:6], starts, strict=True)), (
         lines
     )
-    assert "queries against gallery: 9 queries, 24 gallery pictures, 3 classes" in lines[6]
+    assert "queries against gallery: 9 queries, 24 gallery images, 3 classes" in lines[6]
 
 
 def test_a_bundle_scores_as_its_run_does(command: Command, run: Path, bundle: Path):
