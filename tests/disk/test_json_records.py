@@ -1,3 +1,5 @@
+"""Records: what has the fields becomes the dataclass, anything else is refused by name."""
+
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +15,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Whole:
+class Shape:
     count: int
     kind: Literal["flat", "ivf"]
     parts: list[Part]
@@ -35,11 +37,11 @@ VALUE: dict[str, Any] = {
 
 
 def test_a_sound_object_becomes_the_dataclass() -> None:
-    made = record(Whole, VALUE | {"shape": [3]})
-    expected = Whole(2, "flat", [Part("a", 1.0)], {"x": 3}, (0.5, 1.0), [3], ["anything"])
-    assert made == expected
-    assert type(made.parts[0].weight) is float
-    assert record(Whole, VALUE).shape is None
+    actual = record(Shape, VALUE | {"shape": [3]})
+    expected = Shape(2, "flat", [Part("a", 1.0)], {"x": 3}, (0.5, 1.0), [3], ["anything"])
+    assert actual == expected
+    assert type(actual.parts[0].weight) is float
+    assert record(Shape, VALUE).shape is None
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,7 @@ def test_a_sound_object_becomes_the_dataclass() -> None:
 )
 def test_anything_else_is_refused_by_name(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        record(Whole, VALUE | change)
+        record(Shape, VALUE | change)
 
 
 @pytest.mark.parametrize("value", [None, [], "text", 5])
