@@ -109,7 +109,7 @@ def test_several_sources_follow_one_another_without_columns(tmp_path: Path):
         (
             "a.csv",
             "label,year\nkiwi,1\n",
-            "none of the columns image_path, path, filename: its columns are label, year; name the c",
+            "none of the columns image_path, path, filename: its columns are label, year; name ",
         ),
         ("a.csv", "path,label\na.png\n", "row 1 has 1 values, expected 2; correct the row"),
         (
