@@ -53,9 +53,15 @@ def test_the_resolved_settings_come_back_from_their_file(tmp_path: Path):
     [
         ({"imges": 1}, "unknown key 'imges'; did you mean 'images'?"),
         ({"preprocessing": {"sizes": 3}}, "'preprocessing.sizes'; did you mean 'size'"),
-        ({"preprocessing": {"size": 3}}, "size 3 is not in 16..4096"),
-        ({"optimiser": {"epochs": -1}}, "optimiser.epochs.*got -1"),
-        ({"eval": {"gallery": "x"}}, "eval needs both"),
+        ({"preprocessing": {"size": 3}}, "size 3 is not in 16..4096; correct the value, or leave"),
+        (
+            {"optimiser": {"epochs": -1}},
+            "optimiser.epochs: input should be .*, got -1; correct the value",
+        ),
+        (
+            {"eval": {"gallery": "x"}},
+            "eval needs both `gallery` and `queries`, or neither; set both",
+        ),
         ({"recipe": "lrc"}, "no recipe 'lrc'; did you mean 'lcr'"),
         ({"views": 3}, "views.*got 3"),
     ],
@@ -73,7 +79,7 @@ def test_assignments_are_toml_values_or_plain_text():
     assert parse_assignment("backbone.name=torchvision/x=y") == {
         "backbone": {"name": "torchvision/x=y"}
     }
-    with pytest.raises(ConfigError, match="not of the form"):
+    with pytest.raises(ConfigError, match=r"not of the form table\.key=value; write it like"):
         parse_assignment("epochs")
 
 
