@@ -15,7 +15,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Shape:
+class Settings:
     count: int
     kind: Literal["flat", "ivf"]
     parts: list[Part]
@@ -37,11 +37,19 @@ VALUE: dict[str, Any] = {
 
 
 def test_a_sound_object_becomes_the_dataclass() -> None:
-    actual = record(Shape, VALUE | {"shape": [3]})
-    expected = Shape(2, "flat", [Part("a", 1.0)], {"x": 3}, (0.5, 1.0), [3], ["anything"])
+    actual = record(Settings, VALUE | {"shape": [3]})
+    expected = Settings(
+        count=2,
+        kind="flat",
+        parts=[Part("a", 1.0)],
+        sizes={"x": 3},
+        mean=(0.5, 1.0),
+        shape=[3],
+        extra=["anything"],
+    )
     assert actual == expected
     assert type(actual.parts[0].weight) is float
-    assert record(Shape, VALUE).shape is None
+    assert record(Settings, VALUE).shape is None
 
 
 @pytest.mark.parametrize(
@@ -67,7 +75,7 @@ def test_a_sound_object_becomes_the_dataclass() -> None:
 )
 def test_anything_else_is_refused_by_name(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        record(Shape, VALUE | change)
+        record(Settings, VALUE | change)
 
 
 @pytest.mark.parametrize("value", [None, [], "text", 5])
