@@ -233,13 +233,13 @@ def _is_foreign(marker_file: Path, model_type: str) -> bool:
 
 def _swap(staged: Path, target: Path) -> None:
     old = beside(target, "old")
-    if target.exists():
-        shutil.rmtree(old, ignore_errors=True)  # what an interrupted swap of this process left
-        target.rename(old)
     try:
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)  # what an interrupted swap of this process left
+            target.rename(old)
         staged.rename(target)
     except BaseException:
-        if old.exists():
+        if old.exists() and not target.exists():
             old.rename(target)
         raise
     sync(target.parent)
