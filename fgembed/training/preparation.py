@@ -18,7 +18,7 @@ from fgembed.data.loading import TrainingImages, require_full_batch
 from fgembed.errors import ConfigError
 from fgembed.evaluation.floors import uncalibrated_start
 from fgembed.evaluation.protocol import Split
-from fgembed.images.batches import check_bad, survey
+from fgembed.images.batches import check_bad, split_readable
 from fgembed.images.finding import Skipped, find_images
 from fgembed.images.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from fgembed.methods.base import Method
@@ -99,7 +99,7 @@ def readable_images(
         BadImagesError: too many cannot be read.
     """
     at_least = config.preprocessing.draft * config.preprocessing.size
-    paths, bad = survey(found, at_least, core_count())
+    paths, bad = split_readable(found, at_least, core_count())
     skipped = [*unreadable, *bad]
     check_bad(skipped, len(paths) + len(skipped), config.max_bad)
     return paths, skipped

@@ -42,20 +42,20 @@ class Pictures:
         """
         alone = source.is_file() and source.suffix.lower() in EXTENSIONS
         listing = Listing([source]) if alone else list_images([source])
-        if not all(isinstance(picture, Path) for picture in listing.pictures):
+        if not all(isinstance(picture, Path) for picture in listing.images):
             raise FgembedError(
                 f"{source} is in tar files",
                 'embed them with "fgembed embed", then build with --from-embeddings',
             )
-        wrong = next((one for one in listing.pictures if "\0" in str(one)), None)
+        wrong = next((one for one in listing.images if "\0" in str(one)), None)
         if wrong is not None:
             raise FgembedError(
                 f"{source} names a picture {str(wrong)!r}, which no file can be called"
             )
-        paths = [absolute(str(picture)) for picture in listing.pictures]
+        paths = [absolute(str(picture)) for picture in listing.images]
         given = absolute(source) if source.is_dir() else _common(paths)
         root = next((one for one in roots if given.is_relative_to(one)), given)
-        listing.pictures = list(paths)
+        listing.images = list(paths)
         if source.is_dir() or alone:
             listing.columns = labels_of(paths, root)
         return cls(listing, root)
@@ -63,13 +63,13 @@ class Pictures:
     def only(self, places: Sequence[int]) -> "Pictures":
         """Some of them."""
         columns = {name: [v[i] for i in places] for name, v in self.listing.columns.items()}
-        some = [self.listing.pictures[place] for place in places]
+        some = [self.listing.images[place] for place in places]
         return Pictures(Listing(some, columns, self.listing.skipped), self.root)
 
     @property
     def paths(self) -> list[Path]:
         """The files."""
-        return [picture for picture in self.listing.pictures if isinstance(picture, Path)]
+        return [picture for picture in self.listing.images if isinstance(picture, Path)]
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def settings(tmp_path: Path, tiny_settings: dict[str, Any]) -> Path:
         ("recipe=lcr-papr", ["no recipe 'lcr-papr'", "did you mean 'lcr-paper'?"]),
         ("recipe=5", ["recipe", "valid string", "got 5"]),
         ("backbone.name=torchvision/resnet5000", ["no backbone", "did you mean 'resnet50'?"]),
-        ("backbone.name=torchvision/zzz", ["no backbone", "known are", "more"]),
+        ("backbone.name=torchvision/zzz", ["no backbone", "choose from", "more"]),
         ("backbone.name=tim/resnet50", ["no backbone 'tim/resnet50'", "torchvision"]),
         ("backbone.name=resnet50", ["no backbone 'resnet50'", "<library>/<name>"]),
         ("optimiser.epochs=many", ["optimiser.epochs", "valid integer", "got 'many'"]),
