@@ -13,7 +13,7 @@ from typing import Any
 from fgembed.errors import FgembedError
 
 MAX_COLUMNS = 1000  # below the limit of every SQLite build
-NUMBERS = {"INTEGER", "REAL", "NUMERIC"}
+NUMBERS = frozenset({"INTEGER", "REAL", "NUMERIC"})
 INTEGER = r"-?(0|[1-9]\d{0,17})"
 NUMBER = r"-?(0|[1-9]\d{0,14})(\.\d+)?([eE][+-]?\d+)?"
 

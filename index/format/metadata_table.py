@@ -32,7 +32,7 @@ BUILTIN_COLUMNS = {
 FILE_COLUMNS = ("sha256", "size", "mtime_ns")
 POSITION_LIMIT = 1 << 40  # positions are below it
 TEXT_LIMIT = 10_000_000  # bytes of a text that a condition may make
-_ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION}
+_ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION})
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Item:
 
     id: int
     path: str
-    sha256: str | None
-    size: int | None
-    mtime_ns: int | None
+    sha256: str | None = None
+    size: int | None = None
+    mtime_ns: int | None = None
     values: tuple[Any, ...] = ()
 
 

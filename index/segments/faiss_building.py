@@ -102,7 +102,7 @@ def _check_sample(index: Any, count: int, factory: str) -> None:
     rotations = [step for step in transforms_of(index) if isinstance(step, faiss.OPQMatrix)]
     if any(count < rotation.d_in for rotation in rotations):
         raise ConfigError(
-            f"{factory} is trained on {index.d} vectors at least, {count} are there",
+            f"{factory} needs {index.d} vectors for its training, the sample has {count}",
             "index more images, raise --memory, or give a --kind without OPQ",
         )
 

@@ -62,7 +62,11 @@ def test_verify_of_a_damaged_index_is_exit_5(command: Command, gallery: Path):
         (["index", "add", "nowhere"], 1, "nowhere"),
         (["index", "remove"], 2, "--where"),
         (["index", "remove", "--id", "x"], 2, "'x' is no id"),
-        (["index", "remove", "--where", "colour = 1"], 1, "the columns are id"),
+        (
+            ["index", "remove", "--where", "colour = 1"],
+            1,
+            "; give a condition on the columns id, path",
+        ),
         (["index", "compact", "--kind", "round"], 2, "'round'"),
         (["index", "compact", "--kind", "IVF4,Flatt"], 2, "IVF4,Flatt"),
         (["index", "compact", "--memory", "much"], 2, "no size"),

@@ -25,7 +25,7 @@ def test_plain_faiss_reads_what_is_exported(command: Command, kind: str, tmp_pat
     rows = np.load("plain/img_emb/img_emb_0000.npy")
     ids = np.array(table["id"])
     np.testing.assert_allclose(rows, vectors[ids], atol=1e-6)
-    assert table["image_path"][5] == f"/pictures/{ids[5]}.jpg"
+    assert table["image_path"][5] == f"/images/{ids[5]}.jpg"
     assert table["label"][5] == f"label {ids[5] % 3}"
     inverted = faiss.try_extract_index_ivf(index) if kind in ("ivf", "ivfpq") else None
     if inverted is not None:

@@ -1,4 +1,4 @@
-"""An index of real images that may be changed."""
+"""An index of real pictures that may be changed."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ from fgembed.index.changes.build import build_index
 
 @pytest.fixture
 def own(photos: Path, tmp_path: Path) -> Path:
-    """A copy of the training images that may be changed."""
+    """A copy of the training pictures that may be changed."""
     shutil.copytree(photos / "train", tmp_path / "photos")
     return tmp_path / "photos"
 

@@ -47,7 +47,7 @@ class RandomPart:
 
     def items(self) -> list[Item]:
         return [
-            Item(number, f"{number}.jpg", None, None, None, values=(label, number % 7))
+            Item(number, f"{number}.jpg", values=(label, number % 7))
             for number, label in zip(self.ids, self.labels, strict=True)
         ]
 
@@ -84,7 +84,13 @@ def make_index(
     """An index whose ids count from 0."""
     count, dimensions = vectors.shape
     with only_writer(folder, new=True):
-        source = Source([part or random_part(vectors)], count, dimensions, "/pictures", COLUMNS)
+        source = Source(
+            parts=[part or random_part(vectors)],
+            count=count,
+            dimensions=dimensions,
+            root="/images",
+            columns=COLUMNS,
+        )
         segment = assemble(folder, source, settings)
         store = settings.store_for(count, dimensions)
         manifest = Manifest(
@@ -127,7 +133,7 @@ def write_embeddings(
 def write_random(folder: Path, vectors: np.ndarray, first: int) -> ImportedEmbeddings:
     """Embeddings on disk, with the metadata that `random_part` gives the ids from `first` on."""
     items = random_part(vectors, first).items()
-    columns = {"image_path": [f"/pictures/new/{item.path}" for item in items]}
+    columns = {"image_path": [f"/images/new/{item.path}" for item in items]}
     values = zip(*(item.values for item in items), strict=True)
     columns |= dict(zip(COLUMNS, map(list, values), strict=True))
     return ImportedEmbeddings.open(write_embeddings(folder, [vectors], columns))

@@ -23,7 +23,7 @@ COLUMNS = {"label": "TEXT", "year": "INTEGER", 'odd "name"; --': "REAL"}
 
 def table(folder: Path):
     rows = [("kiwi", 2019, 0.5), ("kiwi", 2021, None), (None, 2022, 1.5), ("o'x", None, 2.5)]
-    items = [Item(10 * n, f"{n}.jpg", None, None, None, values) for n, values in enumerate(rows)]
+    items = [Item(10 * n, f"{n}.jpg", values=values) for n, values in enumerate(rows)]
     assert write_items(folder / "items.sqlite", items, COLUMNS).tolist() == [0, 10, 20, 30]
     return open_items(folder / "items.sqlite")
 
@@ -80,7 +80,7 @@ def test_an_invalid_condition_is_refused_and_the_columns_are_named(condition: st
 
 def test_a_condition_that_runs_too_long_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("fgembed.index.format.metadata_table.WHERE_STEPS", 1_000_000)
-    items = [Item(n, str(n), None, None, None) for n in range(3000)]
+    items = [Item(n, str(n)) for n in range(3000)]
     write_items(tmp_path / "items.sqlite", items, {})
     connection = open_items(tmp_path / "items.sqlite")
     slow = "(select count(*) from items a, items b, items c where a.id + b.id > c.id) > 0"
@@ -138,7 +138,7 @@ def test_several_threads_may_search_under_conditions(tmp_path: Path):
 
 
 def test_metadata_that_no_reader_would_take_is_not_written(tmp_path: Path):
-    rows = [Item(n, f"{n}.jpg", None, None, None, ("x" * (6_000_000 * n),)) for n in range(3)]
+    rows = [Item(n, f"{n}.jpg", values=("x" * (6_000_000 * n),)) for n in range(3)]
     with pytest.raises(
         FgembedError,
         match=r"metadata of item 1 takes more than .* bytes; leave out its longest values",
