@@ -53,7 +53,7 @@ def build_index(
     """
     pictures = Pictures.of(images)
     check_kind(settings.kind, bundle.config.dimensions)
-    store = settings.stored(len(pictures.paths), bundle.config.dimensions)
+    store = settings.store_for(len(pictures.paths), bundle.config.dimensions)
     settings = replace(settings, store=store)
     with only_writer(folder, new=True):
         segment, skipped = embed_segment(

@@ -54,7 +54,7 @@ def build_from_embeddings(
         _check_dimensions(given, bundle.config.dimensions, bundle.folder)
         _check_maker(given, bundle.config.fingerprint, bundle.precision, bundle.folder)
     check_kind(settings.kind, given.dimensions)
-    store = settings.stored(given.count, given.dimensions)
+    store = settings.store_for(given.count, given.dimensions)
     settings = replace(settings, store=store)
     with only_writer(folder, new=True):
         ids = given.metadata.ids

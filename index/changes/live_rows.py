@@ -32,7 +32,7 @@ class StoredPart:
     def items(self) -> list[Item]:
         """B items, with their paths below the common root and a value for every column."""
         ids = self.segment.ids[self.positions].tolist()
-        found = read_items(self.segment.base, ids)
+        found = read_items(self.segment.connection, ids)
         own = [folded(name) for name in self.segment.entry.columns]
         root = self.segment.entry.root
         items = []

@@ -12,7 +12,7 @@ from fgembed.index.format.publishing import only_writer, publish
 from fgembed.index.search.snapshot import open_vectors
 from fgembed.index.segments.faiss_index import Parameters
 from fgembed.index.segments.segment import OpenSegment
-from fgembed.index.segments.tuning import K, Tuned, tune
+from fgembed.index.segments.tuning import K, TuningResult, tune
 
 QUERIES = 1000
 
@@ -22,7 +22,7 @@ class Retuned:
     """The index as it is now, and each of its tuned segments with the settings tried."""
 
     manifest: Manifest
-    tuned: list[tuple[Segment, Tuned]]
+    tuned: list[tuple[Segment, TuningResult]]
 
 
 def retune(folder: Path, recall: float | None = None, queries: Vectors | None = None) -> Retuned:
@@ -57,7 +57,7 @@ def retune(folder: Path, recall: float | None = None, queries: Vectors | None = 
         return Retuned(publish(folder, manifest), tuned)
 
 
-def _tuned(segment: OpenSegment, recall_target: float, given: Vectors | None) -> Tuned:
+def _tuned(segment: OpenSegment, recall_target: float, given: Vectors | None) -> TuningResult:
     structure, rows = segment.structure, segment.rows
     assert structure is not None
     if given is not None:

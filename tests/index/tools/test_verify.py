@@ -20,7 +20,14 @@ from fgembed.index.format.manifest import Manifest
 from fgembed.index.format.metadata_table import Item
 from fgembed.index.tools.duplicates import duplicates
 from fgembed.index.tools.verify import verify
-from tests.index.making import WISHES, Drawn, listed, make_index, open_index, unit_vectors
+from tests.index.making import (
+    KIND_SETTINGS,
+    RandomPart,
+    listed,
+    make_index,
+    open_index,
+    unit_vectors,
+)
 
 
 def test_copies_are_found_by_content_and_by_score(gallery: Path, own: Path, bundle: Path):
@@ -70,7 +77,7 @@ def test_verify_finds_what_is_wrong(gallery: Path, own: Path, bundle: Path):
     assert rewritten(original) == []
     content = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**content, "next_id": 5}))
-    with pytest.raises(IntegrityError, match="next id 5 of 24 pictures"):
+    with pytest.raises(IntegrityError, match="next id 5 of 24 images"):
         verify(gallery)
 
 
@@ -81,14 +88,14 @@ def test_a_near_copy_of_a_picture_with_many_copies_is_found(tmp_path: Path):
     vectors[40] /= np.linalg.norm(vectors[40])
     score = float(vectors[40] @ vectors[0])
 
-    class Files(Drawn):
+    class Files(RandomPart):
         def items(self) -> list[Item]:
             same = [("same" if item.id < 40 else str(item.id)) for item in super().items()]
             pairs = zip(super().items(), same, strict=True)
             return [replace(item, sha256=checksum) for item, checksum in pairs]
 
     ids = range(60)
-    make_index(tmp_path / "i", vectors, WISHES["flat"], Files(vectors, ids, [""] * 60))
+    make_index(tmp_path / "i", vectors, KIND_SETTINGS["flat"], Files(vectors, ids, [""] * 60))
     exact, *near = duplicates(open_index(tmp_path / "i"), score - 1e-3)
     assert exact.ids == list(range(40))
     assert any(group.ids[:2] == [0, 40] for group in near)
@@ -98,7 +105,7 @@ def test_it_begins_again_where_a_writer_has_changed_the_index_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     index = tmp_path / "i"
-    make_index(index, unit_vectors(50), WISHES["flat"])
+    make_index(index, unit_vectors(50), KIND_SETTINGS["flat"])
     written: list[Any] = []
 
     def after_a_compaction(*arguments: Any) -> None:
