@@ -192,7 +192,7 @@ def make_backbone(
         state = family.published(model) if published else read_weights(Path(weights))
         source = f"the published file of {name}" if published else weights
         load_weights(trunk, _convert(family, trunk, state, source, name), source, name)
-    return Backbone(name, trunk, freeze_statistics, size, frozen)
+    return Backbone(name, trunk, freeze_statistics, size=size, frozen=frozen)
 
 
 def family_of(name: str) -> tuple[Family, str]:

@@ -137,10 +137,14 @@ def load_encoder(folder: Path, weights: Path | None = None) -> tuple[Encoder, Pr
 def _build(description: EncoderFile, size: int) -> Encoder:
     """An encoder with random weights, for images of `size` px."""
     backbone = make_backbone(description.backbone, size=size)
+    whitening = None
+    if description.whitening:
+        channels, dimensions = description.whitening
+        whitening = Whitening(channels, dimensions)
     return Encoder(
         backbone,
         make_pooling(description.pooling, backbone.channels),
-        Whitening(*description.whitening) if description.whitening else None,
+        whitening,
         depths=tuple(description.depths),
         level_weight=description.level_weight,
         mirror=description.mirror,

@@ -110,7 +110,8 @@ def _whitening(
     mean: Tensor, eigenvalues: Tensor, directions: Tensor, shrinkage: float
 ) -> Whitening:
     scale = (eigenvalues + shrinkage * eigenvalues.mean() + 1e-12).rsqrt()
-    whitening = Whitening(*directions.shape)
+    channels, dimensions = directions.shape
+    whitening = Whitening(channels, dimensions)
     whitening.mean.copy_(mean)
     whitening.projection.copy_(directions * scale)
     return whitening
