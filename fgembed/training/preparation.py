@@ -24,7 +24,7 @@ from fgembed.images.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from fgembed.methods.base import Method
 from fgembed.model.devices import choose_device
 from fgembed.model.encoder import Encoder
-from fgembed.model.pooling import LearnedPooling, make_pooling, pooling_named
+from fgembed.model.pooling import LearnedPooling, make_pooling, pooling_class
 from fgembed.training.epoch_selection import check_selection
 
 
@@ -116,7 +116,7 @@ def make_method(config: RunConfig, method_class: type[Method]) -> Method:
     kind = config.pooling.kind
     if kind == "auto":
         kind = method_class.pooling_for(backbone)
-    pooling = pooling_named(kind)
+    pooling = pooling_class(kind)
     learned = issubclass(pooling, LearnedPooling)
     if learned and not issubclass(pooling, method_class.trained_poolings):
         raise ConfigError(
