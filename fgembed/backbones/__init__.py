@@ -1,7 +1,6 @@
 """Backbones by name, `<library>/<name>`: images in, one feature map out."""
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -18,16 +17,10 @@ from fgembed.backbones.levels import (
     freeze,
     levels_of,
 )
+from fgembed.backbones.libraries import family_of
 from fgembed.backbones.tokens import AttentionOutput, TokenTrunk
 from fgembed.backbones.weights import WEIGHTS_REMEDY, load_weights, read_weights
 from fgembed.errors import ConfigError
-
-# Library -> the module that holds its FAMILY. Imported on first use: each library loads slowly.
-FAMILIES = {
-    "torchvision": "from_torchvision",
-    "timm": "from_timm",
-    "open_clip": "from_open_clip",
-}
 
 SIGNED_SHARE = 0.1  # of a map's energy below zero; ReLU has none, SiLU and GELU a little
 
@@ -193,23 +186,6 @@ def make_backbone(
         source = f"the published file of {name}" if published else weights
         load_weights(trunk, _convert(family, trunk, state, source, name), source, name)
     return Backbone(name, trunk, freeze_statistics, size=size, frozen=frozen)
-
-
-def family_of(name: str) -> tuple[Family, str]:
-    """The library of `<library>/<name>`, and `<name>`.
-
-    Raises:
-        ConfigError: the library is unknown.
-        MissingExtraError: the library is not installed.
-    """
-    library, _, model = name.partition("/")
-    if library not in FAMILIES or not model:
-        raise ConfigError(
-            f"no backbone {name!r}: expected <library>/<name>",
-            f"give a <library> that is one of {', '.join(FAMILIES)}",
-        )
-    family: Family = import_module(f"fgembed.backbones.{FAMILIES[library]}").FAMILY
-    return family, model
 
 
 def _convert(

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from fgembed.backbones import FAMILIES, family_of, make_backbone
+from fgembed.backbones import make_backbone
 from fgembed.backbones.family import IMAGENET, Family, Normalisation
+from fgembed.backbones.libraries import FAMILIES, family_of
 from fgembed.errors import FgembedError, MissingExtraError
 
 WILD = set("*?[")

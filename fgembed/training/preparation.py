@@ -10,8 +10,9 @@ from pathlib import Path
 
 import torch
 
-from fgembed.backbones import Backbone, family_of, make_backbone
+from fgembed.backbones import Backbone, make_backbone
 from fgembed.backbones.family import Family
+from fgembed.backbones.libraries import family_of
 from fgembed.config import RunConfig, validate
 from fgembed.cores import core_count
 from fgembed.data.loading import TrainingImages, require_full_batch
