@@ -51,7 +51,7 @@ def print_estimate(estimate: "Estimate") -> None:
 def summary(estimate: "Estimate") -> dict[str, str]:
     """The estimate in words, line by line."""
     lines = {
-        "pictures": f"{estimate.pictures} found, not yet checked",
+        "pictures": f"{estimate.images} found, not yet checked",
         "trained": _trained(estimate.parameters),
         "not trained": _not_trained(estimate.parameters),
     }
@@ -73,7 +73,7 @@ def summary(estimate: "Estimate") -> dict[str, str]:
 
 
 def _trained(count: "Parameters") -> str:
-    own = f", {count.own_adam:,} by an Adam of their own" if count.own_adam else ""
+    own = f", {count.separate_adam:,} by an Adam of their own" if count.separate_adam else ""
     return f"{count.encoder:,} encoder, {count.heads:,} heads{own}"
 
 

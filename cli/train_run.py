@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fgembed.errors import ConfigError, FgembedError, MissingExtraError
 from fgembed.text import showable
-from fgembed.workspace import CONFIG, LATEST, RUNS, find_run, new_run_name
+from fgembed.workspace import CONFIG, LATEST, RUNS, RunFolder, find_run, new_run_name
 
 if TYPE_CHECKING:
     from fgembed.config import RunConfig
@@ -63,7 +63,7 @@ def settings_and_folder(
                 "leave out the others, or start a new run",
             )
         folder = find_run(name)
-        return validate(RunConfig, read_toml(folder / "config.toml"), str(folder)), folder
+        return validate(RunConfig, read_toml(RunFolder(folder).config), str(folder)), folder
     where = "settings" if overrides else str(config or CONFIG)
     settings = resolve(_workspace_settings(config), overrides, where)
     name = name or new_run_name(settings.method.name)
@@ -85,7 +85,8 @@ def print_report(report: "RunReport", folder: Path, as_json: bool) -> None:
         print(json.dumps({"run": str(folder)} | report.to_json()))
         return
     print(f"{showable(str(folder))}: {report.method} on {report.images} pictures", end="")
-    print(f", {len(report.skipped)} unreadable left out (skipped.jsonl)" if report.skipped else "")
+    skipped = RunFolder(folder).skipped.name
+    print(f", {len(report.skipped)} unreadable left out ({skipped})" if report.skipped else "")
     if report.selected is not None:
         print(report.selected.sentence())
     print("without labels                 effective rank   alignment   uniformity")

@@ -15,10 +15,9 @@ from fgembed.model.encoder_files import load_encoder, read_encoder_file, save_en
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.model.tensor_files import read_note, read_tensors, write_tensors
 from fgembed.model.whitening import Whitening
+from fgembed.workspace import RunFolder
 
 FLOOR_MEAN = "untouched start, mean pooling"
-START = Path("start")
-WHITENINGS = START / "whitenings.safetensors"
 
 
 def calibrated_start(backbone: Backbone, settings: PoolingSettings) -> Encoder:
@@ -71,8 +70,12 @@ def save_floors(run: Path, floors: dict[str, Encoder], spec: Preprocessing) -> N
         if encoder.whitening is not None
         for name, value in encoder.whitening.state_dict().items()
     }
-    save_encoder(run / START, start, spec)
-    write_tensors(run / WHITENINGS, tensors, {"start": read_encoder_file(run / START).sha256})
+    save_encoder(RunFolder(run).start.path, start, spec)
+    write_tensors(
+        RunFolder(run).whitenings,
+        tensors,
+        {"start": read_encoder_file(RunFolder(run).start.path).sha256},
+    )
 
 
 def load_floors(run: Path) -> dict[str, Encoder]:
@@ -82,11 +85,14 @@ def load_floors(run: Path) -> dict[str, Encoder]:
         NotFoundError: the run is not finished.
         IntegrityError: a file is damaged.
     """
-    start, _ = load_encoder(run / START)
+    start, _ = load_encoder(RunFolder(run).start.path)
     floors = floor_encoders(start)
-    tensors = read_tensors(run / WHITENINGS)
-    if read_note(run / WHITENINGS).get("start") != read_encoder_file(run / START).sha256:
-        raise IntegrityError(f"{run / WHITENINGS} is of another start")
+    tensors = read_tensors(RunFolder(run).whitenings)
+    if (
+        read_note(RunFolder(run).whitenings).get("start")
+        != read_encoder_file(RunFolder(run).start.path).sha256
+    ):
+        raise IntegrityError(f"{RunFolder(run).whitenings} is of another start")
     *others, _ = floors.values()
     try:
         for number, encoder in enumerate(others[1:], start=1):
@@ -94,7 +100,7 @@ def load_floors(run: Path) -> dict[str, Encoder]:
             encoder.whitening = Whitening(encoder.dimensions, projection.shape[1])
             encoder.whitening.load_state_dict({"mean": mean, "projection": projection})
     except (KeyError, RuntimeError, TypeError, IndexError) as error:
-        raise IntegrityError(f"{run / WHITENINGS} is of another start: {error}") from None
+        raise IntegrityError(f"{RunFolder(run).whitenings} is of another start: {error}") from None
     return floors
 
 

@@ -12,12 +12,12 @@ from fgembed.disk.files import read_toml, sha256
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import ConfigError, IntegrityError, NotFoundError
 from fgembed.evaluation.floor_table import SELECTION_NOTES, FloorTable
-from fgembed.evaluation.floors import START, load_floors
+from fgembed.evaluation.floors import load_floors
 from fgembed.evaluation.protocol import Embed, Measure, floor_table
 from fgembed.model.devices import choose_device
 from fgembed.model.encoder_files import load_encoder, read_encoder_file
 from fgembed.model.shared_backbone import SharedPass
-from fgembed.workspace import find_run
+from fgembed.workspace import RunFolder, find_run
 
 
 def load_embedders(run: Path, device: torch.device) -> dict[str, Embed]:
@@ -25,7 +25,7 @@ def load_embedders(run: Path, device: torch.device) -> dict[str, Embed]:
     encoder, spec = load_encoder(run)
     floors = load_floors(run)
     shared = SharedPass(floors, spec, device).embedders
-    same = read_encoder_file(run).sha256 == read_encoder_file(run / START).sha256
+    same = read_encoder_file(run).sha256 == read_encoder_file(RunFolder(run).start.path).sha256
     name = f"run {run.name}"
     own = {name: encoder}
     return {
@@ -82,7 +82,7 @@ class Subject:
         if bundle is None and precision != "fp32":
             raise ConfigError(f"--precision {precision} is of a bundle", "give the bundle's folder")
         run = _floor_run(bundle, floor) if bundle else find_run(model)
-        config = validate(RunConfig, read_toml(run / "config.toml"), str(run))
+        config = validate(RunConfig, read_toml(RunFolder(run).config), str(run))
         gallery = gallery or (Path(config.eval.gallery) if config.eval.gallery else None)
         queries = queries or (Path(config.eval.queries) if config.eval.queries else None)
         if gallery is None or queries is None:
@@ -119,7 +119,7 @@ def _floor_run(bundle: Bundle, floor: Path | None) -> Path:
             "without its floor",
             "give the run's folder by --floor",
         )
-    of_run, of_start = run / "encoder.safetensors", run / "start" / "encoder.safetensors"
+    of_run, of_start = RunFolder(run).encoder.weights, RunFolder(run).start.weights
     sums = [sha256(weights) for weights in (of_run, of_start) if weights.is_file()]
     if bundle.config.files[WEIGHTS_FILE] not in sums:
         raise IntegrityError(

@@ -14,6 +14,7 @@ from fgembed.model.encoder import Encoder
 from fgembed.model.pooling import make_pooling
 from fgembed.model.tensor_files import read_tensors, write_tensors
 from fgembed.model.whitening import Whitening
+from fgembed.workspace import EncoderFolder
 
 ENCODER_FORMAT = 2
 
@@ -47,7 +48,7 @@ class EncoderFile:
 
 def save_encoder(folder: Path, encoder: Encoder, spec: Preprocessing) -> None:
     """Writes `encoder.safetensors`, then `encoder.json`, which describes and checks it."""
-    file = folder / "encoder.safetensors"
+    file = EncoderFolder(folder).weights
     write_tensors(file, encoder.state_dict())
     whitening = encoder.whitening
     description = EncoderFile(
@@ -61,7 +62,7 @@ def save_encoder(folder: Path, encoder: Encoder, spec: Preprocessing) -> None:
         spec.to_json(),
         sha256(file),
     )
-    write_json(folder / ENCODER_FILE, asdict(description))
+    write_json(EncoderFolder(folder).description, asdict(description))
 
 
 def read_encoder_file(folder: Path) -> EncoderFile:
@@ -71,11 +72,12 @@ def read_encoder_file(folder: Path) -> EncoderFile:
         NotFoundError: the run has no encoder yet.
         IntegrityError: the file is damaged or of another format.
     """
-    if not (folder / ENCODER_FILE).is_file():
+    file = EncoderFolder(folder).description
+    if not file.is_file():
         raise NotFoundError(
             f"{folder} holds no finished encoder", 'finish it with "fgembed train --resume"'
         )
-    content = read_json(folder / ENCODER_FILE, "encoder")
+    content = read_json(file, "encoder")
     if content.get("format") != ENCODER_FORMAT:
         raise IntegrityError(
             f"{folder} holds an encoder of format {content.get('format')!r}, "
@@ -85,7 +87,7 @@ def read_encoder_file(folder: Path) -> EncoderFile:
     try:
         return record(EncoderFile, content)
     except ValueError as error:
-        raise IntegrityError(f"{folder / 'encoder.json'} is damaged: {error}") from None
+        raise IntegrityError(f"{file} is damaged: {error}") from None
 
 
 def load_bundle_encoder(folder: Path) -> tuple[Encoder, Preprocessing]:
@@ -117,7 +119,7 @@ def load_encoder(folder: Path, weights: Path | None = None) -> tuple[Encoder, Pr
         IntegrityError: the files are damaged or of an unknown format.
     """
     description = read_encoder_file(folder)
-    file = weights or folder / "encoder.safetensors"
+    file = weights or EncoderFolder(folder).weights
     try:
         if not file.is_file() or sha256(file) != description.sha256:
             raise IntegrityError(f"{file} is missing or differs from its checksum")
@@ -135,5 +137,5 @@ def load_encoder(folder: Path, weights: Path | None = None) -> tuple[Encoder, Pr
         )
         encoder.load_state_dict(read_tensors(file))
     except (ValueError, TypeError, ArithmeticError, RuntimeError, KeyError, ConfigError) as error:
-        raise IntegrityError(f"{folder / 'encoder.json'} is damaged: {error}") from None
+        raise IntegrityError(f"{EncoderFolder(folder).description} is damaged: {error}") from None
     return encoder.eval(), spec

@@ -26,6 +26,7 @@ from fgembed.pages.heat_maps import heat_overlay
 from fgembed.reports.plots import SheetRow
 from fgembed.training.checkpoint import has_state, load_method
 from fgembed.training.preparation import make_method
+from fgembed.workspace import RunFolder
 
 SHOWN = 8
 SIDE = 224  # pixels, of a picture in a sheet
@@ -63,7 +64,7 @@ def map_rows(run: Path, samples: Samples) -> list[SheetRow]:
     pooling weighs by, where it learned to; attention is the class token's, in the last layer.
     """
     trained, spec = load_encoder(run)
-    start, _ = load_encoder(run / "start")
+    start, _ = load_encoder(RunFolder(run).start.path)
     shown = replace(spec, size=max(spec.size, SIDE))
     pictures = [
         Image.fromarray(fit_to_size(load_rgb(path, at_least=2 * shown.size), shown))
@@ -97,12 +98,12 @@ def method_rows(run: Path, config: RunConfig, samples: Samples) -> list[SheetRow
     method_class = method_named(config.method.name)
     if method_class.illustrate is Method.illustrate:
         return []
-    if not has_state(run):
+    if not has_state(RunFolder(run)):
         raise NotFoundError(f"{run} holds no state/ any more, and with it no method's weights")
     settings = config.backbone.model_copy(update={"weights": "random"})  # replaced right away
     with torch.random.fork_rng(devices=[]):
         method = make_method(config.model_copy(update={"backbone": settings}), method_class)
-        load_method(run, method)
+        load_method(RunFolder(run), method)
         method.progress = 1.0
         spec = config.preprocessing
         maker = method_class.view_maker(config.views, spec)

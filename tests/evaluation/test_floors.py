@@ -10,7 +10,6 @@ from fgembed.backbones import Backbone, make_backbone
 from fgembed.config import PoolingSettings
 from fgembed.errors import IntegrityError
 from fgembed.evaluation.floors import (
-    WHITENINGS,
     calibrate_floors,
     calibrated_start,
     floor_encoders,
@@ -25,6 +24,7 @@ from fgembed.model.encoder import Encoder
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.model.tensor_files import read_note, read_tensors, write_tensors
 from fgembed.model.torch_embedder import TorchEmbedder
+from fgembed.workspace import RunFolder
 from tests.conftest import TINY, TINY_VIT
 
 CPU = torch.device("cpu")
@@ -112,19 +112,23 @@ def test_floors_come_back_from_disk_as_they_were(
 
 def test_whitenings_of_another_start_are_refused(floors: dict[str, Encoder], tmp_path: Path):
     save_floors(tmp_path, floors, SPEC)
-    start = read_note(tmp_path / WHITENINGS)
+    start = read_note(RunFolder(tmp_path).whitenings)
     other = {"1.mean": torch.zeros(3), "1.projection": torch.zeros(3, 2)}
-    for tensors, note in (({}, start), (other, start), (read_tensors(tmp_path / WHITENINGS), {})):
-        write_tensors(tmp_path / WHITENINGS, tensors, note)
+    for tensors, note in (
+        ({}, start),
+        (other, start),
+        (read_tensors(RunFolder(tmp_path).whitenings), {}),
+    ):
+        write_tensors(RunFolder(tmp_path).whitenings, tensors, note)
         with pytest.raises(IntegrityError, match="of another start"):
             load_floors(tmp_path)
 
 
 def test_a_flipped_bit_in_the_whitenings_is_found(floors: dict[str, Encoder], tmp_path: Path):
     save_floors(tmp_path, floors, SPEC)
-    content = bytearray((tmp_path / WHITENINGS).read_bytes())
+    content = bytearray((RunFolder(tmp_path).whitenings).read_bytes())
     content[-5] ^= 1
-    (tmp_path / WHITENINGS).write_bytes(content)
+    (RunFolder(tmp_path).whitenings).write_bytes(content)
     with pytest.raises(IntegrityError, match="differs from its checksum"):
         load_floors(tmp_path)
 
