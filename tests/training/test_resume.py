@@ -36,7 +36,7 @@ class Killed(BaseException):
 
 
 @dataclass(frozen=True)
-class KilledRun:
+class SavedRun:
     """A run with a checkpoint after its first epoch, and its own copy of the images."""
 
     folder: RunFolder
@@ -59,7 +59,7 @@ class KilledRun:
 @pytest.fixture(scope="module")
 def original(
     tiny_settings: dict[str, Any], photos: Path, tmp_path_factory: pytest.TempPathFactory
-) -> KilledRun:
+) -> SavedRun:
     folder = tmp_path_factory.mktemp("resume")
     shutil.copytree(photos / "train", folder / "images")
     settings = {
@@ -76,18 +76,29 @@ def original(
     run = folder / "runs" / "killed"
     with pytest.raises(Killed):
         run_training(resolve(plain, settings, "tests"), LCR, run, report)
-    return KilledRun(RunFolder(run), folder / "images")
+    return SavedRun(RunFolder(run), folder / "images")
 
 
 @pytest.fixture
-def killed(original: KilledRun, tmp_path: Path) -> KilledRun:
-    """A copy for a test of its own; the images keep their paths below their folder."""
-    shutil.copytree(original.images, tmp_path / "images")
-    folder = RunFolder(tmp_path / "runs" / "killed")
-    shutil.copytree(original.folder.path, folder.path)
-    config = read_toml(folder.config) | {"images": str(tmp_path / "images")}
-    folder.config.write_text(tomli_w.dumps(config))
-    return KilledRun(folder, tmp_path / "images")
+def killed(original: SavedRun, tmp_path: Path) -> SavedRun:
+    """A copy for a test of its own."""
+    return copied(original, tmp_path)
+
+
+@pytest.fixture
+def saved(run: Path, photos: Path, tmp_path: Path) -> SavedRun:
+    """A copy of the finished run, of one epoch: resuming it needs no training."""
+    return copied(SavedRun(RunFolder(run), photos / "train"), tmp_path)
+
+
+def copied(run: SavedRun, target: Path) -> SavedRun:
+    """Run and images below `target`; the images keep their paths below their folder."""
+    copy = SavedRun(RunFolder(target / "runs" / "copy"), target / "images")
+    shutil.copytree(run.images, copy.images)
+    shutil.copytree(run.folder.path, copy.folder.path)
+    config = read_toml(run.folder.config) | {"images": str(copy.images)}
+    copy.folder.config.write_text(tomli_w.dumps(config))
+    return copy
 
 
 def flattened(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -108,7 +119,6 @@ def contents(folder: Path) -> dict[Path, tuple[int, bytes]]:
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "fact", "before"),
     [
@@ -124,7 +134,7 @@ def contents(folder: Path) -> dict[Path, tuple[int, bytes]]:
         ({"method": {"queue_size": 24}}, "method.queue_size is 24", "16"),
         ({"optimiser": {"name": "adamw"}}, 'optimiser.name is "adamw"', '"sgd"'),
         ({"optimiser": {"batch_size": 12}}, "optimiser.batch_size is 12", "8"),
-        ({"optimiser": {"epochs": 3}}, "optimiser.epochs is 3", "2"),
+        ({"optimiser": {"epochs": 2}}, "optimiser.epochs is 2", "1"),
         ({"optimiser": {"learning_rate": 0.02}}, "optimiser.learning_rate is 0.02", "0.01"),
         ({"optimiser": {"decay": "epoch"}}, 'optimiser.decay is "epoch"', '"step"'),
         ({"views": {"crop_scale": 0.5}}, "views.crop_scale is 0.5", "0.4"),
@@ -134,33 +144,32 @@ def contents(folder: Path) -> dict[Path, tuple[int, bytes]]:
     ids=lambda value: value if isinstance(value, str) and " is " in value else "",
 )
 def test_an_edited_setting_of_the_trajectory_is_refused(
-    killed: KilledRun, changes: dict[str, Any], fact: str, before: str
+    saved: SavedRun, changes: dict[str, Any], fact: str, before: str
 ):
-    files = contents(killed.folder.path)
+    files = contents(saved.folder.path)
     words = rf"^{fact} in .*/config\.toml, but was {before} up to the checkpoint; set it back to "
     with pytest.raises(ConfigError, match=rf"{words}{before}, or start a new run$"):
-        killed.prepare(changes)
-    assert contents(killed.folder.path) == files
+        saved.prepare(changes)
+    assert contents(saved.folder.path) == files
 
 
-@pytest.mark.slow
 def test_the_command_names_an_edited_setting_in_one_line(
-    command: Command, killed: KilledRun, tmp_path: Path
+    command: Command, saved: SavedRun, tmp_path: Path
 ):
-    text = killed.folder.config.read_text()
+    text = saved.folder.config.read_text()
     assert "batch_size = 8" in text
-    killed.folder.config.write_text(text.replace("batch_size = 8", "batch_size = 6"))
+    saved.folder.config.write_text(text.replace("batch_size = 8", "batch_size = 6"))
     refused(
-        command("train", "--resume", "--run", "killed"),
+        command("train", "--resume", "--run", "copy"),
         2,
-        "optimiser.batch_size is 6 in runs/killed/config.toml, but was 8 up to the checkpoint",
+        "optimiser.batch_size is 6 in runs/copy/config.toml, but was 8 up to the checkpoint",
         "set it back to 8, or start a new run",
     )
 
 
 @pytest.mark.slow
 def test_settings_beside_the_trajectory_may_change(
-    killed: KilledRun, original: KilledRun, photos: Path
+    killed: SavedRun, original: SavedRun, photos: Path
 ):
     """All of them at once; the last steps are those that an unchanged resume takes."""
     changes = {
@@ -181,7 +190,7 @@ def test_settings_beside_the_trajectory_may_change(
     assert report.table is not None
     assert report.table.rows[-1].dimensions == 8
     shutil.copytree(original.folder.path, killed.folder.path.with_name("unchanged"))
-    unchanged = KilledRun(RunFolder(killed.folder.path.with_name("unchanged")), original.images)
+    unchanged = SavedRun(RunFolder(killed.folder.path.with_name("unchanged")), original.images)
     run_training(unchanged.config({}), LCR, unchanged.folder.path, silent)
     assert [step for step, _ in killed.figures()] == [0, 1, 2, 3, 4, 5]
     for (_, loss), (_, expected) in zip(killed.figures(), unchanged.figures(), strict=True):
@@ -229,74 +238,67 @@ def test_a_checksum_is_that_of_the_content_alone(tmp_path: Path):
     assert checksums["a/y.jpg"] != expected
 
 
-@pytest.mark.slow
-def test_new_times_and_a_moved_folder_change_nothing(killed: KilledRun, original: KilledRun):
-    assert killed.images != original.images
-    for path in killed.images.rglob("*.jpg"):
+def test_new_times_and_a_moved_folder_change_nothing(saved: SavedRun, photos: Path):
+    assert saved.images != photos / "train"
+    for path in saved.images.rglob("*.jpg"):
         os.utime(path, (1, 1))
-    ready = killed.prepare({})
-    position = read_position(killed.folder)
+    ready = saved.prepare({})
+    position = read_position(saved.folder)
     assert position is not None
     assert ready.fingerprint == position.fingerprint
-    assert len(json.loads(killed.folder.images.read_text())) == 24
+    assert len(json.loads(saved.folder.images.read_text())) == 24
 
 
-@pytest.mark.slow
-def test_another_content_is_refused_even_with_the_same_size_and_time(
-    killed: KilledRun, photos: Path
-):
-    path = sorted(killed.images.rglob("*.jpg"))[5]
+def test_another_content_is_refused_even_with_the_same_size_and_time(saved: SavedRun):
+    path = sorted(saved.images.rglob("*.jpg"))[5]
     status, content = path.stat(), bytearray(path.read_bytes())
     content[-20] ^= 1
     path.write_bytes(content)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    files = contents(killed.folder.path)
-    words = f"the images changed since the checkpoint in {killed.folder.path}: {path} has another "
+    files = contents(saved.folder.path)
+    words = f"the images changed since the checkpoint in {saved.folder.path}: {path} has another "
     with pytest.raises(FgembedError, match=f"{words}content; put the images back as they were, or"):
-        killed.prepare({})
-    assert contents(killed.folder.path) == files
+        saved.prepare({})
+    assert contents(saved.folder.path) == files
 
 
-@pytest.mark.slow
-def test_the_first_changed_image_is_named(killed: KilledRun):
-    paths = sorted(killed.images.rglob("*.jpg"))
+def test_the_first_changed_image_is_named(saved: SavedRun):
+    paths = sorted(saved.images.rglob("*.jpg"))
     new = paths[3].with_name("0000-new.jpg")
     shutil.copy(paths[0], new)
     with pytest.raises(FgembedError, match=f"checkpoint in .*: {new} is new; put the images back"):
-        killed.prepare({})
+        saved.prepare({})
     new.unlink()
     paths[2].write_bytes(b"damaged")
     paths[4].unlink()
     with pytest.raises(FgembedError, match=f"{paths[2]} is missing or cannot be read; put"):
-        killed.prepare({})
+        saved.prepare({})
 
 
-@pytest.mark.slow
-def test_too_many_bad_images_are_refused_as_in_a_new_run(killed: KilledRun):
-    for path in killed.images.rglob("*.jpg"):
+def test_too_many_bad_images_are_refused_as_in_a_new_run(saved: SavedRun):
+    for path in saved.images.rglob("*.jpg"):
         path.write_bytes(b"damaged")
     with pytest.raises(BadImagesError, match="none of 24"):
-        killed.prepare({})
+        saved.prepare({})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["missing", "another", "no JSON"])
-def test_a_damaged_list_of_images_matters_only_if_they_changed(killed: KilledRun, damage: str):
-    sound = killed.folder.images.read_text()
+def test_a_damaged_list_of_images_matters_only_if_they_changed(saved: SavedRun, damage: str):
+    sound = saved.folder.images.read_text()
     if damage == "missing":
-        killed.folder.images.unlink()
+        saved.folder.images.unlink()
     else:
-        killed.folder.images.write_text("{}" if damage == "another" else sound[:-20])
-    killed.prepare({})
-    assert killed.folder.images.read_text() == sound
-    killed.folder.images.write_text("{}" if damage == "another" else sound[:-20])
-    next(killed.images.rglob("*.jpg")).unlink()
+        saved.folder.images.write_text("{}" if damage == "another" else sound[:-20])
+    saved.prepare({})
+    assert saved.folder.images.read_text() == sound
+    saved.folder.images.write_text("{}" if damage == "another" else sound[:-20])
+    next(saved.images.rglob("*.jpg")).unlink()
     with pytest.raises(IntegrityError, match=r"images\.json.* damaged.*; put the images back"):
-        killed.prepare({})
+        saved.prepare({})
 
 
 @pytest.mark.slow
-def test_without_its_state_a_run_trains_again_from_the_start(killed: KilledRun):
+def test_without_its_state_a_run_trains_again_from_the_start(killed: SavedRun):
     """As the remedy of a damaged checkpoint says."""
     before = killed.figures()
     shutil.rmtree(killed.folder.state)
