@@ -100,12 +100,12 @@ def train(
         ConfigError: the images do not fill a batch.
         FgembedError: the loss is no longer finite, or the checkpoint in `run` is damaged.
     """
-    settings = config.optimiser
+    settings, count = config.optimiser, len(images)
     optimisers = make_optimisers(method, settings)
     if not optimisers or settings.epochs == 0:
         return
     step = load_state(run, method, optimisers).step if has_state(run) else 0
-    batches = EpochBatches(len(images), settings.batch_size, settings.epochs, config.seed, step)
+    batches = EpochBatches(count, settings.batch_size, settings.epochs, config.seed, start=step)
     meter = _Meter(settings.batch_size)
     saved_at = time.monotonic()
     method.train()

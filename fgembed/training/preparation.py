@@ -194,5 +194,5 @@ def _backbone(config: RunConfig) -> Backbone:
     settings = config.backbone
     size = config.preprocessing.size
     return make_backbone(
-        settings.name, settings.weights, settings.freeze_statistics, size, settings.frozen
+        settings.name, settings.weights, settings.freeze_statistics, size, frozen=settings.frozen
     )

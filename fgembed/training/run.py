@@ -1,7 +1,6 @@
 """One run from settings to a finished folder: prepare, train, calibrate, measure.
 
-`runs/<name>/` then holds `config.toml`, `encoder.*`, `images.json`, `metrics.jsonl`,
-`report.json`, `skipped.jsonl`, TensorBoard events, `state/`, and in `start/` the floors: the
+`fgembed.workspace.RunFolder` names the files that it then holds. In `start/` are the floors: the
 untouched start, calibrated, and the whitenings of its other readings.
 """
 
@@ -183,8 +182,9 @@ def prepare(
 def train(ready: ReadyRun, report: loop.Report) -> TrainedRun:
     """Trains the method and restores the epoch that is selected."""
     config, method, device = ready.prepared.config, ready.prepared.method, ready.prepared.device
-    split = ready.split
-    selection = Selection(method.encoder, split, config, ready.folder, device) if split else None
+    selection = None
+    if ready.split is not None:
+        selection = Selection(method.encoder, ready.split, config, ready.folder, device=device)
     loop.train(
         method,
         ready.images,
