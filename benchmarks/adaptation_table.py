@@ -22,11 +22,12 @@ from fgembed.config import RunConfig, validate
 from fgembed.cores import core_count
 from fgembed.disk.files import read_toml
 from fgembed.errors import FgembedError
-from fgembed.evaluation.floors import START, Floors
+from fgembed.evaluation.floors import Floors
 from fgembed.evaluation.metrics import QueryScores
 from fgembed.evaluation.protocol import Embed, EmbeddedSplit, LabelledImages, Split
 from fgembed.model.encoder_files import load_encoder, read_encoder_file
 from fgembed.model.shared_backbone import SharedPass
+from fgembed.workspace import RunFolder
 
 HEADER = (
     "| encoder | runs | D | recall@1 | recall@5 | mAP | leave-one-out recall@1 | its mAP |",
@@ -79,9 +80,9 @@ def score_runs(folders: Sequence[Path], gallery: Path, queries: Path) -> str:
     """
     split = Split(LabelledImages.find(queries), LabelledImages.find(gallery))
     device = torch.device("cpu")
-    start = read_encoder_file(folders[0] / START).sha256
+    start = read_encoder_file(RunFolder(folders[0]).start.path).sha256
     for folder in folders:
-        if read_encoder_file(folder / START).sha256 != start:
+        if read_encoder_file(RunFolder(folder).start.path).sha256 != start:
             raise FgembedError(f"{folder} has other floors than {folders[0]}; tabulate them apart")
     shared = Floors.load(folders[0]).shared_pass(device)
     floors = [both_protocols(name, embed, split) for name, embed in shared.embedders.items()]
@@ -90,7 +91,7 @@ def score_runs(folders: Sequence[Path], gallery: Path, queries: Path) -> str:
 
 def _scored(folders: Sequence[Path], split: Split, device: torch.device) -> Iterator[Scored]:
     for folder in folders:
-        config = validate(RunConfig, read_toml(folder / "config.toml"), str(folder))
+        config = validate(RunConfig, read_toml(RunFolder(folder).config), str(folder))
         encoder, spec = load_encoder(folder)
         print(f"{folder}: {config.method.name}, seed {config.seed}", file=sys.stderr)
         embedders = SharedPass({folder.name: encoder}, spec, device).embedders

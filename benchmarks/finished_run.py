@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from fgembed.disk.files import read_json, read_toml
 from fgembed.errors import FgembedError
+from fgembed.workspace import RunFolder
 
 TRAINED = "run "  # how the trained row of a run's table begins
 
@@ -50,12 +51,12 @@ class Run:
         Raises:
             FgembedError: it is not finished, or has no scores.
         """
-        if not (folder / "report.json").is_file():
+        if not RunFolder(folder).report.is_file():
             raise FgembedError(
                 f'{folder} holds no report.json; finish it with "fgembed train --resume"'
             )
-        config = read_toml(folder / "config.toml")
-        report = read_json(folder / "report.json", "report")
+        config = read_toml(RunFolder(folder).config)
+        report = read_json(RunFolder(folder).report, "report")
         table = report["table"]
         if table is None:
             raise FgembedError(
@@ -72,7 +73,7 @@ class Run:
             f"{table['protocol']}: {table['queries']} queries, {table['gallery']} gallery "
             f"images, {table['classes']} classes"
         )
-        seconds = epoch_seconds(folder / "metrics.jsonl", config, report["images"])
+        seconds = epoch_seconds(RunFolder(folder).metrics, config, report["images"])
         return cls(folder, config, caption, floors, trained[0], seconds)
 
     @property

@@ -36,6 +36,7 @@ from fgembed.model.encoder import Encoder, PixelEncoder
 from fgembed.model.encoder_files import load_encoder
 from fgembed.model.maps import grad_cam
 from fgembed.model.pooling import MeanPooling, RationalePooling
+from fgembed.workspace import RunFolder
 
 Maps = NDArray[np.float32]
 
@@ -129,7 +130,10 @@ def main() -> None:
     shown: dict[str, Maps] = {}
     for name in options.run:
         folder = options.demo / "runs" / name
-        for label, encoder_folder in (("start", folder / "start"), (f"run {name}", folder)):
+        for label, encoder_folder in (
+            ("start", RunFolder(folder).start.path),
+            (f"run {name}", folder),
+        ):
             encoder, _ = load_encoder(encoder_folder)
             if label == "start" and name != options.run[0]:
                 continue

@@ -34,7 +34,7 @@ from fgembed.methods.table import METHODS, method_named
 from fgembed.model.devices import choose_device
 from fgembed.resolve import merge, parse_assignment, resolve
 from fgembed.training.loop import take_step, to_device
-from fgembed.training.optimiser import make_optimisers, set_rates
+from fgembed.training.optimiser import make_optimisers, set_learning_rates
 from fgembed.training.preparation import make_method, resolved, trains
 
 BASE = "moco"
@@ -80,7 +80,7 @@ def contender(config: RunConfig, device: torch.device) -> Contender:
     method.train()
     method.progress = 0.5  # past whatever a method warms up
     optimisers = make_optimisers(method, config.optimiser)
-    set_rates(optimisers, 1.0)
+    set_learning_rates(optimisers, 1.0)
     size = config.preprocessing.size
     noise = np.random.default_rng(0).integers(
         0, 256, (config.optimiser.batch_size, size, size, 3), np.uint8

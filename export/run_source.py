@@ -8,12 +8,12 @@ from typing import Any, Self
 from fgembed.disk.files import read_json, read_toml
 from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.evaluation.floor_table import FloorTable, Selected
-from fgembed.evaluation.floors import START
 from fgembed.evaluation.guard import START_ITSELF, Verdict, refuse_below_floor, verdict_in
 from fgembed.evaluation.protocol import Split
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.encoder import Encoder
 from fgembed.model.encoder_files import load_encoder
+from fgembed.workspace import RunFolder
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Source:
             IntegrityError: a file of it is damaged.
             FgembedError: it is below its floor.
         """
-        folder = run / START if start else run
+        folder = RunFolder(run).start.path if start else run
         encoder, spec = load_encoder(folder)
-        settings = read_toml(run / "config.toml")
+        settings = read_toml(RunFolder(run).config)
         report = _read_report(run)
         verdict = START_ITSELF if start else verdict_in(report, run)
         if not force:
@@ -90,7 +90,7 @@ class Source:
 
 
 def _read_report(run: Path) -> dict[str, Any]:
-    file = run / "report.json"
+    file = RunFolder(run).report
     again = f'"fgembed train --resume --run {shlex.quote(str(run))}"'
     if not file.is_file():
         raise NotFoundError(f"{run} is not finished", f"finish it with {again}")

@@ -31,6 +31,7 @@ from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.encoder import PixelEncoder
 from fgembed.model.pooling import RationalePooling
 from fgembed.progress import ReportStage, silent
+from fgembed.workspace import EncoderFolder
 
 JUDGED_IMAGES = 1000  # whose neighbours int8 must keep, where there are no labels
 MAX_DROP = 0.5
@@ -91,8 +92,8 @@ def export_bundle(
             files.write(precision, max_drop)
         torch_recall = None if labelled else source.torch_recall()
         exported = Exported(target, config, source.verdict, torch_recall, files.reports)
-        shutil.copyfile(source.folder / "encoder.safetensors", staged / WEIGHTS_FILE)
-        shutil.copyfile(source.folder / ENCODER_FILE, staged / ENCODER_FILE)
+        shutil.copyfile(EncoderFolder(source.folder).weights, staged / WEIGHTS_FILE)
+        shutil.copyfile(EncoderFolder(source.folder).description, staged / ENCODER_FILE)
         write_json(staged / "parity.json", _parity_json(exported))
         described = preprocessor_config(given, normalise=False)
         write_json(staged / "preprocessor_config.json", described)

@@ -77,6 +77,102 @@ def workspace_images(folder: Path = Path()) -> Path:
     return folder / images
 
 
+@dataclass(frozen=True)
+class EncoderFolder:
+    """The two files of an encoder: of a run, or of its start.
+
+    Attributes:
+        path: the folder that holds them.
+    """
+
+    path: Path
+
+    @property
+    def description(self) -> Path:
+        """What the encoder is made of."""
+        return self.path / "encoder.json"
+
+    @property
+    def weights(self) -> Path:
+        """Its tensors."""
+        return self.path / "encoder.safetensors"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of a run: this class alone knows their names.
+
+    Attributes:
+        path: the run folder.
+
+    Example:
+        >>> RunFolder(Path("runs/lcr-1")).start.weights.as_posix()
+        'runs/lcr-1/start/encoder.safetensors'
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved settings."""
+        return self.path / "config.toml"
+
+    @property
+    def encoder(self) -> EncoderFolder:
+        """The trained encoder."""
+        return EncoderFolder(self.path)
+
+    @property
+    def start(self) -> EncoderFolder:
+        """The untouched start, calibrated: the highest floor."""
+        return EncoderFolder(self.path / "start")
+
+    @property
+    def whitenings(self) -> Path:
+        """The whitenings of the other floors."""
+        return self.start.path / "whitenings.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """The training's figures, a JSON line for each report."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of TensorBoard's events."""
+        return self.path / "tensorboard"
+
+    @property
+    def images(self) -> Path:
+        """The SHA-256 of every training image, by its path below the images' folder."""
+        return self.path / "images.json"
+
+    @property
+    def skipped(self) -> Path:
+        """The images that could not be read, with the reasons."""
+        return self.path / "skipped.jsonl"
+
+    @property
+    def report(self) -> Path:
+        """What a finished run found; it is written last."""
+        return self.path / "report.json"
+
+    @property
+    def state(self) -> Path:
+        """The folder of what resumes a training; without it the training starts again."""
+        return self.path / "state"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Weights, optimisers, random numbers and position after the last saved step."""
+        return self.state / "checkpoint.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The selected epoch's encoder so far, where a run selects one."""
+        return self.state / "best.safetensors"
+
+
 def find_run(name: str | None, folder: Path = Path()) -> Path:
     """The run folder `runs/<name>`, the folder at path `name`, or the latest run if None.
 

@@ -53,7 +53,7 @@ def print_estimate(estimate: "Estimate") -> None:
 def summary(estimate: "Estimate") -> dict[str, str]:
     """The lines of the estimate, by their titles."""
     lines = {
-        "images": f"{estimate.pictures}, not yet checked",
+        "images": f"{estimate.images}, not yet checked",
         "trained": _trained(estimate.parameters),
         "not trained": _not_trained(estimate.parameters),
     }
@@ -75,7 +75,7 @@ def summary(estimate: "Estimate") -> dict[str, str]:
 
 
 def _trained(count: "Parameters") -> str:
-    decoder = f", {count.own_adam:,} with a separate Adam" if count.own_adam else ""
+    decoder = f", {count.separate_adam:,} with a separate Adam" if count.separate_adam else ""
     return f"{count.encoder:,} encoder, {count.heads:,} heads{decoder}"
 
 

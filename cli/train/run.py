@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fgembed.errors import ConfigError, FgembedError
 from fgembed.text import showable
-from fgembed.workspace import CONFIG, LATEST, RUNS, find_run, new_run_name
+from fgembed.workspace import CONFIG, LATEST, RUNS, RunFolder, find_run, new_run_name
 
 if TYPE_CHECKING:
     from fgembed.config import RunConfig
@@ -51,7 +51,7 @@ def settings_and_folder(
                 "leave out the others, or start a new run",
             )
         folder = find_run(name)
-        return validate(RunConfig, read_toml(folder / "config.toml"), str(folder)), folder
+        return validate(RunConfig, read_toml(RunFolder(folder).config), str(folder)), folder
     where = "settings" if overrides else str(config or CONFIG)
     settings = resolve(_workspace_settings(config), overrides, where)
     name = name or new_run_name(settings.method.name)

@@ -28,6 +28,7 @@ from fgembed.progress import ReportStage
 from fgembed.resolve import resolve
 from fgembed.training.loop import Report
 from fgembed.training.run import RunReport, run_training
+from fgembed.workspace import RunFolder
 
 SPECIES = 10
 TRAIN = 80
@@ -103,7 +104,7 @@ def play_pointing_game(run: Path, drawn: list[DrawnImage]) -> PointingGame:
     """Compares the peaks of the rationale and of the activations with the deciding parts."""
     masks = np.stack([np.asarray(Image.open(image.mask)) > 127 for image in drawn])
     trained, spec = load_encoder(run)
-    start, _ = load_encoder(run / "start")
+    start, _ = load_encoder(RunFolder(run).start.path)
     hits = []
     for encoder in (trained, mean_pooled(trained), mean_pooled(start)):
         embedder = TorchEmbedder(encoder, spec, torch.device("cpu"))

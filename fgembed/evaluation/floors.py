@@ -23,9 +23,7 @@ from fgembed.model.encoder_files import load_encoder, read_encoder_file, save_en
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.model.tensor_files import read_note, read_tensors, write_tensors
 from fgembed.model.whitening import Whitening
-
-START = Path("start")
-WHITENINGS = START / "whitenings.safetensors"
+from fgembed.workspace import RunFolder
 
 
 @dataclass(frozen=True)
@@ -114,8 +112,10 @@ class Floors:
             if floor.encoder.whitening is not None
             for name, value in floor.encoder.whitening.state_dict().items()
         }
-        save_encoder(run / START, self.calibrated_start.encoder, self.spec)
-        write_tensors(run / WHITENINGS, tensors, {"start": read_encoder_file(run / START).sha256})
+        folder = RunFolder(run)
+        save_encoder(folder.start.path, self.calibrated_start.encoder, self.spec)
+        note = {"start": read_encoder_file(folder.start.path).sha256}
+        write_tensors(folder.whitenings, tensors, note)
 
     @classmethod
     def load(cls, run: Path) -> Self:
@@ -125,10 +125,12 @@ class Floors:
             NotFoundError: the run is not finished.
             IntegrityError: a file is damaged.
         """
-        start, spec = load_encoder(run / START)
+        folder = RunFolder(run)
+        start, spec = load_encoder(folder.start.path)
         floors = cls(start, spec)
-        tensors = read_tensors(run / WHITENINGS)
-        if read_note(run / WHITENINGS).get("start") != read_encoder_file(run / START).sha256:
+        tensors = read_tensors(folder.whitenings)
+        note = read_note(folder.whitenings)
+        if note.get("start") != read_encoder_file(folder.start.path).sha256:
             raise _other_start(run)
         try:
             for number, floor in enumerate(floors.whitened, start=1):
@@ -167,7 +169,7 @@ def _whitening(tensors: dict[str, Tensor], number: int, dimensions: int) -> Whit
 
 def _other_start(run: Path) -> IntegrityError:
     return IntegrityError(
-        f"{run / WHITENINGS} is of another start",
+        f"{RunFolder(run).whitenings} is of another start",
         "restore it from a copy, or fit it again with "
         f'"fgembed train --resume --run {shlex.quote(str(run))}"',
     )

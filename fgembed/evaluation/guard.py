@@ -21,6 +21,7 @@ from fgembed.disk.json_records import record
 from fgembed.embedding.array_types import Vectors
 from fgembed.errors import FgembedError, IntegrityError
 from fgembed.evaluation.floor_table import FloorTable, Score, signed
+from fgembed.workspace import RunFolder
 
 VIEWS_MARGIN = 0.1
 MIN_VIEWS = 30  # with fewer the interval says nothing
@@ -132,7 +133,7 @@ def verdict_in(report: dict[str, Any], run: Path) -> Verdict:
         return record(Verdict, report.get("guard"))
     except ValueError as error:
         raise IntegrityError(
-            f"{run / 'report.json'} holds no sound verdict on the run: {error}",
+            f"{RunFolder(run).report} holds no sound verdict on the run: {error}",
             f'measure it again with "fgembed train --resume --run {shlex.quote(str(run))}"',
         ) from None
 

@@ -12,12 +12,12 @@ from fgembed.disk.files import read_toml, sha256
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import ConfigError, IntegrityError, NotFoundError
 from fgembed.evaluation.floor_table import SELECTION_NOTES, FloorTable
-from fgembed.evaluation.floors import START, Floors
+from fgembed.evaluation.floors import Floors
 from fgembed.evaluation.protocol import Embed, Measure, floor_table
 from fgembed.model.devices import choose_device
 from fgembed.model.encoder_files import load_encoder, read_encoder_file
 from fgembed.model.shared_backbone import SharedPass
-from fgembed.workspace import find_run
+from fgembed.workspace import RunFolder, find_run
 
 
 def run_embedders(run: Path, device: torch.device) -> dict[str, Embed]:
@@ -31,7 +31,8 @@ def run_embedders(run: Path, device: torch.device) -> dict[str, Embed]:
     floors = Floors.load(run)
     embedders = floors.shared_pass(device).embedders
     name = f"run {run.name}"
-    if read_encoder_file(run).sha256 == read_encoder_file(run / START).sha256:
+    start = RunFolder(run).start.path
+    if read_encoder_file(run).sha256 == read_encoder_file(start).sha256:
         trained = embedders[floors.calibrated_start.name]
     else:
         trained = SharedPass({name: encoder}, spec, device).embedders[name]
@@ -113,7 +114,7 @@ class Subject:
                 "give the folder of a bundle, or leave --precision out",
             )
         run = _floor_run(bundle, floor) if bundle else find_run(model)
-        config = validate(RunConfig, read_toml(run / "config.toml"), str(run))
+        config = validate(RunConfig, read_toml(RunFolder(run).config), str(run))
         gallery = gallery or (Path(config.eval.gallery) if config.eval.gallery else None)
         queries = queries or (Path(config.eval.queries) if config.eval.queries else None)
         if gallery is None or queries is None:
@@ -160,7 +161,7 @@ def _floor_run(bundle: Bundle, floor: Path | None) -> Path:
             "without its floor",
             "give the run's folder as --floor",
         )
-    of_run, of_start = run / "encoder.safetensors", run / START / "encoder.safetensors"
+    of_run, of_start = RunFolder(run).encoder.weights, RunFolder(run).start.weights
     sums = [sha256(weights) for weights in (of_run, of_start) if weights.is_file()]
     if bundle.config.files[WEIGHTS_FILE] not in sums:
         raise IntegrityError(

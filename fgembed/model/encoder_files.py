@@ -14,9 +14,9 @@ from fgembed.model.encoder import Encoder
 from fgembed.model.pooling import make_pooling
 from fgembed.model.tensor_files import read_tensors, write_tensors
 from fgembed.model.whitening import Whitening
+from fgembed.workspace import EncoderFolder
 
 ENCODER_FORMAT = 2
-TENSORS_FILE = "encoder.safetensors"
 RESTORE = "restore it from a copy, or train or export it again"
 
 
@@ -49,7 +49,7 @@ class EncoderFile:
 
 def save_encoder(folder: Path, encoder: Encoder, spec: Preprocessing) -> None:
     """Writes `encoder.safetensors`, then `encoder.json`, which describes and checks it."""
-    file = folder / TENSORS_FILE
+    file = EncoderFolder(folder).weights
     write_tensors(file, encoder.state_dict())
     whitening = encoder.whitening
     description = EncoderFile(
@@ -63,7 +63,7 @@ def save_encoder(folder: Path, encoder: Encoder, spec: Preprocessing) -> None:
         preprocessing=spec.to_json(),
         sha256=sha256(file),
     )
-    write_json(folder / ENCODER_FILE, asdict(description))
+    write_json(EncoderFolder(folder).description, asdict(description))
 
 
 def read_encoder_file(folder: Path) -> EncoderFile:
@@ -73,11 +73,12 @@ def read_encoder_file(folder: Path) -> EncoderFile:
         NotFoundError: the run has no encoder yet.
         IntegrityError: the file is damaged or of another format.
     """
-    if not (folder / ENCODER_FILE).is_file():
+    file = EncoderFolder(folder).description
+    if not file.is_file():
         raise NotFoundError(
             f"{folder} holds no finished encoder", 'finish it with "fgembed train --resume"'
         )
-    content = read_json(folder / ENCODER_FILE, "encoder")
+    content = read_json(file, "encoder")
     if content.get("format") != ENCODER_FORMAT:
         raise IntegrityError(
             f"{folder} holds an encoder of format {content.get('format')!r}, "
@@ -87,7 +88,7 @@ def read_encoder_file(folder: Path) -> EncoderFile:
     try:
         return record(EncoderFile, content)
     except ValueError as error:
-        raise IntegrityError(f"{folder / ENCODER_FILE} is damaged: {error}", RESTORE) from None
+        raise IntegrityError(f"{file} is damaged: {error}", RESTORE) from None
 
 
 def load_bundle_encoder(folder: Path) -> tuple[Encoder, Preprocessing]:
@@ -121,7 +122,7 @@ def load_encoder(folder: Path, weights: Path | None = None) -> tuple[Encoder, Pr
         IntegrityError: the files are damaged or of an unknown format.
     """
     description = read_encoder_file(folder)
-    file = weights or folder / TENSORS_FILE
+    file = weights or EncoderFolder(folder).weights
     if not file.is_file() or sha256(file) != description.sha256:
         raise IntegrityError(f"{file} is missing or differs from its checksum", RESTORE)
     try:
@@ -130,7 +131,9 @@ def load_encoder(folder: Path, weights: Path | None = None) -> tuple[Encoder, Pr
         encoder.load_state_dict(read_tensors(file))
     except (ValueError, TypeError, ArithmeticError, RuntimeError, KeyError, ConfigError) as error:
         reason = error.fact if isinstance(error, ConfigError) else error
-        raise IntegrityError(f"{folder / ENCODER_FILE} is damaged: {reason}", RESTORE) from None
+        raise IntegrityError(
+            f"{EncoderFolder(folder).description} is damaged: {reason}", RESTORE
+        ) from None
     return encoder.eval(), spec
 
 

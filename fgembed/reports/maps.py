@@ -13,7 +13,6 @@ from torch import Tensor
 from fgembed.config import RunConfig
 from fgembed.data.loading import TrainingImages
 from fgembed.errors import ImageError, NotFoundError
-from fgembed.evaluation.floors import START
 from fgembed.evaluation.label_free import spread_evenly
 from fgembed.evaluation.protocol import LabelledImages
 from fgembed.images.decoding import load_rgb
@@ -28,6 +27,7 @@ from fgembed.pages.heat_maps import heat_overlay
 from fgembed.reports.plots import SheetRow
 from fgembed.training.checkpoint import has_state, load_method
 from fgembed.training.preparation import make_method
+from fgembed.workspace import RunFolder
 
 MAX_SAMPLES = 8
 SIDE = 224  # pixels, of an image in a sheet
@@ -65,7 +65,7 @@ def map_rows(run: Path, samples: Samples) -> list[SheetRow]:
     last layer.
     """
     trained, spec = load_encoder(run)
-    start, _ = load_encoder(run / START)
+    start, _ = load_encoder(RunFolder(run).start.path)
     enlarged = replace(spec, size=max(spec.size, SIDE))
     images = [
         Image.fromarray(fit_to_size(load_rgb(path, at_least=2 * enlarged.size), enlarged))
@@ -99,7 +99,7 @@ def method_rows(run: Path, config: RunConfig, samples: Samples) -> list[SheetRow
     method_class = method_named(config.method.name)
     if method_class.illustrate is Method.illustrate:
         return []
-    if not has_state(run):
+    if not has_state(RunFolder(run)):
         raise NotFoundError(
             f"{run} holds no state/ any more, and with it no method's weights",
             "restore state/ from a copy, or train the run again under another name",
@@ -107,7 +107,7 @@ def method_rows(run: Path, config: RunConfig, samples: Samples) -> list[SheetRow
     settings = config.backbone.model_copy(update={"weights": "random"})  # replaced right away
     with torch.random.fork_rng(devices=[]):
         method = make_method(config.model_copy(update={"backbone": settings}), method_class)
-        load_method(run, method)
+        load_method(RunFolder(run), method)
         method.progress = 1.0
         spec = config.preprocessing
         maker = method_class.view_maker(config.views, spec)

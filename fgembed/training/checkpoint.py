@@ -1,37 +1,49 @@
-"""What a run leaves on disk: the finished encoder, and the state that resumes training exactly.
+"""The checkpoint of a training: everything that continues it exactly.
 
 Tensors are safetensors and everything else JSON; nothing is pickled.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fgembed.disk.json_records import record
 from fgembed.errors import IntegrityError
-from fgembed.model.tensor_files import read_note, read_tensors, write_tensors
+from fgembed.training.fingerprint import Fingerprint
+from fgembed.training.state_file import read_state_file, read_state_note, write_state_file
+from fgembed.workspace import RunFolder
 
-STATE_FORMAT = 2
-STATE_FILE = Path("state") / "checkpoint.safetensors"
+
+@dataclass(frozen=True)
+class Position:
+    """Where a training stands.
+
+    Attributes:
+        step: steps taken.
+        fingerprint: of the training that took them.
+    """
+
+    step: int
+    fingerprint: Fingerprint
 
 
 def save_state(
-    folder: Path,
+    run: RunFolder,
     method: nn.Module,
     optimisers: Sequence[torch.optim.Optimizer],
-    position: dict[str, Any],
+    position: Position,
 ) -> None:
     """Writes everything that continues the run, as one file that is replaced atomically."""
-    tensors = state_tensors(method, optimisers)
-    write_tensors(folder / STATE_FILE, tensors, position | {"format": STATE_FORMAT})
+    write_state_file(run.checkpoint, state_tensors(method, optimisers), asdict(position))
 
 
 def state_tensors(
     method: nn.Module, optimisers: Sequence[torch.optim.Optimizer]
 ) -> dict[str, Tensor]:
-    """What a checkpoint holds: weights, queue, the optimisers' moments, random numbers."""
+    """The tensors of a checkpoint: weights, queues, the optimisers' moments, random states."""
     tensors = {f"method.{name}": value for name, value in method.state_dict().items()}
     for number, optimiser in enumerate(optimisers):
         for index, slots in optimiser.state_dict()["state"].items():
@@ -44,56 +56,62 @@ def state_tensors(
     return tensors
 
 
-def load_state(
-    folder: Path, method: nn.Module, optimisers: Sequence[torch.optim.Optimizer]
-) -> dict[str, Any]:
-    """Restores what `save_state` wrote and returns its `position`.
+def has_state(run: RunFolder) -> bool:
+    """Whether a run can be resumed from a checkpoint."""
+    return run.checkpoint.is_file()
+
+
+def read_position(run: RunFolder) -> Position | None:
+    """The position of a run's checkpoint; None if it has no checkpoint.
 
     Raises:
-        IntegrityError: the file is damaged, of an unknown format, or of another optimiser.
+        IntegrityError: the checkpoint is damaged or of another format.
     """
-    tensors = load_method(folder, method)
-    position = read_note(folder / STATE_FILE)
-    position.pop("format")
+    return record(Position, read_state_note(run.checkpoint)) if has_state(run) else None
+
+
+def load_state(
+    run: RunFolder, method: nn.Module, optimisers: Sequence[torch.optim.Optimizer]
+) -> Position:
+    """Restores what `save_state` wrote, random states too, and returns its position.
+
+    Raises:
+        IntegrityError: the checkpoint is damaged, of another format, or of another model.
+    """
+    tensors, note = _restore_method(run, method)
     for number, optimiser in enumerate(optimisers):
-        table = optimiser.state_dict()
-        slots = _below(f"optimiser.{number}.", tensors)
-        counts_steps = any(name.endswith(".step") for name in slots)
-        if slots and counts_steps != isinstance(optimiser, torch.optim.Adam):
-            raise IntegrityError(
-                f"{folder / STATE_FILE} is of another optimiser than {folder / 'config.toml'} says"
-            )
-        for name, value in slots.items():
+        state = optimiser.state_dict()
+        for name, value in _below(f"optimiser.{number}.", tensors).items():
             index, _, slot = name.partition(".")
-            table["state"].setdefault(int(index), {})[slot] = value
-        optimiser.load_state_dict(table)
+            state["state"].setdefault(int(index), {})[slot] = value
+        optimiser.load_state_dict(state)
     torch.set_rng_state(tensors["random.cpu"])
     if torch.cuda.is_available() and "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"])
-    return position
+    return record(Position, note)
 
 
-def load_method(folder: Path, method: nn.Module) -> dict[str, Tensor]:
-    """Restores the method alone; all that `save_state` wrote, by name.
+def load_method(run: RunFolder, method: nn.Module) -> None:
+    """Restores the method alone.
 
     Raises:
-        IntegrityError: the file is damaged, of an unknown format, or of another model.
+        IntegrityError: the checkpoint is damaged, of another format, or of another model.
     """
-    tensors = read_tensors(folder / STATE_FILE)
-    if read_note(folder / STATE_FILE).get("format") != STATE_FORMAT:
-        raise IntegrityError(f"{folder / STATE_FILE} is not of format {STATE_FORMAT}")
+    _restore_method(run, method)
+
+
+def _restore_method(run: RunFolder, method: nn.Module) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Restores the method; returns all tensors of the checkpoint by name, and its note."""
+    tensors, note = read_state_file(run.checkpoint)
     try:
         method.load_state_dict(_below("method.", tensors))
     except RuntimeError:
         raise IntegrityError(
-            f"{folder / STATE_FILE} is of another model than {folder / 'config.toml'} says"
+            f"{run.checkpoint} is of another model than {run.config} says",
+            f"set the backbone, the pooling and the method of {run.config} back, "
+            "or start a new run",
         ) from None
-    return tensors
-
-
-def has_state(folder: Path) -> bool:
-    """Whether a run can be resumed from a checkpoint."""
-    return (folder / STATE_FILE).is_file()
+    return tensors, note
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,9 +1,9 @@
-"""Which epoch's encoder a run keeps, where it is not simply the last.
+"""Selects the epoch whose encoder a run keeps, unless it keeps the last one.
 
-After each epoch the encoder as it is, without whitening, looks pictures up; the best by
-recall@1 is kept in `state/best.safetensors`. Honest on a slice of the training pictures that is
-kept out of the training; biased on the test pictures, where the released codes of LCR, PP-SSL
-and LoDisc select.
+After each epoch the encoder, without whitening, embeds a gallery and queries; the best by
+recall@1 is stored in the run's `state/`. This is unbiased on a part of the training images that
+is held out, and biased on the test images, which the released codes of LCR, PP-SSL and LoDisc
+select on.
 """
 
 from collections.abc import Sequence
@@ -24,116 +24,137 @@ from fgembed.evaluation.protocol import EmbeddedSplit, LabelledImages, Split
 from fgembed.images.finding import class_names
 from fgembed.model.encoder import Encoder
 from fgembed.model.module_state import keep_modes
-from fgembed.model.tensor_files import read_note, read_tensors, write_tensors
 from fgembed.model.torch_embedder import TorchEmbedder
+from fgembed.training.state_file import read_state_file, read_state_note, write_state_file
+from fgembed.workspace import RunFolder
 
-BEST_FILE = Path("state") / "best.safetensors"
+RESTART = "start a new run"
 
 
 class Selection:
-    """Scores the encoder after each epoch and keeps the best one on disk."""
+    """Scores the encoder after each epoch and stores the best one.
+
+    Attributes:
+        best: the best epoch so far; None before the first one.
+    """
 
     def __init__(
         self,
         encoder: Encoder,
         split: Split,
         config: RunConfig,
-        folder: Path,
+        run: RunFolder,
         device: torch.device,
     ) -> None:
         self.encoder = encoder
         self.split = split
         self.config = config
-        self.file = folder / BEST_FILE
+        self.file = run.best
         self.device = device
         self.best = self._read() if self.file.is_file() else None
 
-    def epoch_ended(self, epoch: int) -> dict[str, float]:
-        """Scores the encoder; it becomes the best one only if it is better than all before.
+    def score_epoch(self, epoch: int) -> dict[str, float]:
+        """Scores the encoder and stores it if it is better than all before.
 
         Draws no random numbers and leaves every module's mode as it is.
 
         Args:
             epoch: counted from 0.
+
+        Returns:
+            Recall@1 in 0..1, by its name in the log.
         """
         with keep_modes(self.encoder):
             embed = TorchEmbedder(self.encoder, self.config.preprocessing, self.device)
-            right = EmbeddedSplit.embed(embed, self.split, self.config.max_bad).scores().recall[1]
+            split = EmbeddedSplit.embed(embed, self.split, self.config.max_bad)
+            hits = split.scores().recall[1]
         how: Literal["holdout", "test"] = "test" if self.config.select == "test" else "holdout"
-        found = Selected(how, epoch + 1, float(right.mean()), len(right))
-        if self.best is None or found.recall > self.best.recall:
-            write_tensors(self.file, self.encoder.state_dict(), asdict(found))
-            self.best = found
-        return {f"{how} recall@1": found.recall}
+        scored = Selected(how, epoch + 1, float(hits.mean()), len(hits))
+        if self.best is None or scored.recall > self.best.recall:
+            write_state_file(self.file, self.encoder.state_dict(), asdict(scored))
+            self.best = scored
+        return {f"{how} recall@1": scored.recall}
 
     def restore(self) -> Selected:
-        """Gives the encoder the best epoch's weights.
+        """Loads the best epoch's weights into the encoder.
 
         Raises:
             IntegrityError: the file is missing, damaged or of another encoder.
         """
         if self.best is None:
             raise IntegrityError(
-                f"{self.file} is missing, and with it the best epoch's encoder", "start a new run"
+                f"{self.file} is missing, and with it the best epoch's encoder", RESTART
             )
         try:
-            self.encoder.load_state_dict(read_tensors(self.file))
+            self.encoder.load_state_dict(read_state_file(self.file)[0])
         except RuntimeError:
-            raise IntegrityError(f"{self.file} is of another encoder", "start a new run") from None
+            raise IntegrityError(f"{self.file} is of another encoder", RESTART) from None
         return self.best
 
     def _read(self) -> Selected:
-        read_tensors(self.file)  # damage is found before more is trained
+        note = read_state_note(self.file)  # finds damage before more is trained
         try:
-            return record(Selected, read_note(self.file))
+            return record(Selected, note)
         except ValueError as error:
-            raise IntegrityError(f"{self.file} is damaged: {error}") from None
+            raise IntegrityError(f"{self.file} is of another fgembed: {error}", RESTART) from None
 
 
-def check_selection(config: RunConfig, found: Sequence[Path]) -> None:
-    """Refuses a holdout of pictures that are not in class folders.
+def check_selection(config: RunConfig, paths: Sequence[Path]) -> None:
+    """Refuses a holdout of images that are not in class folders.
 
     Raises:
-        ConfigError: naming the first such picture, or that no class has two pictures.
+        ConfigError: naming the first such image, or that no class has two images.
     """
     if config.select == "holdout":
-        held_out(_classes(config, found), config.holdout_share, config.seed)
+        held_out(_classes(config, paths), config.holdout_share, config.seed)
 
 
-def parted(config: RunConfig, paths: Sequence[Path]) -> tuple[list[Path], Split | None]:
-    """The pictures to train on, and what is looked up in what after each epoch.
+def selection_split(config: RunConfig, paths: Sequence[Path]) -> tuple[list[Path], Split | None]:
+    """The images to train on, and the gallery and queries that score each epoch.
 
     Raises:
         ConfigError: see `check_selection`.
     """
     if config.select == "holdout":
-        root = Path(config.images or "")
-        labels = _classes(config, paths)
-        out = held_out(labels, config.holdout_share, config.seed)
-        named = dict(zip(paths, map(str, labels), strict=True))
-        kept = [path for path, is_out in zip(paths, out, strict=True) if not is_out]
-        asked = [path for path, is_out in zip(paths, out, strict=True) if is_out]
-        return kept, Split(
-            LabelledImages(root, asked, named, []), LabelledImages(root, kept, named, [])
-        )
+        return _holdout(config, paths)
     if config.select == "test" and config.eval.gallery and config.eval.queries:
         return list(paths), Split.find(Path(config.eval.gallery), Path(config.eval.queries))
     return list(paths), None
 
 
-def held_out(labels: Labels, share: float, seed: int) -> NDArray[np.bool_]:
-    """A share of the pictures, spread evenly over the classes: every (1 / share)th by class.
+def _holdout(config: RunConfig, paths: Sequence[Path]) -> tuple[list[Path], Split]:
+    """The images that are not held out, which are also the gallery, and the split."""
+    root = Path(config.images or "")
+    classes = _classes(config, paths)
+    is_held_out = held_out(classes, config.holdout_share, config.seed)
+    labels = dict(zip(paths, map(str, classes), strict=True))
+    gallery = [path for path, is_out in zip(paths, is_held_out, strict=True) if not is_out]
+    queries = [path for path, is_out in zip(paths, is_held_out, strict=True) if is_out]
+    return gallery, Split(
+        LabelledImages(root, queries, labels, []), LabelledImages(root, gallery, labels, [])
+    )
 
-    A class keeps at least one picture to be found, so that one with a single picture gives
-    none away; a share of at most a half sees to the others.
+
+def held_out(labels: Labels, share: float, seed: int) -> NDArray[np.bool_]:
+    """A share of the images, spread evenly over the classes: every (1 / share)th by class.
+
+    Every class keeps at least one image in the gallery: one with a single image gives none
+    away, and `share` is at most a half.
+
+    Example:
+        >>> held_out(np.array(["a", "a", "a", "a", "b"]), share=0.5, seed=0).sum()
+        np.int64(2)
 
     Args:
         labels: (N,).
         share: in (0, 0.5].
         seed: of the choice within each class.
 
+    Returns:
+        Whether each image is held out, (N,).
+
     Raises:
-        ConfigError: no class has two pictures.
+        ConfigError: no class has two images.
     """
     generator = np.random.default_rng(seed)
     names, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
@@ -142,15 +163,15 @@ def held_out(labels: Labels, share: float, seed: int) -> NDArray[np.bool_]:
     eligible = by_class[counts[inverse[by_class]] > 1]
     if not len(eligible):
         raise ConfigError(
-            f"select = 'holdout' looks pictures up among others of their class, and none of "
+            f"select = 'holdout' searches images among others of their class, but none of "
             f"{len(names)} class folders holds two",
             "set select to 'last'",
         )
     first = generator.uniform(0, min(1 / share, len(eligible)))
-    chosen = np.arange(first, len(eligible), 1 / share).astype(int)
-    out = np.zeros(len(labels), dtype=bool)
-    out[eligible[chosen]] = True
-    return out
+    selected = np.arange(first, len(eligible), 1 / share).astype(int)
+    is_held_out = np.zeros(len(labels), dtype=bool)
+    is_held_out[eligible[selected]] = True
+    return is_held_out
 
 
 def _classes(config: RunConfig, paths: Sequence[Path]) -> Labels:

@@ -1,7 +1,7 @@
 """The training loop: knows what a Method is and nothing of any one method.
 
-One step, in order: set the learning rates, move the key encoders, take the loss, step the
-optimisers, log, and at times save everything. A killed run goes on from its last checkpoint
+One step, in order: set the learning rates, move the key encoders, compute the loss, step the
+optimisers, log, and at times save everything. A killed run continues from its last checkpoint
 exactly as if it had not been killed (bit for bit on a CPU with the same number of threads).
 """
 
@@ -9,27 +9,38 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from fgembed.config import RunConfig
 from fgembed.data.loading import EpochBatches, TrainingImages, make_loader
-from fgembed.disk.files import digest
-from fgembed.errors import ConfigError, FgembedError
+from fgembed.errors import FgembedError
 from fgembed.methods.base import Method
 from fgembed.methods.components.momentum import update_keys
-from fgembed.training.checkpoint import has_state, load_state, save_state
+from fgembed.training.checkpoint import Position, has_state, load_state, save_state
+from fgembed.training.fingerprint import Fingerprint
 from fgembed.training.metrics_log import MetricsLog
-from fgembed.training.optimiser import make_optimisers, rate_share, set_rates
+from fgembed.training.optimiser import learning_rate_factor, make_optimisers, set_learning_rates
+from fgembed.workspace import RunFolder
 
 REPORT_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the training is, for a progress line."""
+    """Where the training is, for a progress line.
+
+    Attributes:
+        step: steps taken.
+        steps: of the complete training.
+        epoch: the current one, from 0.
+        epochs: of the complete training.
+        loss: of the last step, the sum of its terms.
+        images_per_s: since the last report.
+        waiting_share: of the time since the last report, the share spent waiting for data.
+        images_left: to the end of the training; an image counts once an epoch.
+    """
 
     step: int
     steps: int
@@ -37,7 +48,7 @@ class Progress:
     epochs: int
     loss: float
     images_per_s: float
-    waiting_share: float  # of the time since the last report, spent waiting for data
+    waiting_share: float
     images_left: int
 
     @classmethod
@@ -45,10 +56,16 @@ class Progress:
         cls, step: int, batches: EpochBatches, loss: float, speed: dict[str, float]
     ) -> "Progress":
         """After `step` steps; an epoch counts as the current one until the next step."""
-        per_epoch, last = batches.steps_per_epoch, batches.last
-        epoch, epochs = (step - 1) // per_epoch, last // per_epoch
-        left = (last - step) * batches.batch_size
-        return cls(step, last, epoch, epochs, loss, **speed, images_left=left)
+        return cls(
+            step=step,
+            steps=batches.last,
+            epoch=(step - 1) // batches.steps_per_epoch,
+            epochs=batches.last // batches.steps_per_epoch,
+            loss=loss,
+            images_per_s=speed["images_per_s"],
+            waiting_share=speed["waiting_share"],
+            images_left=(batches.last - step) * batches.batch_size,
+        )
 
     @property
     def seconds_left(self) -> float:
@@ -57,85 +74,70 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
-# Takes the epoch, from 0, before its checkpoint, and gives figures for the log. It leaves random
-# numbers and the method as they are; after a kill it may be called for the same epoch again.
-EpochEnd = Callable[[int], dict[str, float]]
+# Takes the epoch, from 0, before its checkpoint, and returns figures for the log. It leaves
+# random states and the method as they are; after a kill it may run for the same epoch again.
+OnEpochEnd = Callable[[int], dict[str, float]]
+
+
+def no_figures(epoch: int) -> dict[str, float]:
+    """Scores nothing: the default at the end of an epoch."""
+    return {}
 
 
 def train(
     method: Method,
     images: TrainingImages,
     config: RunConfig,
-    folder: Path,
+    run: RunFolder,
     device: torch.device,
     report: Report,
-    epoch_ended: EpochEnd | None = None,
+    fingerprint: Fingerprint,
+    on_epoch_end: OnEpochEnd = no_figures,
 ) -> None:
-    """Trains `method` in place and keeps `folder` ready to resume.
+    """Trains `method` in place and keeps `run` ready to resume.
 
     Raises:
-        ConfigError: the pictures do not fill a batch, or the settings do not fit together.
-        FgembedError: the loss is no longer finite, or the pictures changed since the checkpoint.
+        ConfigError: the images do not fill a batch.
+        FgembedError: the loss is no longer finite, or the checkpoint in `run` is damaged.
     """
-    settings = config.optimiser
+    settings, count = config.optimiser, len(images)
     optimisers = make_optimisers(method, settings)
     if not optimisers or settings.epochs == 0:
         return
-    fingerprint = digest([str(path) for path in images.paths])
-    step = _resume(folder, method, optimisers, fingerprint)
-    batches = EpochBatches(len(images), settings.batch_size, settings.epochs, config.seed, step)
+    step = load_state(run, method, optimisers).step if has_state(run) else 0
+    batches = EpochBatches(count, settings.batch_size, settings.epochs, config.seed, start=step)
     meter = _Meter(settings.batch_size)
     saved_at = time.monotonic()
     method.train()
-    with MetricsLog(folder, step) as log:
+    with MetricsLog(run, step) as log:
         for views in make_loader(images, batches, config.workers):
             meter.data_arrived()
             method.progress = step / batches.last
-            share = rate_share(settings, step, batches.steps_per_epoch)
-            set_rates(optimisers, share)
-            seen = to_device(views, device)
-            terms = take_step(method, optimisers, seen, config.precision)
+            factor = learning_rate_factor(settings, step, batches.steps_per_epoch)
+            set_learning_rates(optimisers, factor)
+            views = to_device(views, device)
+            terms = take_step(method, optimisers, views, config.precision)
             step += 1
 
             epoch_ends = step % batches.steps_per_epoch == 0
             save_due = epoch_ends or time.monotonic() - saved_at > config.checkpoint_every_s
             if save_due or meter.report_due() or settings.log_every_step:
-                values = {name: float(term.detach()) for name, term in terms.items()}
-                _check_finite(values, method, step)
+                values = _finite_values(terms, method, step)
                 speed = meter.read()
                 progress = Progress.at(step, batches, sum(values.values()), speed)
                 if epoch_ends:
-                    values |= method.diagnose(seen)
-                    values |= epoch_ended(progress.epoch) if epoch_ended else {}
-                values["learning_rate"] = share * settings.learning_rate
+                    values |= method.diagnose(views) | on_epoch_end(progress.epoch)
+                values["learning_rate"] = factor * settings.learning_rate
                 log.write(step - 1, values | speed)
                 report(progress)
             if save_due:
-                save_state(folder, method, optimisers, {"step": step, "images": fingerprint})
+                save_state(run, method, optimisers, Position(step, fingerprint))
                 saved_at = time.monotonic()
-            meter.step_done()
-
-
-def _resume(
-    folder: Path,
-    method: Method,
-    optimisers: Sequence[torch.optim.Optimizer],
-    fingerprint: str,
-) -> int:
-    """The step to go on from; restores the checkpoint where there is one."""
-    if not has_state(folder):
-        return 0
-    position = load_state(folder, method, optimisers)
-    if position["images"] != fingerprint:
-        raise FgembedError(
-            f"the photographs changed since the checkpoint in {folder}",
-            "put them back, or start a new run",
-        )
-    return int(position["step"])
+            meter.step_completed()
 
 
 def to_device(views: Sequence[Tensor], device: torch.device) -> list[Tensor]:
-    """The views where they are computed on, laid out as the encoder is."""
+    """The views on the device, laid out as the encoder is."""
     return [v.to(device, non_blocking=True, memory_format=torch.channels_last) for v in views]
 
 
@@ -145,13 +147,23 @@ def take_step(
     views: Sequence[Tensor],
     precision: str,
 ) -> dict[str, Tensor]:
-    """One step of the keys and the optimisers; the loss terms that it was taken on."""
+    """One step of the key encoders and the optimisers.
+
+    Args:
+        method: in training mode.
+        optimisers: their learning rates set.
+        views: one (B, 3, H, W) tensor a view, normalised, on the method's device.
+        precision: `float32`, or `bfloat16` for mixed precision.
+
+    Returns:
+        The loss terms before the step.
+    """
     update_keys(method.momentum_pairs(), method.momentum())
     mixed = precision == "bfloat16"
     with torch.autocast(views[0].device.type, torch.bfloat16, enabled=mixed):
         terms: dict[str, Tensor] = method(views)
     if not terms:
-        raise ConfigError("the method has parameters to train but gives no loss")
+        raise RuntimeError("the method has parameters to train but gives no loss")  # invariant
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)
     loss = torch.stack(list(terms.values())).sum()
@@ -161,8 +173,9 @@ def take_step(
     return terms
 
 
-def _check_finite(values: dict[str, float], method: Method, step: int) -> None:
-    """Before a checkpoint is written: what is not finite must not replace what is."""
+def _finite_values(terms: dict[str, Tensor], method: Method, step: int) -> dict[str, float]:
+    """The loss terms, all finite; runs before a sound checkpoint is replaced."""
+    values = {name: float(term.detach()) for name, term in terms.items()}
     bad = [f"loss term {name!r}" for name, value in values.items() if not math.isfinite(value)]
     bad += [
         f"weight {name!r}"
@@ -174,6 +187,7 @@ def _check_finite(values: dict[str, float], method: Method, step: int) -> None:
             f"the {bad[0]} is not finite at step {step}",
             "start a new run with a lower optimiser.learning_rate",
         )
+    return values
 
 
 class _Meter:
@@ -182,14 +196,14 @@ class _Meter:
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
         self.started = self.waiting_since = time.monotonic()
-        self.waited = 0.0
+        self.waiting_s = 0.0
         self.steps = 0
 
     def data_arrived(self) -> None:
-        self.waited += time.monotonic() - self.waiting_since
+        self.waiting_s += time.monotonic() - self.waiting_since
         self.steps += 1
 
-    def step_done(self) -> None:
+    def step_completed(self) -> None:
         self.waiting_since = time.monotonic()
 
     def report_due(self) -> bool:
@@ -200,7 +214,7 @@ class _Meter:
         elapsed = max(now - self.started, 1e-9)
         figures = {
             "images_per_s": self.steps * self.batch_size / elapsed,
-            "waiting_share": min(self.waited / elapsed, 1.0),
+            "waiting_share": min(self.waiting_s / elapsed, 1.0),
         }
-        self.started, self.waited, self.steps = now, 0.0, 0
+        self.started, self.waiting_s, self.steps = now, 0.0, 0
         return figures

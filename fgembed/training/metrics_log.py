@@ -1,4 +1,4 @@
-"""A run's figures as they come: `metrics.jsonl` and TensorBoard, cut back on resume."""
+"""A run's figures over its steps: `metrics.jsonl` and TensorBoard, cut back on resume."""
 
 import json
 from pathlib import Path
@@ -8,16 +8,20 @@ from typing import Any, Self
 from torch.utils.tensorboard import SummaryWriter
 
 from fgembed.disk.files import write_text
+from fgembed.workspace import RunFolder
 
 
 class MetricsLog:
-    """Appends one JSON line a report; entries at or after `start` are from a lost future."""
+    """Appends one JSON line for each report.
 
-    def __init__(self, folder: Path, start: int) -> None:
-        self.file = folder / "metrics.jsonl"
-        write_text(self.file, "".join(_lines_before(self.file, start)))
-        self.stream = self.file.open("a", encoding="utf-8")
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
+    Lines at or after step `start` are removed: a killed process logged them after the
+    checkpoint, and these steps are now taken again.
+    """
+
+    def __init__(self, run: RunFolder, start: int) -> None:
+        write_text(run.metrics, "".join(_lines_before(run.metrics, start)))
+        self.stream = run.metrics.open("a", encoding="utf-8")
+        self.board = SummaryWriter(str(run.tensorboard), purge_step=start)
 
     def write(self, step: int, figures: dict[str, Any]) -> None:
         """Logs the figures of one step."""
@@ -42,11 +46,12 @@ class MetricsLog:
 def _lines_before(file: Path, step: int) -> list[str]:
     if not file.is_file():
         return []
-    kept = []
-    for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
-        try:
-            if line.endswith("\n") and json.loads(line)["step"] < step:
-                kept.append(line)
-        except (ValueError, KeyError, TypeError):
-            continue  # a kill cut the line short
-    return kept
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [line for line in lines if _is_before(line, step)]
+
+
+def _is_before(line: str, step: int) -> bool:
+    try:
+        return line.endswith("\n") and bool(json.loads(line)["step"] < step)
+    except (ValueError, KeyError, TypeError):
+        return False  # a kill cut the line short

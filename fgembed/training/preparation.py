@@ -1,7 +1,7 @@
-"""What comes before the first step: refuses settings and pictures that cannot work, and builds.
+"""Before the first step: refuses settings and images that cannot work, and builds the method.
 
-A run and a dry run (`fgembed.training.dry_run`) both begin here, so that both refuse the same
-things in the same words. Nothing is written.
+A run and a dry run (`fgembed.training.dry_run`) both call this, so that both refuse the same
+things with the same messages. Nothing is written.
 """
 
 from collections.abc import Sequence
@@ -31,33 +31,33 @@ from fgembed.training.epoch_selection import check_selection
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run before its pictures are checked.
+    """A run before its images are checked.
 
     Attributes:
         config: the settings with the method's defaults written out.
-        device: what computes.
-        found: the training pictures by name, not yet opened.
-        unreadable: what could not be looked at.
-        start: the untouched start, read as the highest floor, still to be calibrated.
+        device: computes.
+        paths: the training images by file name, not yet opened.
+        unreadable: files and folders that could not be listed.
+        start: the untouched start, read as the highest floor, not yet calibrated.
         method: the method on the same start, on `device`.
     """
 
     config: RunConfig
     device: torch.device
-    found: list[Path]
+    paths: list[Path]
     unreadable: list[Skipped]
     start: Encoder
     method: Method
 
     def training_images(self, paths: Sequence[Path]) -> TrainingImages:
-        """The method's views of the pictures."""
+        """The method's views of the images."""
         config = self.config
         views = type(self.method).view_maker(config.views, config.preprocessing)
         return TrainingImages(paths, views, config.preprocessing, config.seed)
 
 
 def prepare(config: RunConfig, method_class: type[Method]) -> Prepared:
-    """Everything that a run needs before it opens the first picture.
+    """Everything that a run needs before it opens the first image.
 
     Raises:
         FgembedError: the device, a folder or a setting is not as the run needs it.
@@ -65,20 +65,27 @@ def prepare(config: RunConfig, method_class: type[Method]) -> Prepared:
     config = _with_normalisation(config)
     device = choose_device(config.device)
     torch.set_num_threads(config.threads or core_count())
-    found, unreadable = listed_images(config)
-    if config.eval.gallery and config.eval.queries:  # what would fail later fails now
+    paths, unreadable = list_images(config)
+    if config.eval.gallery and config.eval.queries:  # a fault in them is to show now
         Split.find(Path(config.eval.gallery), Path(config.eval.queries))
     torch.manual_seed(config.seed)
     start = uncalibrated_start(_backbone(config), config.pooling).to(device)
     method = make_method(config, method_class)
     method.to(device).to(memory_format=torch.channels_last)
     config = resolved(config, method)
-    check_selection(config, found)
-    return Prepared(config, device, found, unreadable, start, method)
+    check_selection(config, paths)
+    return Prepared(
+        config=config,
+        device=device,
+        paths=paths,
+        unreadable=unreadable,
+        start=start,
+        method=method,
+    )
 
 
-def listed_images(config: RunConfig) -> tuple[list[Path], list[Skipped]]:
-    """The training pictures by name, and what could not be looked at.
+def list_images(config: RunConfig) -> tuple[list[Path], list[Skipped]]:
+    """The training images by file name, and the files and folders that could not be listed.
 
     Raises:
         ConfigError: no folder is set.
@@ -86,24 +93,24 @@ def listed_images(config: RunConfig) -> tuple[list[Path], list[Skipped]]:
     """
     if config.images is None:
         raise ConfigError(
-            "no photographs are set", 'run "fgembed init PHOTOS" first, or give --images PHOTOS'
+            "no folder of images is set", 'run "fgembed init PHOTOS" first, or give --images PHOTOS'
         )
     return find_images(Path(config.images))
 
 
 def readable_images(
-    config: RunConfig, found: Sequence[Path], unreadable: Sequence[Skipped]
+    config: RunConfig, paths: Sequence[Path], unreadable: Sequence[Skipped]
 ) -> tuple[list[Path], list[Skipped]]:
-    """The listed pictures that can be decoded, and the others; decodes each, so it takes long.
+    """The listed images that can be decoded, and the others; slow, for it decodes each one.
 
     Raises:
         BadImagesError: too many cannot be read.
     """
     at_least = config.preprocessing.draft * config.preprocessing.size
-    paths, bad = split_readable(found, at_least, core_count())
+    readable, bad = split_readable(paths, at_least, core_count())
     skipped = [*unreadable, *bad]
-    check_bad(skipped, len(paths) + len(skipped), config.max_bad)
-    return paths, skipped
+    check_bad(skipped, len(readable) + len(skipped), config.max_bad)
+    return readable, skipped
 
 
 def make_method(config: RunConfig, method_class: type[Method]) -> Method:
@@ -124,8 +131,11 @@ def make_method(config: RunConfig, method_class: type[Method]) -> Method:
             f"method {config.method.name!r} does not train pooling.kind {kind!r}",
             "choose pooling.kind auto",
         )
-    settings = config.method.model_extra or {}
-    where = f"settings of method {config.method.name!r}"
+    settings = validate(
+        method_class.Config,
+        config.method.model_extra or {},
+        f"settings of method {config.method.name!r}",
+    )
     encoder = Encoder(
         backbone,
         make_pooling(kind, backbone.channels),
@@ -133,29 +143,30 @@ def make_method(config: RunConfig, method_class: type[Method]) -> Method:
         level_weight=config.pooling.level_weight,
         mirror=config.pooling.mirror,
     )
-    return method_class(encoder, validate(method_class.Config, settings, where))
+    return method_class(encoder, settings)
 
 
 def trains(config: RunConfig, method: Method) -> bool:
-    """Whether there is a step to take at all."""
+    """Whether the run takes any training step."""
     return config.optimiser.epochs > 0 and bool(method.parameter_groups())
 
 
-def require_batch(config: RunConfig, method: Method, pictures: int) -> None:
+def require_batch(config: RunConfig, method: Method, image_count: int) -> None:
     """Refuses a training whose batches cannot be filled, or do not suit the method.
 
     Raises:
         ConfigError: saying which setting to change.
     """
     if trains(config, method):
-        require_full_batch(pictures, config.optimiser.batch_size)
+        require_full_batch(image_count, config.optimiser.batch_size)
         method.check_batch(config.optimiser.batch_size)
 
 
 def resolved(config: RunConfig, method: Method) -> RunConfig:
-    """The configuration with the method's defaults written out; no epochs, none to select.
+    """The configuration with the method's defaults written out.
 
-    A transformer's grid of patches is that of one size, so that its views are not smaller.
+    Without training there is no epoch to select. A transformer's position embeddings fit one
+    size, so its views are not smaller than its input.
     """
     values = {"name": config.method.name} | method.config.model_dump()
     select = config.select if trains(config, method) else "last"
@@ -168,21 +179,21 @@ def resolved(config: RunConfig, method: Method) -> RunConfig:
 def _with_normalisation(config: RunConfig) -> RunConfig:
     """With published weights, the mean and deviation that they were trained with.
 
-    Only in the place of ImageNet's, the defaults.
+    They replace only the default, ImageNet's.
     """
-    given = config.preprocessing
-    plain = (given.mean, given.std) == (IMAGENET_MEAN, IMAGENET_STD)
-    if not plain or config.backbone.weights not in Family.weights:
+    spec = config.preprocessing
+    is_default = (spec.mean, spec.std) == (IMAGENET_MEAN, IMAGENET_STD)
+    if not is_default or config.backbone.weights not in Family.weights:
         return config
     family, model = family_of(config.backbone.name)
-    own = family.normalisation(model)
-    fitting = replace(given, mean=own.mean, std=own.std)
-    return config.model_copy(update={"preprocessing": fitting})
+    published = family.normalisation(model)
+    spec = replace(spec, mean=published.mean, std=published.std)
+    return config.model_copy(update={"preprocessing": spec})
 
 
 def _backbone(config: RunConfig) -> Backbone:
     settings = config.backbone
     size = config.preprocessing.size
     return make_backbone(
-        settings.name, settings.weights, settings.freeze_statistics, size, settings.frozen
+        settings.name, settings.weights, settings.freeze_statistics, size, frozen=settings.frozen
     )

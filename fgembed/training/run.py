@@ -1,50 +1,110 @@
-"""One run from settings to a finished run folder: survey, train, whiten, measure.
+"""One run from settings to a finished folder: prepare, train, calibrate, measure.
 
-`runs/<name>/` then holds `config.toml`, `encoder.*`, `metrics.jsonl`, TensorBoard events,
-`report.json`, `skipped.jsonl`, `state/`, and in `start/` the floors: the untouched start,
-calibrated, and the whitenings of its other readings.
+`fgembed.workspace.RunFolder` names the files that it then holds. In `start/` are the floors: the
+untouched start, calibrated, and the whitenings of its other readings.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from fgembed.config import RunConfig, write_config
+from fgembed.data.loading import TrainingImages
 from fgembed.disk.files import write_json
 from fgembed.evaluation.floor_table import FloorTable, Selected
 from fgembed.evaluation.floors import Floors
 from fgembed.evaluation.guard import START_ITSELF, Verdict, judged_by_labels, judged_by_views
 from fgembed.evaluation.label_free import Figures, label_free_figures, score_views
+from fgembed.evaluation.protocol import Split
 from fgembed.evaluation.subject import measure_run
 from fgembed.images.batches import write_skipped
 from fgembed.images.finding import Skipped
 from fgembed.methods.base import Method
 from fgembed.model.batch_norm_folding import fold_encoder
+from fgembed.model.encoder import Encoder
 from fgembed.model.encoder_files import save_encoder
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.model.torch_embedder import TorchEmbedder
 from fgembed.progress import ReportStage, silent
-from fgembed.training.epoch_selection import Selection, parted
-from fgembed.training.loop import Report, train
-from fgembed.training.preparation import Prepared, prepare, readable_images, require_batch, trains
-from fgembed.workspace import set_latest
+from fgembed.training import loop
+from fgembed.training.checkpoint import read_position
+from fgembed.training.epoch_selection import Selection, selection_split
+from fgembed.training.fingerprint import Fingerprint, check_images, check_settings, image_checksums
+from fgembed.training.preparation import Prepared, readable_images, require_batch, trains
+from fgembed.training.preparation import prepare as prepare_method
+from fgembed.workspace import RunFolder, set_latest
+
+
+@dataclass(frozen=True)
+class ReadyRun:
+    """A run whose settings and images are sound; its folder exists.
+
+    Attributes:
+        folder: the run's.
+        prepared: settings, device, start and method.
+        images: trained on.
+        held_out: number of images that only select the epoch.
+        split: gallery and queries that select the epoch, if any.
+        skipped: the images that could not be read.
+        fingerprint: see `fgembed.training.fingerprint`.
+    """
+
+    folder: RunFolder
+    prepared: Prepared
+    images: TrainingImages
+    held_out: int
+    split: Split | None
+    skipped: list[Skipped]
+    fingerprint: Fingerprint
+
+    @property
+    def is_start(self) -> bool:
+        """Whether the run's encoder is its own floor: nothing trained, and read alike."""
+        settings, method = self.prepared.config.pooling, self.prepared.method
+        same_reading = settings.of_the_floor() == settings
+        same_pooling = method.encoder.pooling.kind == self.prepared.start.pooling.kind
+        return not trains(self.prepared.config, method) and same_reading and same_pooling
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run whose method is trained, in place; `selected` is None if the last epoch is kept."""
+
+    ready: ReadyRun
+    selected: Selected | None
+
+
+@dataclass(frozen=True)
+class CalibratedRun:
+    """A run whose encoders are whitened and saved.
+
+    Attributes:
+        ready: its start and its method's encoder are calibrated in place.
+        selected: the epoch; None if the last one is kept.
+        start: embeds with the untouched start.
+        trained: embeds with the run's encoder.
+    """
+
+    ready: ReadyRun
+    selected: Selected | None
+    start: TorchEmbedder
+    trained: TorchEmbedder
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a finished run knows of itself; `report.json`.
+    """The results of a finished run; `report.json`.
 
     Attributes:
         method: its name.
         images: how many were trained on.
-        held_out: how many more were kept out to select the epoch.
-        selected: the epoch, where the last one was not simply kept.
-        skipped: what could not be read.
-        start: of the untouched start, whitened.
-        trained: of the run's encoder.
-        table: the scores, where there are labelled pictures.
-        guard: whether the run is worth more than its start.
+        held_out: how many more were held out to select the epoch.
+        selected: the epoch; None if the last one is kept.
+        skipped: the images that could not be read.
+        start: figures of the untouched start, whitened.
+        trained: figures of the run's encoder.
+        table: the scores, where there are labelled images.
+        guard: whether the run is better than its start.
     """
 
     method: str
@@ -66,13 +126,10 @@ def run_training(
     config: RunConfig,
     method_class: type[Method],
     folder: Path,
-    report: Report,
+    report: loop.Report,
     report_stage: ReportStage = silent,
 ) -> RunReport:
-    """Trains into `folder`, going on from a checkpoint where it holds one.
-
-    Nothing is written, and `latest` keeps its place, until the settings and the pictures are
-    found to be sound.
+    """Trains into `folder`, from its checkpoint if it holds one.
 
     Args:
         config: the run's settings.
@@ -84,64 +141,111 @@ def run_training(
     Raises:
         FgembedError: see `fgembed.errors`; what is on disk stays usable.
     """
-    prepared = prepare(config, method_class)
-    config, method, device = prepared.config, prepared.method, prepared.device
-    report_stage(f"checking {len(prepared.found)} pictures")
-    readable, skipped = readable_images(config, prepared.found, prepared.unreadable)
-    paths, split = parted(config, readable)
-    require_batch(config, method, len(paths))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_skipped(folder / "skipped.jsonl", skipped)
-    write_config(folder / "config.toml", config)
-    set_latest(folder)
-    training_images = prepared.training_images(paths)
-    selection = Selection(method.encoder, split, config, folder, device) if split else None
-    epoch_ended = selection.epoch_ended if selection else None
-    train(method, training_images, config, folder, device, report, epoch_ended)
-    selected = selection.restore() if selection else None
+    ready = prepare(config, method_class, RunFolder(folder), report_stage)
+    trained = train(ready, report)
+    calibrated = calibrate(trained, report_stage)
+    return measure(calibrated, report_stage)
+
+
+def prepare(
+    config: RunConfig, method_class: type[Method], folder: RunFolder, report_stage: ReportStage
+) -> ReadyRun:
+    """Builds the method and checks the images; writes nothing before both are sound."""
+    prepared = prepare_method(config, method_class)
+    config = prepared.config
+    position = read_position(folder)
+    if position:
+        check_settings(folder, config, position.fingerprint)
+    report_stage(f"checking {len(prepared.paths)} images")
+    readable, skipped = readable_images(config, prepared.paths, prepared.unreadable)
+    paths, split = selection_split(config, readable)
+    require_batch(config, prepared.method, len(paths))
+    checksums = image_checksums(Path(config.images or ""), readable)
+    if position:
+        check_images(folder, config, checksums, position.fingerprint.images)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    write_skipped(folder.skipped, skipped)
+    write_json(folder.images, checksums)
+    write_config(folder.config, config)
+    set_latest(folder.path)
+    return ReadyRun(
+        folder=folder,
+        prepared=prepared,
+        images=prepared.training_images(paths),
+        held_out=len(readable) - len(paths),
+        split=split,
+        skipped=skipped,
+        fingerprint=Fingerprint.of(config, checksums),
+    )
+
+
+def train(ready: ReadyRun, report: loop.Report) -> TrainedRun:
+    """Trains the method and restores the epoch that is selected."""
+    config, method, device = ready.prepared.config, ready.prepared.method, ready.prepared.device
+    selection = None
+    if ready.split is not None:
+        selection = Selection(method.encoder, ready.split, config, ready.folder, device=device)
+    loop.train(
+        method,
+        ready.images,
+        config,
+        ready.folder,
+        device,
+        report,
+        fingerprint=ready.fingerprint,
+        on_epoch_end=selection.score_epoch if selection else loop.no_figures,
+    )
+    return TrainedRun(ready, selection.restore() if selection else None)
+
+
+def calibrate(run: TrainedRun, report_stage: ReportStage) -> CalibratedRun:
+    """Fits the floors and the run's encoder on the training images, and saves them."""
     report_stage("fitting the whitening, of the start and of the trained encoder")
-    is_start = _is_start(prepared)
-    _calibrate(prepared, paths, folder, is_start)
-    start = fold_encoder(prepared.start, config.preprocessing.size)
-    trained = start if is_start else fold_encoder(method.encoder, config.preprocessing.size)
-    embedders = [TorchEmbedder(each, config.preprocessing, device) for each in (start, trained)]
-    report_stage("measuring")
-    table = measure_run(folder, config, device)
-    held_out = len(readable) - len(paths)
-    counts = (config.method.name, len(paths), held_out, selected, skipped)
-    if is_start:
-        verdict = START_ITSELF
-    elif table is not None:
-        verdict = judged_by_labels(table)
-    else:
-        report_stage("comparing with the start, without labels")
-        of_start, of_trained = (score_views(each, paths) for each in embedders)
-        verdict = judged_by_views(of_trained, of_start)
-    before, after = (label_free_figures(each, training_images) for each in embedders)
-    result = RunReport(*counts, before, after, table, verdict)
-    write_json(folder / "report.json", result.to_json())
-    return result
-
-
-def _calibrate(prepared: Prepared, paths: Sequence[Path], folder: Path, is_start: bool) -> None:
-    """Fits the floors and the run's encoder on the training pictures, and saves them."""
+    ready, prepared = run.ready, run.ready.prepared
     config, spec, device = prepared.config, prepared.config.preprocessing, prepared.device
     floors = Floors(prepared.start, spec)
-    floors.calibrate(paths, device, config.pooling)
-    floors.save(folder)
-    if is_start:
-        save_encoder(folder, prepared.start, spec)
-        return
-    settings, encoder = config.pooling, prepared.method.encoder
-    if settings.whitening or settings.levels:
-        trained = SharedPass({"trained": encoder}, spec, device)
-        trained.calibrate(paths, settings.whitening, settings.shrinkage)
-    save_encoder(folder, encoder, spec)
+    floors.calibrate(ready.images.paths, device, config.pooling)
+    floors.save(ready.folder.path)
+    encoder = prepared.start if ready.is_start else prepared.method.encoder
+    if not ready.is_start and (config.pooling.whitening or config.pooling.levels):
+        shared = SharedPass({"trained": encoder}, spec, device)
+        shared.calibrate(ready.images.paths, config.pooling.whitening, config.pooling.shrinkage)
+    save_encoder(ready.folder.path, encoder, spec)
+    start = _embedder(prepared.start, prepared)
+    trained = start if ready.is_start else _embedder(encoder, prepared)
+    return CalibratedRun(ready=ready, selected=run.selected, start=start, trained=trained)
 
 
-def _is_start(prepared: Prepared) -> bool:
-    """Whether the run's encoder is its own floor: nothing trained, and read alike."""
-    settings, method = prepared.config.pooling, prepared.method
-    same_reading = settings.of_the_floor() == settings
-    same_pooling = method.encoder.pooling.kind == prepared.start.pooling.kind
-    return not trains(prepared.config, method) and same_reading and same_pooling
+def measure(run: CalibratedRun, report_stage: ReportStage) -> RunReport:
+    """Scores the run beside its start and writes its report."""
+    report_stage("measuring")
+    ready, config = run.ready, run.ready.prepared.config
+    table = measure_run(ready.folder.path, config, ready.prepared.device)
+    report = RunReport(
+        method=config.method.name,
+        images=len(ready.images),
+        held_out=ready.held_out,
+        selected=run.selected,
+        skipped=ready.skipped,
+        guard=_verdict(run, table, report_stage),
+        start=label_free_figures(run.start, ready.images),
+        trained=label_free_figures(run.trained, ready.images),
+        table=table,
+    )
+    write_json(ready.folder.report, report.to_json())
+    return report
+
+
+def _embedder(encoder: Encoder, prepared: Prepared) -> TorchEmbedder:
+    spec = prepared.config.preprocessing
+    return TorchEmbedder(fold_encoder(encoder, spec.size), spec, prepared.device)
+
+
+def _verdict(run: CalibratedRun, table: FloorTable | None, report_stage: ReportStage) -> Verdict:
+    if run.ready.is_start:
+        return START_ITSELF
+    if table is not None:
+        return judged_by_labels(table)
+    report_stage("comparing with the start, without labels")
+    start = score_views(run.start, run.ready.images.paths)
+    return judged_by_views(score_views(run.trained, run.ready.images.paths), start)

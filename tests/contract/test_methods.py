@@ -18,9 +18,11 @@ from fgembed.methods.components.momentum import update_keys
 from fgembed.methods.table import METHODS, method_named
 from fgembed.model.encoder import Encoder
 from fgembed.model.pooling import POOLINGS, make_pooling
-from fgembed.training.checkpoint import load_state, save_state
+from fgembed.training.checkpoint import Position, load_state, save_state
 from fgembed.training.dry_run import count_parameters
+from fgembed.training.fingerprint import Fingerprint
 from fgembed.training.optimiser import make_optimisers
+from fgembed.workspace import RunFolder
 from tests.conftest import TINY, TINY_VIT
 from tests.teachers import tiny_teacher
 
@@ -123,7 +125,13 @@ def test_every_parameter_is_counted_once_by_a_dry_run(name: str):
     method = make(name)
     counted = count_parameters(method)
     total = sum(parameter.numel() for parameter in method.parameters())
-    parts = (counted.encoder, counted.heads, counted.own_adam, counted.key_copies, counted.fixed)
+    parts = (
+        counted.encoder,
+        counted.heads,
+        counted.separate_adam,
+        counted.key_copies,
+        counted.fixed,
+    )
     assert sum(parts) == total
 
 
@@ -169,8 +177,9 @@ def test_a_state_on_disk_gives_the_method_back_under_every_pooling(name: str, tm
         extra = {"use_projector": False, "hidden": 4096} if kind == "predictor" else {}
         first, second = (make(name, seed, kind, **extra) for seed in (1, 2))
         optimisers = [make_optimisers(method, OptimiserSettings()) for method in (first, second)]
-        save_state(tmp_path / kind, first, optimisers[0], {"step": 3})
-        assert load_state(tmp_path / kind, second, optimisers[1]) == {"step": 3}
+        run, position = RunFolder(tmp_path / kind), Position(3, Fingerprint({"seed": 1}, "images"))
+        save_state(run, first, optimisers[0], position)
+        assert load_state(run, second, optimisers[1]) == position
         torch.testing.assert_close(dict(second.state_dict()), dict(first.state_dict()))
 
 

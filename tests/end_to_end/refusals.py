@@ -25,7 +25,7 @@ def refused(done: Outcome, code: int, *words: str) -> None:
     """
     assert done.code == code, done.err
     assert done.out == ""
-    said = r"checking \d+ pictures|onnx/\S+: exporting[^\n]*|recall@1 on [^\n]+|int8 in [^\n]+"
+    said = r"checking \d+ images|onnx/\S+: exporting[^\n]*|recall@1 on [^\n]+|int8 in [^\n]+"
     stages = re.compile(rf"((?:{said})\n)*(error: [^\n]+\n)")
     match = stages.fullmatch(done.err)
     assert match, done.err

@@ -68,7 +68,7 @@ def test_a_wrong_setting_is_refused_before_anything_is_written(
         ("images = 5", ["fgembed.toml: images", "got 5"]),
         ("recipe = 5", ["fgembed.toml: recipe", "got 5"]),
         ("method = 'lcr'", ["fgembed.toml: method", "got 'lcr'"]),
-        ("", ["no photographs are set", '"fgembed init PHOTOS"', "--images"]),
+        ("", ["no folder of images is set", '"fgembed init PHOTOS"', "--images"]),
     ],
 )
 def test_a_wrong_settings_file_is_exit_2(

@@ -167,7 +167,7 @@ def test_a_killed_training_is_resumed_by_the_command(
     arguments = [
         "train", "--images", str(photos / "train"), "--backbone", TINY, "--weights", "random",
         "--set", f"preprocessing.size={SIZE}", "--set", "optimiser.batch_size=8",
-        "--set", "optimiser.epochs=400", "--set", "workers=0", "--set", "device=cpu",
+        "--set", "optimiser.epochs=40", "--set", "workers=0", "--set", "device=cpu",
     ]  # fmt: skip
     line = [sys.executable, "-c", "from fgembed.cli.main import main; main()", *arguments]
     process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -176,8 +176,6 @@ def test_a_killed_training_is_resumed_by_the_command(
         assert process.poll() is None, process.communicate()
     process.kill()
     process.communicate()
-    resolved = tmp_path / "runs" / "neighbours-1" / "config.toml"
-    resolved.write_text(resolved.read_text().replace("epochs = 400", "epochs = 1"))
     done = command("train", "--resume", "--json")
     assert done.code == 0, done.err
     assert (tmp_path / "runs" / "neighbours-1" / "encoder.json").exists()

@@ -9,7 +9,7 @@ import torch
 from fgembed.backbones import Backbone, make_backbone
 from fgembed.config import PoolingSettings
 from fgembed.errors import IntegrityError
-from fgembed.evaluation.floors import WHITENINGS, Floors, uncalibrated_start
+from fgembed.evaluation.floors import Floors, uncalibrated_start
 from fgembed.images.batches import ImageBatches
 from fgembed.images.finding import find_images
 from fgembed.images.preprocessing import Preprocessing
@@ -17,6 +17,7 @@ from fgembed.model.batch_norm_folding import fold_batch_norms
 from fgembed.model.encoder import Encoder
 from fgembed.model.tensor_files import read_note, read_tensors, write_tensors
 from fgembed.model.torch_embedder import TorchEmbedder
+from fgembed.workspace import RunFolder
 from tests.conftest import TINY, TINY_VIT
 
 CPU = torch.device("cpu")
@@ -109,7 +110,7 @@ def test_loaded_floors_embed_as_the_saved_ones(floors: Floors, photos: Path, tmp
 
 def test_whitenings_are_numbered_by_their_reading_on_disk(floors: Floors, tmp_path: Path):
     floors.save(tmp_path)
-    tensors = read_tensors(tmp_path / "start" / "whitenings.safetensors")
+    tensors = read_tensors(RunFolder(tmp_path).whitenings)
     assert sorted(tensors) == ["1.mean", "1.projection", "2.mean", "2.projection"]
     for number, floor in enumerate(floors.whitened, start=1):
         assert floor.encoder.whitening is not None
@@ -129,10 +130,15 @@ def test_a_start_without_inner_levels_is_one_floor_and_not_two(floors: Floors, t
 
 def test_whitenings_of_another_start_are_refused(floors: Floors, tmp_path: Path):
     floors.save(tmp_path)
-    start = read_note(tmp_path / WHITENINGS)
+    file = RunFolder(tmp_path).whitenings
+    start = read_note(file)
     other = {"1.mean": torch.zeros(3), "1.projection": torch.zeros(3, 2)}
-    for tensors, note in (({}, start), (other, start), (read_tensors(tmp_path / WHITENINGS), {})):
-        write_tensors(tmp_path / WHITENINGS, tensors, note)
+    for tensors, note in (
+        ({}, start),
+        (other, start),
+        (read_tensors(RunFolder(tmp_path).whitenings), {}),
+    ):
+        write_tensors(RunFolder(tmp_path).whitenings, tensors, note)
         with pytest.raises(
             IntegrityError,
             match=r'is of another start; restore it .* "fgembed train --resume --run \S+"$',
@@ -142,9 +148,9 @@ def test_whitenings_of_another_start_are_refused(floors: Floors, tmp_path: Path)
 
 def test_a_flipped_bit_in_the_whitenings_is_detected(floors: Floors, tmp_path: Path):
     floors.save(tmp_path)
-    content = bytearray((tmp_path / WHITENINGS).read_bytes())
+    content = bytearray((RunFolder(tmp_path).whitenings).read_bytes())
     content[-5] ^= 1
-    (tmp_path / WHITENINGS).write_bytes(content)
+    (RunFolder(tmp_path).whitenings).write_bytes(content)
     with pytest.raises(IntegrityError, match="differs from its checksum"):
         Floors.load(tmp_path)
 

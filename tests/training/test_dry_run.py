@@ -1,6 +1,5 @@
-"""What a dry run says, against counts by hand and against a real run."""
+"""The estimates of a dry run, against counts by hand and against a real run."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from fgembed.methods.lcr import LCR
 from fgembed.methods.table import method_named
 from fgembed.resolve import resolve
 from fgembed.training.dry_run import Parameters, count_parameters, dry_run
+from fgembed.training.pace import Pace
 from fgembed.training.preparation import make_method
 
 BACKBONE = 3 * 64 * 49 + 128 + 2 * (2 * 64 * 64 * 9 + 2 * 128)  # stem, two blocks of two
@@ -31,21 +31,21 @@ def settings(tiny_settings: dict[str, Any], **extra: Any) -> RunConfig:
     return resolve(tiny_settings | {"method": method, "optimiser": learning}, extra, "tests")
 
 
-def test_every_number_is_counted_once_by_what_becomes_of_it(tiny_settings: dict[str, Any]):
+def test_every_number_is_counted_once_by_how_it_changes(tiny_settings: dict[str, Any]):
     counted = count_parameters(make_method(settings(tiny_settings), LCR))
     norms = 2 * 5 * 129 + 2 * 129 + 65  # backbone, projector, both also as keys; detectors
     centre = 128 + 64  # of one inner level, the last but one block, and of the last map
     assert counted == Parameters(
         encoder=BACKBONE,
         heads=PROJECTOR + DETECTORS,
-        own_adam=0,
+        separate_adam=0,
         key_copies=BACKBONE + PROJECTOR,
         fixed=0,
         buffers=16 * 16 + 1 + norms + centre,
     )
 
 
-def test_a_group_with_an_adam_of_its_own_and_what_is_left_out_are_told_apart(
+def test_a_group_with_a_separate_adam_and_parameters_without_a_group_are_told_apart(
     tiny_settings: dict[str, Any],
 ):
     class Split(LCR):
@@ -54,8 +54,8 @@ def test_a_group_with_an_adam_of_its_own_and_what_is_left_out_are_told_apart(
             return [{"params": last, "scaled": False, "adam": 1e-3}]
 
     counted = count_parameters(make_method(settings(tiny_settings), Split))
-    assert (counted.encoder, counted.heads, counted.own_adam) == (0, 0, 64 * 16 + 16)
-    assert counted.fixed == BACKBONE + PROJECTOR + DETECTORS - counted.own_adam
+    assert (counted.encoder, counted.heads, counted.separate_adam) == (0, 0, 64 * 16 + 16)
+    assert counted.fixed == BACKBONE + PROJECTOR + DETECTORS - counted.separate_adam
 
 
 @pytest.mark.parametrize(("epochs", "steps", "measured"), [(5, 15, 6), (1, 3, 2)])
@@ -70,7 +70,7 @@ def test_steps_are_those_of_the_training_and_the_first_warms_up(
             return super().forward(views)
 
     estimate = dry_run(settings(tiny_settings, optimiser={"epochs": epochs}), Counted)
-    assert (estimate.pictures, estimate.steps_per_epoch, estimate.steps) == (24, 3, steps)
+    assert (estimate.images, estimate.steps_per_epoch, estimate.steps) == (24, 3, steps)
     assert taken == [8] * (measured + 1)
     assert estimate.pace is not None
     assert estimate.pace.measured == measured
@@ -78,29 +78,72 @@ def test_steps_are_those_of_the_training_and_the_first_warms_up(
     assert estimate.training_s == pytest.approx(steps * step)
 
 
-def test_waiting_for_pictures_and_computing_are_timed_apart(tiny_settings: dict[str, Any]):
-    class Slow(LCR):
+class Clock:
+    """Time that passes only where a test advances it."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("fgembed.training.pace.perf_counter", clock)
+    return clock
+
+
+def timed_method(clock: Clock, image_s: float, steps_s: Sequence[float]) -> type[LCR]:
+    """LCR on the clock: so long for the views of an image, so long for the steps in turn."""
+    durations = iter(steps_s)
+
+    class Timed(LCR):
         @classmethod
         def view_maker(cls, settings: ViewSettings, spec: Preprocessing) -> ViewMaker:
-            usual = super().view_maker(settings, spec)
+            make_views = super().view_maker(settings, spec)
 
-            def slow(image: Image.Image) -> list[torch.Tensor]:
-                time.sleep(0.02)
-                return usual(image)
+            def timed(image: Image.Image) -> list[torch.Tensor]:
+                clock.now_s += image_s
+                return make_views(image)
 
-            return slow
+            return timed
 
         def forward(self, views: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-            time.sleep(0.3)
+            clock.now_s += next(durations)
             return super().forward(views)
 
-    pace = dry_run(settings(tiny_settings, optimiser={"epochs": 1}), Slow).pace
-    assert pace is not None
-    assert pace.waiting_s >= 8 * 0.02
-    assert pace.step_s >= 0.3
+    return Timed
 
 
-def test_the_checkpoint_is_as_large_as_a_run_s(run: Path):
+def test_waiting_for_images_and_computing_are_timed_apart(
+    tiny_settings: dict[str, Any], clock: Clock
+):
+    """Batches of 8 in 8 x 0.5 s; the first step warms up and does not count."""
+    method_class = timed_method(clock, image_s=0.5, steps_s=[10, 2, 5])
+    estimate = dry_run(settings(tiny_settings, optimiser={"epochs": 1}), method_class)
+    assert estimate.pace == Pace(step_s=3.5, waiting_s=4.0, measured=2)
+    assert estimate.training_s == 3 * (3.5 + 4.0)
+
+
+def test_the_median_step_is_estimated(tiny_settings: dict[str, Any], clock: Clock):
+    method_class = timed_method(clock, image_s=0, steps_s=[1, 2, 3, 5, 8, 4, 20])
+    pace = dry_run(settings(tiny_settings), method_class).pace
+    assert pace == Pace(step_s=4.5, waiting_s=0.0, measured=6)
+
+
+def test_slow_steps_are_few(tiny_settings: dict[str, Any], clock: Clock):
+    """After a minute no further step begins, but one is measured at least."""
+    method_class = timed_method(clock, image_s=1, steps_s=[15, 16, 17, 18])
+    pace = dry_run(settings(tiny_settings), method_class).pace
+    assert pace == Pace(step_s=16.5, waiting_s=8.0, measured=2)  # 23, 47, 72 s
+    method_class = timed_method(clock, image_s=1, steps_s=[100, 200])
+    pace = dry_run(settings(tiny_settings), method_class).pace
+    assert pace == Pace(step_s=200.0, waiting_s=8.0, measured=1)
+
+
+def test_the_checkpoint_is_as_large_as_that_of_a_run(run: Path):
     config = validate(RunConfig, read_toml(run / "config.toml"), "run")
     content = (run / "state" / "checkpoint.safetensors").read_bytes()
     header = 8 + int.from_bytes(content[:8], "little")
@@ -118,11 +161,11 @@ def test_on_a_cpu_the_memory_is_that_of_the_process(tiny_settings: dict[str, Any
     assert 0.5 < estimate.peak_memory_bytes / (1024 * now) <= 1
 
 
-def test_a_bad_picture_is_replaced_and_a_folder_of_them_refused(
+def test_a_bad_image_is_replaced_and_a_folder_of_them_refused(
     tiny_settings: dict[str, Any], photos: Path, tmp_path: Path
 ):
     for number in range(8):
-        (tmp_path / f"{number}.jpg").write_bytes(b"no picture")
+        (tmp_path / f"{number}.jpg").write_bytes(b"no image")
     config = settings(tiny_settings, images=str(tmp_path), optimiser={"epochs": 1})
     with pytest.raises(BadImagesError, match="none of 8 images can be read"):
         dry_run(config, LCR)

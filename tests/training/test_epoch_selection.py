@@ -1,4 +1,4 @@
-"""Selecting an epoch: what is held out, what is kept, and that the training does not notice."""
+"""Selecting an epoch: the images held out, the encoder stored, the training undisturbed."""
 
 import json
 import shutil
@@ -20,12 +20,15 @@ from fgembed.model.encoder_files import load_encoder
 from fgembed.model.module_state import keep_modes
 from fgembed.model.tensor_files import read_note, read_tensors
 from fgembed.resolve import resolve
-from fgembed.training.epoch_selection import BEST_FILE, Selection, held_out, parted
+from fgembed.training.epoch_selection import Selection, held_out, selection_split
 from fgembed.training.loop import Progress
 from fgembed.training.preparation import make_method
 from fgembed.training.run import RunReport, run_training
+from fgembed.workspace import RunFolder
 from tests.conftest import Command
 from tests.end_to_end.refusals import refused
+
+BEST = Path("state") / "best.safetensors"
 
 
 class Killed(BaseException):
@@ -35,8 +38,8 @@ class Killed(BaseException):
 def settings(tiny_settings: dict[str, Any], select: str, **extra: Any) -> RunConfig:
     learning = {"epochs": 3, "batch_size": 8, "learning_rate": 0.05, "log_every_step": True}
     lcr = {"method": {"name": "lcr", "queue_size": 16}, "optimiser": learning}
-    chosen = {"select": select, "holdout_share": 0.25}
-    return resolve(tiny_settings | lcr, chosen | extra, "tests")
+    selection = {"select": select, "holdout_share": 0.25}
+    return resolve(tiny_settings | lcr, selection | extra, "tests")
 
 
 def train(config: RunConfig, folder: Path, kill_at: int | None = None) -> RunReport:
@@ -61,7 +64,7 @@ def test_a_share_is_held_out_evenly_over_the_classes():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_every_class_keeps_a_picture_and_one_at_least_is_held_out(seed: int):
+def test_every_class_keeps_an_image_and_at_least_1_is_held_out(seed: int):
     labels = np.repeat(["a", "b", "c"], [2, 2, 3])
     half = held_out(labels, 0.5, seed)
     assert all((~half)[labels == name].any() for name in "abc")
@@ -69,23 +72,23 @@ def test_every_class_keeps_a_picture_and_one_at_least_is_held_out(seed: int):
     assert held_out(labels, 0.01, seed).sum() == 1
 
 
-def test_classes_of_one_picture_leave_nothing_to_hold_out():
+def test_classes_of_a_single_image_are_refused():
     with pytest.raises(ConfigError, match="none of 3 class folders holds two"):
         held_out(np.array(["a", "b", "c"]), 0.1, seed=0)
 
 
-def test_held_out_pictures_are_looked_up_in_the_rest(tiny_settings: dict[str, Any], photos: Path):
+def test_held_out_images_are_queries_against_the_rest(tiny_settings: dict[str, Any], photos: Path):
     paths, _ = find_images(photos / "train")
-    kept, split = parted(settings(tiny_settings, "holdout"), paths)
+    remaining, split = selection_split(settings(tiny_settings, "holdout"), paths)
     assert split is not None
-    assert (len(kept), len(split.queries.paths)) == (18, 6)
-    assert sorted([*kept, *split.queries.paths]) == paths
-    assert split.gallery.paths == kept
+    assert (len(remaining), len(split.queries.paths)) == (18, 6)
+    assert sorted([*remaining, *split.queries.paths]) == paths
+    assert split.gallery.paths == remaining
     assert not split.leave_one_out
     assert split.queries.labels[split.queries.paths[0]] == split.queries.paths[0].parent.name
 
 
-def test_modes_are_put_back_one_by_one():
+def test_the_mode_of_every_module_is_restored():
     module = nn.Sequential(nn.BatchNorm2d(2), nn.Sequential(nn.Dropout(), nn.ReLU()))
     module.train()
     module[0].eval()
@@ -94,7 +97,7 @@ def test_modes_are_put_back_one_by_one():
     assert [part.training for part in module.modules()] == [True, False, True, True, True]
 
 
-def test_the_best_epoch_is_kept_and_a_tie_goes_to_the_first(
+def test_the_best_epoch_is_stored_and_a_tie_goes_to_the_first(
     tiny_settings: dict[str, Any], tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Recall 0.2, 0.6, 0.6, 0.4 over four epochs whose encoders differ in one number."""
@@ -111,11 +114,13 @@ def test_the_best_epoch_is_kept_and_a_tie_goes_to_the_first(
     monkeypatch.setattr("fgembed.training.epoch_selection.EmbeddedSplit.embed", lambda *_: Scored())
     marker = next(method.encoder.parameters())
     for epoch in range(4):
-        # a new object each time: a resumed run knows what was best before
-        selection = Selection(method.encoder, split, config, tmp_path, torch.device("cpu"))
+        # a new object each time: a resumed run reads the best epoch before it
+        selection = Selection(
+            method.encoder, split, config, RunFolder(tmp_path), torch.device("cpu")
+        )
         with torch.no_grad():
             marker.fill_(epoch)
-        figures = selection.epoch_ended(epoch)
+        figures = selection.score_epoch(epoch)
         assert figures == {"test recall@1": pytest.approx([0.2, 0.6, 0.6, 0.4][epoch])}
     assert selection.restore() == Selected("test", 2, 0.6, 10)
     assert float(marker.detach().mean()) == 1.0
@@ -125,15 +130,15 @@ def test_the_best_epoch_is_kept_and_a_tie_goes_to_the_first(
 def test_selecting_leaves_the_training_as_it_is(
     tiny_settings: dict[str, Any], tmp_path: Path, photos: Path
 ):
-    """The losses with a holdout are those of a run on the kept pictures alone."""
+    """The losses with a holdout are those of a run on the remaining images alone."""
     config = settings(tiny_settings, "holdout")
     report = train(config, tmp_path / "holdout")
-    kept, _ = parted(config, find_images(photos / "train")[0])
-    for path in kept:
-        copy = tmp_path / "kept" / path.relative_to(photos / "train")
+    remaining, _ = selection_split(config, find_images(photos / "train")[0])
+    for path in remaining:
+        copy = tmp_path / "remaining" / path.relative_to(photos / "train")
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
-    plain = settings(tiny_settings, "last", images=str(tmp_path / "kept"))
+    plain = settings(tiny_settings, "last", images=str(tmp_path / "remaining"))
     assert train(plain, tmp_path / "last").images == report.images == 18
     assert report.held_out == 6
     for name in ("contrast", "rationale"):
@@ -146,7 +151,7 @@ def test_the_run_ends_with_the_best_epoch_s_encoder(tiny_settings: dict[str, Any
     report = train(settings(tiny_settings, "holdout"), tmp_path / "run")
     scores = logged(tmp_path / "run", "holdout recall@1")
     assert report.selected == Selected("holdout", scores.index(max(scores)) + 1, max(scores), 6)
-    best = read_tensors(tmp_path / "run" / BEST_FILE)
+    best = read_tensors(tmp_path / "run" / BEST)
     encoder, _ = load_encoder(tmp_path / "run")
     saved = encoder.state_dict()
     trained = [name for name in best if not name.startswith("levels.")]  # calibrated afterwards
@@ -158,40 +163,40 @@ def test_the_run_ends_with_the_best_epoch_s_encoder(tiny_settings: dict[str, Any
 def test_a_killed_run_keeps_its_best_so_far(
     tiny_settings: dict[str, Any], tmp_path: Path, kill_at: int
 ):
-    """Two steps an epoch; the report that kills comes after the best is kept and before the
+    """Two steps an epoch; the report that kills comes after the best is stored and before the
     checkpoint, so an epoch that ended is scored again."""
     config = settings(tiny_settings, "holdout")
-    whole = train(config, tmp_path / "whole")
+    complete = train(config, tmp_path / "complete")
     with pytest.raises(Killed):
         train(config, tmp_path / "killed", kill_at)
     torch.manual_seed(99)
     killed = train(config, tmp_path / "killed")
-    assert killed.selected == whole.selected
-    assert killed.trained == whole.trained
+    assert killed.selected == complete.selected
+    assert killed.trained == complete.trained
     name = "holdout recall@1"
-    assert logged(tmp_path / "killed", name) == logged(tmp_path / "whole", name)
-    for file in (BEST_FILE, Path("encoder.safetensors")):
-        first, second = (read_tensors(tmp_path / run / file) for run in ("whole", "killed"))
+    assert logged(tmp_path / "killed", name) == logged(tmp_path / "complete", name)
+    for file in (BEST, Path("encoder.safetensors")):
+        first, second = (read_tensors(tmp_path / run / file) for run in ("complete", "killed"))
         assert all(torch.equal(first[key], second[key]) for key in first)
-    notes = [read_note(tmp_path / run / BEST_FILE) for run in ("whole", "killed")]
+    notes = [read_note(tmp_path / run / BEST) for run in ("complete", "killed")]
     assert notes[0] == notes[1]
 
 
 @pytest.mark.slow
-def test_a_damaged_best_encoder_is_found_before_more_is_trained(
+def test_a_damaged_best_encoder_is_refused_before_more_is_trained(
     tiny_settings: dict[str, Any], tmp_path: Path
 ):
     config = settings(tiny_settings, "holdout")
     with pytest.raises(Killed):
         train(config, tmp_path / "run", kill_at=3)
-    file = tmp_path / "run" / BEST_FILE
+    file = tmp_path / "run" / BEST
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(IntegrityError, match="is damaged"):
         train(config, tmp_path / "run", kill_at=4)
 
 
 @pytest.mark.slow
-def test_what_was_selected_on_the_test_pictures_says_so_everywhere(
+def test_a_selection_on_the_test_images_is_reported_by_every_command(
     command: Command, tiny_settings: dict[str, Any], tmp_path: Path
 ):
     words = "selected on the test images: biased"
@@ -207,7 +212,7 @@ def test_what_was_selected_on_the_test_pictures_says_so_everywhere(
     assert words in command("evaluate", "bundle").out
 
 
-def test_an_untrained_run_selects_nothing(
+def test_an_untrained_run_selects_no_epoch(
     command: Command, tiny_settings: dict[str, Any], tmp_path: Path
 ):
     config = settings(tiny_settings, "test", method={"name": "none"})
@@ -230,7 +235,7 @@ def test_an_untrained_run_selects_nothing(
         (["--select", "holdout"], ["in no class folder", "set select to 'last'"]),
     ],
 )
-def test_a_selection_that_cannot_be_made_is_refused_before_anything_is_written(
+def test_an_impossible_selection_is_refused_before_anything_is_written(
     command: Command, photos: Path, arguments: list[str], words: list[str]
 ):
     flat = next(path for path in sorted((photos / "train").iterdir()) if path.is_dir())

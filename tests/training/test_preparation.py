@@ -1,4 +1,4 @@
-"""What is settled before the first step."""
+"""The settings with which a run begins."""
 
 from typing import Any
 
@@ -16,11 +16,11 @@ HALF = (0.5, 0.5, 0.5)
 
 
 def prepared(tiny_settings: dict[str, Any], **preprocessing: Any) -> RunConfig:
-    given = tiny_settings | {
+    settings = tiny_settings | {
         "backbone": {"name": TINY_VIT, "weights": "pretrained"},
         "preprocessing": {"size": 64} | preprocessing,
     }
-    return prepare(resolve(given, {"recipe": "none"}, "tests"), method_named("none")).config
+    return prepare(resolve(settings, {"recipe": "none"}, "tests"), method_named("none")).config
 
 
 @pytest.fixture
@@ -35,13 +35,13 @@ def published(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("published")
-def test_published_weights_bring_their_normalisation_in_the_place_of_the_default(
+def test_published_weights_bring_their_normalisation_unless_one_is_set(
     tiny_settings: dict[str, Any],
 ):
     config = prepared(tiny_settings)
     assert (config.preprocessing.mean, config.preprocessing.std) == (HALF, HALF)
-    own = prepared(tiny_settings, mean=[0.4, 0.4, 0.4])
-    assert own.preprocessing.mean == (0.4, 0.4, 0.4)
+    config = prepared(tiny_settings, mean=[0.4, 0.4, 0.4])
+    assert config.preprocessing.mean == (0.4, 0.4, 0.4)
 
 
 def test_random_weights_keep_the_default(tiny_settings: dict[str, Any]):

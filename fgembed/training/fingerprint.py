@@ -1,0 +1,162 @@
+"""What a resumed training must share with its checkpoint: settings and images.
+
+Every setting defines the trajectory, but for these, which may change before a run is resumed:
+
+- `device`, `workers`, `threads`: where and how fast. The steps stay the same up to rounding.
+- `checkpoint_every_s`, `optimiser.log_every_step`: when something is written.
+- `images`, `max_bad`, `recipe`: names and limits. The contents of the readable images count.
+- `pooling.whitening`, `pooling.shrinkage`: used after the training.
+- `pooling.level_weight`, `pooling.mirror`, `eval.*`, `holdout_share`: also, unless the run's
+  `select` scores epochs with them.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from fgembed.config import RunConfig
+from fgembed.cores import core_count
+from fgembed.disk.files import digest, read_json, sha256
+from fgembed.errors import ConfigError, FgembedError, IntegrityError
+from fgembed.images.batches import prefetch
+from fgembed.workspace import RunFolder
+
+FREE = frozenset(
+    {
+        "checkpoint_every_s",
+        "device",
+        "images",
+        "max_bad",
+        "optimiser.log_every_step",
+        "pooling.shrinkage",
+        "pooling.whitening",
+        "recipe",
+        "threads",
+        "workers",
+    }
+)
+READING = frozenset({"pooling.level_weight", "pooling.mirror"})  # how an embedding is made
+LABELLED = frozenset({"eval.gallery", "eval.queries"})
+# Free besides, by `select`: what the run does not select its epoch with.
+FREE_BY_SELECTION = {
+    "last": READING | LABELLED | {"holdout_share"},
+    "holdout": LABELLED,
+    "test": frozenset({"holdout_share"}),
+}
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What every step of a training depends on.
+
+    Attributes:
+        settings: see `trajectory_settings`.
+        images: a digest of `image_checksums`.
+    """
+
+    settings: dict[str, Any]
+    images: str
+
+    @classmethod
+    def of(cls, config: RunConfig, checksums: dict[str, str]) -> Self:
+        """Of a run with these settings on these images."""
+        return cls(trajectory_settings(config), digest(checksums))
+
+
+def trajectory_settings(config: RunConfig) -> dict[str, Any]:
+    """The settings that define the trajectory, as JSON values by dotted key.
+
+    Args:
+        config: with the method's defaults written out.
+    """
+    free = FREE | FREE_BY_SELECTION[config.select]
+    settings = dict(_flattened(config.model_dump(mode="json")))
+    return {key: value for key, value in settings.items() if key not in free}
+
+
+def image_checksums(root: Path, paths: Sequence[Path]) -> dict[str, str]:
+    """The SHA-256 of every file, by its path below `root`.
+
+    Modification times do not count: they change without the content, and the other way round.
+    """
+    names = [path.relative_to(root).as_posix() for path in paths]
+    return dict(zip(names, prefetch(sha256, paths, core_count(), window=64), strict=True))
+
+
+def check_settings(run: RunFolder, config: RunConfig, checkpoint: Fingerprint) -> None:
+    """Refuses to resume with other settings than the checkpoint's.
+
+    Raises:
+        ConfigError: naming the first setting that differs.
+    """
+    current, former = trajectory_settings(config), checkpoint.settings
+    for key in former | current:
+        if (key in former) != (key in current) or former.get(key) != current.get(key):
+            before, now = _text(former, key), _text(current, key)
+            remedy = f"set it back to {before}" if key in former else "remove it"
+            raise ConfigError(
+                f"{key} is {now} in {run.config}, but was {before} up to the checkpoint",
+                f"{remedy}, or start a new run",
+            )
+
+
+def check_images(run: RunFolder, config: RunConfig, current: dict[str, str], former: str) -> None:
+    """Refuses to resume on other images than the checkpoint's.
+
+    Args:
+        run: the run folder.
+        config: the run's settings.
+        current: see `image_checksums`.
+        former: the digest that the checkpoint holds.
+
+    Raises:
+        FgembedError: naming the first image that differs.
+    """
+    if digest(current) == former:
+        return
+    name, change = _first_change(_recorded_checksums(run, former), current)
+    raise FgembedError(
+        f"the images changed since the checkpoint in {run.path}: "
+        f"{Path(config.images or '') / name} {change}",
+        "put the images back as they were, or start a new run",
+    )
+
+
+def _recorded_checksums(run: RunFolder, former: str) -> dict[str, str]:
+    with suppress(IntegrityError, FileNotFoundError):
+        recorded = read_json(run.images, "list of images")
+        if digest(recorded) == former:
+            return recorded
+    raise IntegrityError(
+        f"the images changed since the checkpoint in {run.path}, and {run.images}, which names "
+        "them, is missing or damaged",
+        "put the images back as they were, or start a new run",
+    )
+
+
+def _first_change(former: dict[str, str], current: dict[str, str]) -> tuple[str, str]:
+    for name in sorted(former.keys() | current.keys()):
+        if name not in current:
+            return name, "is missing or cannot be read"
+        if name not in former:
+            return name, "is new"
+        if former[name] != current[name]:
+            return name, "has another content"
+    raise AssertionError("equal checksums of unequal digests")  # invariant
+
+
+def _flattened(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _text(settings: dict[str, Any], key: str) -> str:
+    """A value as TOML spells it."""
+    value = settings.get(key)
+    return "not set" if value is None else json.dumps(value)
