@@ -103,7 +103,7 @@ def test_the_command_measures_up_to_the_limit_and_lists_the_rest(command: Comman
         "torchvision/resnet18",
         "torchvision/resnet34",
         "torchvision/resnet50",
-        "the last 3 of 5 are not measured; raise --limit to see more",
+        "the last 3 of 5 are not measured; raise --limit for more",
     ]
 
 
