@@ -89,7 +89,7 @@ def verify(
         "files": found.files,
         "vectors": sum(segment.count for segment in found.manifest.segments),
         "searched": found.searched,
-        "self_found": found.self_found,
+        "self_found": found.self_recall,
         "embedded": found.embedded,
     }
     if as_json:
@@ -97,7 +97,7 @@ def verify(
         return
     print(
         f"{index}: {found.files} files as they were written, {numbers['vectors']} vectors of "
-        f"length 1 with their items, {found.self_found:.0%} of {found.searched} found by "
+        f"length 1 with their items, {found.self_recall:.0%} of {found.searched} found by "
         f"themselves, {found.embedded} pictures embedded again alike"
     )
     for note in found.notes:

@@ -15,7 +15,7 @@ from fgembed.index import Searcher
 from fgembed.index.changes.add import add_images
 from fgembed.index.changes.build import build_index
 from fgembed.index.changes.compact import compact
-from fgembed.index.changes.embed_images import Pictures
+from fgembed.index.changes.embed_images import SourceImages
 from fgembed.index.changes.remove import remove_ids, remove_paths, remove_where
 from fgembed.index.format.manifest import Manifest
 from fgembed.index.segments.segment_builder import IndexSettings
@@ -123,9 +123,9 @@ def test_removing_and_compacting_keeps_ids_and_order(gallery: Path, own: Path, b
 
 def test_what_is_not_there_cannot_be_removed(gallery: Path, own: Path):
     state = (gallery / "manifest.json").read_text()
-    with pytest.raises(NotFoundError, match="no picture with id 77"):
+    with pytest.raises(NotFoundError, match="no item with id 77"):
         remove_ids(gallery, np.array([1, 77]))
-    with pytest.raises(NotFoundError, match="no picture at or below"):
+    with pytest.raises(NotFoundError, match="no image at or below"):
         remove_paths(gallery, [next(iter(own.iterdir())), own / "elsewhere"])
     with pytest.raises(FgembedError, match="cannot be asked"):
         remove_where(gallery, "colour = 1")
@@ -138,7 +138,7 @@ def test_a_folder_that_is_not_mounted_does_not_empty_the_index(
     shutil.move(own, own.parent / "away")
     own.mkdir()
     shutil.copy(next((own.parent / "away").rglob("*.jpg")), own / "other.jpg")
-    with pytest.raises(NotFoundError, match="none of the 24 indexed pictures"):
+    with pytest.raises(NotFoundError, match="none of the 24 indexed images"):
         add_images(gallery, own, Bundle.open(bundle), vanished=True)
     assert Manifest.read(gallery).count == 24
 
@@ -165,7 +165,7 @@ def test_pictures_in_tar_files_are_told_how_to_get_in(tmp_path: Path):
         Image.new("RGB", (20, 20)).save(tmp_path / "a.jpg")
         tar.add(tmp_path / "a.jpg", "a.jpg")
     with pytest.raises(FgembedError, match="--from-embeddings"):
-        Pictures.of(tmp_path / "shard.tar")
+        SourceImages.of(tmp_path / "shard.tar")
 
 
 def test_a_picture_that_is_listed_twice_is_replaced_and_removed_as_one(

@@ -76,7 +76,7 @@ def test_a_row_that_is_no_vector_is_named(wrong: float, tmp_path: Path):
     vectors = unit_vectors(50)
     vectors[33] = wrong
     given = ImportedEmbeddings.open(write_embeddings(tmp_path / "e", np.split(vectors, 2)))
-    with pytest.raises(IntegrityError, match=r"img_emb_1.npy: row 8 is no vector"):
+    with pytest.raises(IntegrityError, match=r"img_emb_1.npy: row 8 is zero or not finite"):
         build_from_embeddings(given, None, tmp_path / "i")
     assert not (tmp_path / "i" / "manifest.json").exists()
 

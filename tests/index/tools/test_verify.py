@@ -51,7 +51,7 @@ def test_verify_finds_what_is_wrong(gallery: Path, own: Path, bundle: Path):
     found = verify(gallery, lambda manifest: find_bundle(gallery, manifest, bundle))
     assert found.problems == []
     assert (found.files, found.searched, found.embedded) == (3, 24, 8)
-    assert found.self_found == 1.0
+    assert found.self_recall == 1.0
     file = gallery / "seg-000001" / "vectors.npy"
     manifest = gallery / "manifest.json"
     original = np.load(file)
