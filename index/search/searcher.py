@@ -157,7 +157,7 @@ class Searcher:
             Q lists of at most k hits, in the order of the queries.
 
         Raises:
-            FgembedError: k is below 1, the condition is not valid, or D is another.
+            FgembedError: k is below 1, the condition is not valid, or the vectors have another D.
 
         Example:
             queries = searcher.vectors.reconstruct(np.array([7, 42]))  # (2, D), by item id

@@ -139,8 +139,8 @@ def assert_same_hits(found, expected, scores: np.ndarray, tolerance: float) -> N
         np.testing.assert_allclose(scores[row, ids], found[0][row], atol=tolerance)
 
 
-def listed(gallery: Path) -> dict[Path, int]:
-    """Every picture that is found, with its id."""
-    index = open_index(gallery)
-    found = index.paths(index.live_ids().tolist())
-    return {path: number for number, path in found.items()}
+def indexed_ids(folder: Path) -> dict[Path, int]:
+    """The id of every live item by its image path."""
+    index = open_index(folder)
+    paths = index.paths(index.live_ids().tolist())
+    return {path: id_ for id_, path in paths.items()}
