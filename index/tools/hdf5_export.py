@@ -57,16 +57,15 @@ def export_hdf5(
     test = np.random.default_rng(seed).choice(len(ids), count, replace=False)
     train = np.delete(np.arange(len(ids)), test)
     with atomic_write(out) as stream, h5py.File(stream, "w") as file:
-        file["test"] = vectors.reconstruct(ids[test])
-        _write_train(file, vectors, ids[train])
+        file["test"] = test_vectors = vectors.reconstruct(ids[test])
+        _write_train(file, vectors, ids[train], test_vectors)
         file.attrs["distance"] = "angular"
         file.attrs["dimension"] = vectors.manifest.dimensions
     return count
 
 
-def _write_train(file: Any, vectors: IndexedVectors, ids: Ids) -> None:
-    """Writes the vectors of ids (N,) as `train`, with the neighbours of `test` among them."""
-    queries = file["test"][:]
+def _write_train(file: Any, vectors: IndexedVectors, ids: Ids, queries: Vectors) -> None:
+    """Writes the vectors of ids (N,) as `train`, with the neighbours of queries (Q, D) in it."""
     k = min(NEIGHBOURS, len(ids))
     best: tuple[Vectors, Ids] = (
         np.full((len(queries), k), -np.inf, np.float32),
