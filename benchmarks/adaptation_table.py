@@ -22,7 +22,7 @@ from fgembed.config import RunConfig, validate
 from fgembed.cores import core_count
 from fgembed.disk.files import read_toml
 from fgembed.errors import FgembedError
-from fgembed.evaluation.floors import START, load_floors
+from fgembed.evaluation.floors import START, Floors
 from fgembed.evaluation.metrics import QueryScores
 from fgembed.evaluation.protocol import Embed, EmbeddedSplit, LabelledImages, Split
 from fgembed.model.encoder_files import load_encoder, read_encoder_file
@@ -83,8 +83,7 @@ def score_runs(folders: Sequence[Path], gallery: Path, queries: Path) -> str:
     for folder in folders:
         if read_encoder_file(folder / START).sha256 != start:
             raise FgembedError(f"{folder} has other floors than {folders[0]}; tabulate them apart")
-    spec = load_encoder(folders[0])[1]
-    shared = SharedPass(load_floors(folders[0]), spec, device)
+    shared = Floors.load(folders[0]).shared_pass(device)
     floors = [both_protocols(name, embed, split) for name, embed in shared.embedders.items()]
     return markdown(floors, list(_scored(folders, split, device)))
 
@@ -103,7 +102,7 @@ def _percent(scores: QueryScores, k: int) -> float:
 
 
 def _line(name: str, count: str, group: Sequence[Scored]) -> str:
-    columns = zip(*(one.figures for one in group), strict=True)
+    columns = zip(*(run.figures for run in group), strict=True)
     cells = [_cell(values) for values in columns]
     return "| " + " | ".join([name, count, str(group[0].dimensions), *cells]) + " |"
 

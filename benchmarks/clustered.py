@@ -1,10 +1,10 @@
 """Draws unit vectors in clusters within clusters, with the neighbourhoods of real embeddings.
 
-An embedding of look-alike photographs is near a few pictures of the same thing, less near to more
+An embedding of look-alike photographs is near a few images of the same thing, less near to more
 of its kind, and so on. So is a vector here: it is the sum of a draw for its group of 200, its group
 of 50, of 10, of 5, of 2, and one of its own, each with the same falling spectrum. The shares were
 chosen so that the scores of the nearest 1, 2, 5, 10, 50 and 200 are those of grocery81 (5,125
-pictures, default recipe, PCA to 256): 0.80, 0.73, 0.63, 0.56, 0.34, 0.15. This command compares:
+images, default recipe, PCA to 256): 0.80, 0.73, 0.63, 0.56, 0.34, 0.15. This command compares:
 
     python -m benchmarks.clustered --like embeddings/
     python -m benchmarks.clustered --out vectors/ --count 1000000
@@ -28,12 +28,12 @@ def clustered(count: int, dimensions: int = 256, seed: int = 0) -> Iterator[np.n
     scale = np.sqrt(spectrum / spectrum.sum()).astype(np.float32)
     generator = np.random.default_rng(seed)
     for start in range(0, count, CHUNK):
-        wanted = min(CHUNK, count - start)
-        vectors = np.zeros((wanted, dimensions), np.float32)
+        size = min(CHUNK, count - start)
+        vectors = np.zeros((size, dimensions), np.float32)
         for members, share in zip(GROUPS, SHARES, strict=True):
-            groups = -(-wanted // members)
+            groups = -(-size // members)
             draws = generator.standard_normal((groups, dimensions), np.float32)
-            vectors += np.float32(share**0.5) * np.repeat(draws * scale, members, axis=0)[:wanted]
+            vectors += np.float32(share**0.5) * np.repeat(draws * scale, members, axis=0)[:size]
         yield vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
@@ -48,13 +48,13 @@ def write(folder: Path, count: int, queries: int, dimensions: int) -> None:
     """`img_emb/*.npy`, as clip-retrieval names them, and `queries.npy` that are in none."""
     (folder / "img_emb").mkdir(parents=True, exist_ok=True)
     chunks = -(-count // CHUNK)
-    each = -(-queries // chunks)
-    held = []
-    for number, chunk in enumerate(clustered(count + each * chunks, dimensions)):
-        kept, out = split(chunk, each if number < chunks else 0)
-        np.save(folder / "img_emb" / f"img_emb_{number:04}.npy", kept)
-        held.append(out)
-    np.save(folder / "queries.npy", np.concatenate(held)[:queries])
+    per_chunk = -(-queries // chunks)
+    query_parts = []
+    for number, chunk in enumerate(clustered(count + per_chunk * chunks, dimensions)):
+        rows, queries_part = split(chunk, per_chunk if number < chunks else 0)
+        np.save(folder / "img_emb" / f"img_emb_{number:04}.npy", rows)
+        query_parts.append(queries_part)
+    np.save(folder / "queries.npy", np.concatenate(query_parts)[:queries])
 
 
 def scores_by_rank(vectors: np.ndarray) -> list[float]:
@@ -81,16 +81,16 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--dimensions", type=int, default=256)
-    given = parser.parse_args()
-    if given.like:
-        parts = sorted((given.like / "img_emb").glob("*.npy"))
-        real = reduced(np.concatenate([np.load(part) for part in parts]), given.dimensions)
-        drawn = np.concatenate(list(clustered(len(real), given.dimensions)))
+    arguments = parser.parse_args()
+    if arguments.like:
+        parts = sorted((arguments.like / "img_emb").glob("*.npy"))
+        real = reduced(np.concatenate([np.load(part) for part in parts]), arguments.dimensions)
+        drawn = np.concatenate(list(clustered(len(real), arguments.dimensions)))
         print("rank  " + "".join(f"{rank:>8}" for rank in RANKS))
         for name, vectors in (("real", real), ("drawn", drawn)):
             print(f"{name:6}" + "".join(f"{score:8.3f}" for score in scores_by_rank(vectors)))
-    if given.out:
-        write(given.out, given.count, given.queries, given.dimensions)
+    if arguments.out:
+        write(arguments.out, arguments.count, arguments.queries, arguments.dimensions)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Pictures a second from JPEG files to vectors, against the model alone and its peers, in one run.
+"""Images a second from JPEG files to vectors, against the model alone and its peers, in one run.
 
 The floor is ONNX Runtime in a bare loop on pixels that are ready: what any reading of files can
 only lose; of its two batch sizes the faster counts. Each rival is a process of its own, in an
 environment of its own where it is another project's (`--peers`, made with pip). They take turns,
-one pass over all pictures each, several rounds; a ratio is the median over rounds, so a machine
+one pass over all images each, several rounds; a ratio is the median over rounds, so a machine
 that others use slows all of them alike. Weights are random: the time does not depend on them.
 
     python -m benchmarks.embed --backbone torchvision/resnet50 --peers build/peers --out embed.json
@@ -31,7 +31,7 @@ from fgembed.backbones import make_backbone
 from fgembed.bundle import MODEL_FILES, Bundle
 from fgembed.config import PoolingSettings
 from fgembed.cores import core_count
-from fgembed.evaluation.floors import calibrated_start
+from fgembed.evaluation.floors import uncalibrated_start
 from fgembed.export.layouts import write_layout
 from fgembed.export.precision_loss import AgreementDrop
 from fgembed.export.quantize import write_int8
@@ -83,17 +83,17 @@ def encoder_of(backbone: str, size: int, reading: str) -> Encoder:
     network = make_backbone(backbone, size=size)
     if reading == "mean":
         return Encoder(network, MeanPooling()).eval()
-    encoder = calibrated_start(network, PoolingSettings())
+    encoder = uncalibrated_start(network, PoolingSettings())
     encoder.whitening = Whitening(encoder.dimensions, min(512, encoder.dimensions))
     return encoder.eval()
 
 
 def prepare(
-    folder: Path, setup: dict[str, Any], pictures: int, bundle: Bundle | None = None
+    folder: Path, setup: dict[str, Any], image_count: int, bundle: Bundle | None = None
 ) -> None:
     """Writes what the rivals read: photographs, their pixels, and the graphs, or a bundle's."""
     spec = Preprocessing(size=setup["size"])
-    paths = photographs(folder / "photographs", pictures)
+    paths = photographs(folder / "photographs", image_count)
     pixels = np.stack([read_image(path, spec) for path in paths])
     np.save(folder / "pixels.npy", pixels)
     (folder / "setup.json").write_text(json.dumps(setup))
@@ -111,19 +111,19 @@ def prepare(
 
 def peer_python(folder: Path, packages: Sequence[str]) -> Path:
     """The interpreter of an environment that holds these packages alone, made if need be."""
-    own = folder / "-".join(one.replace("==", "-") for one in packages)
-    python = own / "bin" / "python"
-    if not (own / "ready").exists():
-        venv.create(own, with_pip=True, clear=True)
+    environment = folder / "-".join(package.replace("==", "-") for package in packages)
+    python = environment / "bin" / "python"
+    if not (environment / "ready").exists():
+        venv.create(environment, with_pip=True, clear=True)
         subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
-        (own / "ready").touch()
+        (environment / "ready").touch()
     return python.absolute()
 
 
 def measure(
-    commands: dict[str, list[str]], pictures: int, rounds: int, log: Path
+    commands: dict[str, list[str]], image_count: int, rounds: int, log: Path
 ) -> dict[str, dict[str, float]]:
-    """Pictures a second, median ratio to the faster floor, and peak memory; one round uncounted."""
+    """Images a second, median ratio to the faster floor, and peak memory; one round uncounted."""
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     peak: dict[str, float] = {}
     with log.open("w") as errors:
@@ -153,7 +153,7 @@ def measure(
     ours = seconds[OURS]
     return {
         name: {
-            "images_per_s": round(pictures / statistics.median(times), 1),
+            "images_per_s": round(image_count / statistics.median(times), 1),
             "ratio_to_floor": round(
                 statistics.median(f / t for f, t in zip(floor, times, strict=True)), 3
             ),
@@ -188,14 +188,14 @@ def main() -> None:
         folder = Path(name)
         prepare(folder, setup, arguments.pictures, bundle)
         commands = _commands(arguments, folder)
-        found = {
+        result = {
             "machine": f"{platform.machine()}, {platform.platform()}, {core_count()} cores",
             **setup,
             "pictures": arguments.pictures,
             "rounds": arguments.rounds,
             "rivals": measure(commands, arguments.pictures, arguments.rounds, folder / "log"),
         }
-    text = json.dumps(found, indent=2)
+    text = json.dumps(result, indent=2)
     print(text)
     if arguments.out:
         arguments.out.write_text(text + "\n")
@@ -203,9 +203,9 @@ def main() -> None:
 
 def _commands(arguments: argparse.Namespace, folder: Path) -> dict[str, list[str]]:
     eager = {} if arguments.bundle else EAGER
-    own = RIVALS | eager | (COMPILED if arguments.compiled else {})
+    local = RIVALS | eager | (COMPILED if arguments.compiled else {})
     module, file = ["-m", "benchmarks.rivals"], [str(Path(__file__).with_name("rivals.py"))]
-    commands = {name: [sys.executable, *module, rival] for name, rival in own.items()}
+    commands = {name: [sys.executable, *module, rival] for name, rival in local.items()}
     if arguments.peers:
         for name, (rival, packages) in PEERS.items():
             if rival != "timm" or arguments.timm:

@@ -62,7 +62,7 @@ class Run:
                 f"{folder} has no scores; train it with eval.gallery and eval.queries set"
             )
         rows = [
-            Row(one["encoder"], one["dimensions"], _values(one["scores"])) for one in table["rows"]
+            Row(row["encoder"], row["dimensions"], _values(row["scores"])) for row in table["rows"]
         ]
         floors = [row for row in rows if not row.encoder.startswith(TRAINED)]
         trained = [row for row in rows if row.encoder.startswith(TRAINED)]
@@ -70,7 +70,7 @@ class Run:
             raise FgembedError(f"{folder} has no table of floors and one run; measure it again")
         caption = (
             f"{table['protocol']}: {table['queries']} queries, {table['gallery']} gallery "
-            f"pictures, {table['classes']} classes"
+            f"images, {table['classes']} classes"
         )
         seconds = epoch_seconds(folder / "metrics.jsonl", config, report["images"])
         return cls(folder, config, caption, floors, trained[0], seconds)
@@ -86,8 +86,8 @@ class Run:
         method, recipe = self.config["method"]["name"], self.config.get("recipe")
         if recipe is None:
             return "no recipe"
-        known = {method: "recommended", f"{method}-paper": "paper"}
-        return known.get(recipe) or Path(recipe).stem
+        names = {method: "recommended", f"{method}-paper": "paper"}
+        return names.get(recipe) or Path(recipe).stem
 
     @property
     def block(self) -> str:
@@ -95,8 +95,8 @@ class Run:
         config = self.config
         floors = [(row.encoder, row.dimensions) for row in self.floors]
         start = [config["backbone"]["name"], config["backbone"]["weights"]]
-        given = [config["images"], config["eval"], config["preprocessing"]]
-        return json.dumps([given, start, config["pooling"]["shrinkage"], floors, self.caption])
+        settings = [config["images"], config["eval"], config["preprocessing"]]
+        return json.dumps([settings, start, config["pooling"]["shrinkage"], floors, self.caption])
 
 
 def epoch_seconds(file: Path, config: dict[str, Any], images: int) -> float | None:

@@ -28,7 +28,7 @@ import numpy as np
 from benchmarks import clustered
 from fgembed.index.segments.vector_file import VectorFile
 
-GOAL = 0.95
+RECALL_TARGET = 0.95
 PEERS = {  # autofaiss needs an older numpy than today's pyarrow has
     "autofaiss": ["autofaiss==2.18.0", "pyarrow<19"],
     "usearch": ["usearch==2.26.6"],
@@ -53,10 +53,10 @@ def interpreter(peers: Path | None, name: str) -> str | None:
         return sys.executable
     if peers is None:
         return None
-    place = peers / f"index-{name}"
-    python = place / "bin" / "python"
+    folder = peers / f"index-{name}"
+    python = folder / "bin" / "python"
     if not python.exists():
-        venv.create(place, with_pip=True)
+        venv.create(folder, with_pip=True)
         subprocess.run([str(python), "-m", "pip", "install", "-q", *PEERS[name]], check=True)
     return str(python)
 
@@ -93,7 +93,7 @@ def medians(rounds: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 def fastest(settings: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The setting with the most queries a second that reaches the recall."""
-    good = [setting for setting in settings if setting["recall@10"] >= GOAL]
+    good = [setting for setting in settings if setting["recall@10"] >= RECALL_TARGET]
     return max(good, key=lambda setting: setting["queries_a_second"], default=None)
 
 
@@ -112,7 +112,7 @@ def plot(file: Path, results: dict[str, Any]) -> None:
             marker="o", label=name,
         )  # fmt: skip
     axes.set(xlabel="recall@10", ylabel="queries a second, one batch", yscale="log")
-    axes.axvline(GOAL, color="grey", linestyle=":")
+    axes.axvline(RECALL_TARGET, color="grey", linestyle=":")
     axes.legend(fontsize="small")
     figure.savefig(file, dpi=130)
 
@@ -130,40 +130,41 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="These rivals alone.")
     parser.add_argument("--work", type=Path, default=Path("build/index-benchmark"))
     parser.add_argument("--out", type=Path, required=True, help="Without suffix: .json and .png")
-    given = parser.parse_args()
-    source = given.work / f"{given.count}"
-    prepare(source, given.count, given.queries, given.dimensions)
+    arguments = parser.parse_args()
+    source = arguments.work / f"{arguments.count}"
+    prepare(source, arguments.count, arguments.queries, arguments.dimensions)
     names = ["fgembed", "autofaiss", "usearch", "FAISS IVF,Flat", "numpy"]
     pythons = {
         name: python
         for name in names
-        if (not given.only or name in given.only) and (python := interpreter(given.peers, name))
+        if (not arguments.only or name in arguments.only)
+        and (python := interpreter(arguments.peers, name))
     }
     results: dict[str, Any] = {}
     failed: dict[str, str] = {}
     for name, python in pythons.items():
-        place = given.work / f"{given.count}-{name.replace(' ', '-')}"
-        shutil.rmtree(place, ignore_errors=True)
-        step = (name, "build", str(source), str(place), str(given.memory))
+        folder = arguments.work / f"{arguments.count}-{name.replace(' ', '-')}"
+        shutil.rmtree(folder, ignore_errors=True)
+        step = (name, "build", str(source), str(folder), str(arguments.memory))
         try:
-            results[name] = run(python, *step, limit_s=given.limit)
+            results[name] = run(python, *step, limit_s=arguments.limit)
             print(name, results[name], file=sys.stderr, flush=True)
         except Failed as error:
             failed[name] = str(error)
             print(f"{name} was not built: {error}", flush=True)
     rounds: dict[str, list[Any]] = {name: [] for name in results}
-    for _ in range(given.rounds):
+    for _ in range(arguments.rounds):
         for name in results:
             python = pythons[name]
-            place = given.work / f"{given.count}-{name.replace(' ', '-')}"
-            rounds[name].append(run(python, name, "search", str(source), str(place)))
+            folder = arguments.work / f"{arguments.count}-{name.replace(' ', '-')}"
+            rounds[name].append(run(python, name, "search", str(source), str(folder)))
     for name, several in rounds.items():
         results[name]["settings"] = medians(several)
     machine = f"{platform.machine()}, {platform.platform()}, {os.cpu_count()} cores"
-    report = {"machine": machine, "count": given.count, "dimensions": given.dimensions,
-              "memory": given.memory, "rivals": results, "not built": failed}  # fmt: skip
-    given.out.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n")
-    plot(given.out.with_suffix(".png"), results)
+    report = {"machine": machine, "count": arguments.count, "dimensions": arguments.dimensions,
+              "memory": arguments.memory, "rivals": results, "not built": failed}  # fmt: skip
+    arguments.out.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n")
+    plot(arguments.out.with_suffix(".png"), results)
     show(machine, results)
 
 

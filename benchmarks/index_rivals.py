@@ -36,8 +36,8 @@ class Fgembed:
         from fgembed.index.changes.from_embeddings import build_from_embeddings
         from fgembed.index.segments.segment_builder import IndexSettings
 
-        given = ImportedEmbeddings.open(source)
-        build_from_embeddings(given, None, out, settings=IndexSettings(memory_bytes=memory))
+        embeddings = ImportedEmbeddings.open(source)
+        build_from_embeddings(embeddings, None, out, settings=IndexSettings(memory_bytes=memory))
 
     def open(self, out: Path) -> None:
         """With its checksums."""
@@ -83,8 +83,8 @@ class Autofaiss:
         """Its own, and others of the kind it takes."""
         key, parameters = self.infos["index_key"], self.infos["index_param"]
         space = self.faiss.ParameterSpace()
-        others = [f"efSearch={n}" for n in (32, 64, 96, 128, 192, 256)] if "HNSW" in key else []
-        for text in [parameters, *others]:
+        variants = [f"efSearch={n}" for n in (32, 64, 96, 128, 192, 256)] if "HNSW" in key else []
+        for text in [parameters, *variants]:
             space.set_index_parameters(self.index, text)
             name = f"{key} as tuned {text}" if text == parameters else text
             yield name, lambda queries: self.index.search(queries, K)[1]
@@ -118,8 +118,8 @@ class Usearch:
             self.index.expansion_search = width
 
             def search(queries: np.ndarray) -> np.ndarray:
-                found = self.index.search(queries, K, threads=THREADS if len(queries) > 1 else 1)
-                return np.asarray(found.keys, np.int64).reshape(len(queries), K)
+                matches = self.index.search(queries, K, threads=THREADS if len(queries) > 1 else 1)
+                return np.asarray(matches.keys, np.int64).reshape(len(queries), K)
 
             yield f"expansion {width}", search
 
@@ -137,9 +137,9 @@ class BareFaiss:
         lists = round(4 * total**0.5)
         dimensions = np.load(files[0], mmap_mode="r").shape[1]
         index = faiss.index_factory(dimensions, f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
-        each = -(-39 * lists // len(files))
+        per_file = -(-39 * lists // len(files))
         rows = [np.load(file, mmap_mode="r") for file in files]
-        index.train(np.concatenate([some[:: max(1, len(some) // each)] for some in rows]))
+        index.train(np.concatenate([part[:: max(1, len(part) // per_file)] for part in rows]))
         for file in files:
             index.add(np.load(file))
         faiss.write_index(index, str(out / "knn.index"))
@@ -173,12 +173,12 @@ class Numpy:
         """There are none."""
 
         def search(queries: np.ndarray) -> np.ndarray:
-            found = []
+            neighbours = []
             for start in range(0, len(queries), 50):
                 scores = queries[start : start + 50] @ self.rows.T
                 best = np.argpartition(-scores, K, axis=1)[:, :K]
-                found.append(best)
-            return np.concatenate(found)
+                neighbours.append(best)
+            return np.concatenate(neighbours)
 
         yield "exact", search
 
@@ -208,15 +208,15 @@ def search(rival: Any, source: Path, out: Path) -> list[dict[str, Any]]:
     measured = []
     for name, ask in rival.settings():
         slow = name == "exact" and len(queries) > 200
-        some, wanted = (queries[:200], exact[:200]) if slow else (queries, exact)
-        ask(some[:20] if slow else some)  # mapped pages are read, threads are there
+        batch, truth = (queries[:200], exact[:200]) if slow else (queries, exact)
+        ask(batch[:20] if slow else batch)  # mapped pages are read, threads are there
         started = time.perf_counter()
-        found = ask(some)
-        rate = len(some) / (time.perf_counter() - started)
-        pairs = zip(found, wanted, strict=True)
+        neighbours = ask(batch)
+        rate = len(batch) / (time.perf_counter() - started)
+        pairs = zip(neighbours, truth, strict=True)
         recall = np.mean([len(np.intersect1d(a, b)) / K for a, b in pairs])
         times = []
-        for query in some[: 20 if slow else SINGLE]:
+        for query in batch[: 20 if slow else SINGLE]:
             started = time.perf_counter()
             ask(query[None])
             times.append(time.perf_counter() - started)
@@ -229,13 +229,13 @@ def search(rival: Any, source: Path, out: Path) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Builds or searches."""
-    name, what, source, out, *rest = sys.argv[1:]
+    name, step, source, out, *rest = sys.argv[1:]
     rival = RIVALS[name]()
-    if what == "build":
-        told: Any = build(rival, Path(source), Path(out), int(rest[0]))
+    if step == "build":
+        result: Any = build(rival, Path(source), Path(out), int(rest[0]))
     else:
-        told = search(rival, Path(source), Path(out))
-    print(json.dumps(told))
+        result = search(rival, Path(source), Path(out))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

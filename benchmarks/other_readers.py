@@ -1,7 +1,7 @@
 """What other tools make of our exports: the cosine of their vectors with fgembed's own.
 
 fastembed opens a folder of `export --layout fastembed`; transformers' AutoImageProcessor reads the
-pictures for that graph, and for a bundle's. Each in an environment of its own, made with pip.
+images for that graph, and for a bundle's. Each in an environment of its own, made with pip.
 
     python -m benchmarks.other_readers --bundle B --fastembed F --images DIR --peers build/peers
 """
@@ -43,12 +43,12 @@ np.save(out, processor(images, return_tensors="np")["pixel_values"])
 
 
 def read_by(python: Path, script: str, folder: Path, paths: list[Path]) -> Vectors:
-    """What the script writes of the pictures."""
+    """What the script writes of the images."""
     with tempfile.TemporaryDirectory() as name:
         out = Path(name) / "out.npy"
         subprocess.run([python, "-c", script, folder, out, *paths], check=True)
-        made: Vectors = np.load(out)
-    return made
+        vectors: Vectors = np.load(out)
+    return vectors
 
 
 def main() -> None:
@@ -68,12 +68,12 @@ def main() -> None:
     graph = onnxruntime.InferenceSession(arguments.fastembed / "model.onnx")
     normalised = read_by(transformers, BY_TRANSFORMERS, arguments.fastembed, paths)
     plain = read_by(transformers, BY_TRANSFORMERS, arguments.bundle, paths)
-    found = {
+    by_reader = {
         "fastembed": read_by(fastembed, BY_FASTEMBED, arguments.fastembed, paths),
         "transformers, layout fastembed": graph.run(["embedding"], {"image": normalised})[0],
         "transformers, bundle": ours.in_batches(np.ascontiguousarray(plain.transpose(0, 2, 3, 1))),
     }
-    for name, vectors in found.items():
+    for name, vectors in by_reader.items():
         cosines = (expected * vectors).sum(axis=1)
         print(f"{name:32} least {cosines.min():.7f}  mean {cosines.mean():.7f}")
 

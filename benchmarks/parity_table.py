@@ -1,7 +1,7 @@
 """The parity table of docs/export.md: every family of backbones, by pooling, by precision.
 
-Exports each encoder as `fgembed export` does and compares ONNX Runtime with torch on pictures that
-it draws. Weights are random, batch norms and whitenings fitted on the pictures: this is of graphs
+Exports each encoder as `fgembed export` does and compares ONNX Runtime with torch on images that
+it draws. Weights are random, batch norms and whitenings fitted on the images: this is of graphs
 and their numbers, not of what a trained encoder loses, which export measures for each bundle. All
 layers are int8.
 
@@ -23,7 +23,7 @@ from fgembed.cores import core_count
 from fgembed.demo.drawing import draw_set
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import FgembedError
-from fgembed.evaluation.floors import calibrated_start
+from fgembed.evaluation.floors import uncalibrated_start
 from fgembed.export.parity import Parity, measure_parity, parity_images
 from fgembed.export.precision_loss import AgreementDrop
 from fgembed.export.quantize import Quantised, write_int8
@@ -112,12 +112,12 @@ def measure(
 def encoder_of(
     backbone: str, reading: str, spec: Preprocessing, photos: Path, pixels: Pixels
 ) -> Encoder:
-    """An encoder with random weights; batch norms and whitening are fitted on the pictures."""
+    """An encoder with random weights; batch norms and whitening are fitted on the images."""
     network = make_backbone(backbone, size=spec.size)
     _fit_norms(network, PixelEncoder(Encoder(network, MeanPooling()), spec), pixels)
     if reading != CALIBRATED:
         return Encoder(network, make_pooling(reading, network.channels)).eval()
-    encoder = calibrated_start(network, PoolingSettings()).eval()
+    encoder = uncalibrated_start(network, PoolingSettings()).eval()
     settings = PoolingSettings().of_the_floor()
     shared = SharedPass({CALIBRATED: encoder}, spec, torch.device("cpu"))
     shared.calibrate(find_images(photos)[0], settings.whitening, settings.shrinkage)
@@ -151,8 +151,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         draw_set(Path(name) / "drawn", train=10, test=1, size=128)
         photos = Path(name) / "drawn" / "train"
-        for one in measure(arguments.backbones, arguments.readings, photos, arguments.size):
-            lines.append(one.line())
+        for row in measure(arguments.backbones, arguments.readings, photos, arguments.size):
+            lines.append(row.line())
             print(lines[-1], flush=True)
     if arguments.out:
         arguments.out.write_text("\n".join(lines) + "\n")

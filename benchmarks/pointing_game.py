@@ -1,12 +1,12 @@
 """Where do the maps of trained encoders peak? The pointing game on drawn beetles.
 
 The deciding part of every drawn beetle is known, so a map can be right or wrong. For each run on
-the drawn set: the share of test pictures in which the peak of a map falls on the deciding part
-(Zhang et al., arXiv:1608.00507), beside the picture's centre, chance, and the untouched start.
+the drawn set: the share of test images in which the peak of a map falls on the deciding part
+(Zhang et al., arXiv:1608.00507), beside the image's centre, chance, and the untouched start.
 
     fgembed demo --out demo
-    cd demo && fgembed train --config ... --run another      # further runs on the same pictures
-    python benchmarks/pointing_game.py --demo demo --run demo --run another --picture maps.png
+    cd demo && fgembed train --config ... --run another      # further runs on the same images
+    python benchmarks/pointing_game.py --demo demo --run demo --run another --image maps.png
 """
 
 import argparse
@@ -41,7 +41,7 @@ Maps = NDArray[np.float32]
 
 
 def pictures_and_masks(demo: Path, spec: Preprocessing) -> tuple[Pixels, NDArray[np.bool_]]:
-    """The test pictures as the encoder sees them, (N, S, S, 3), and their masks, (N, H, W)."""
+    """The test images as the encoder sees them, (N, S, S, 3), and their masks, (N, H, W)."""
     paths, _ = find_images(demo / "photos" / "test")
     pixels = np.concatenate([batch for _, batch in ImageBatches(paths, spec, threads=core_count())])
     masks = demo / "photos" / "masks" / "test"
@@ -54,20 +54,20 @@ def pictures_and_masks(demo: Path, spec: Preprocessing) -> tuple[Pixels, NDArray
 
 
 def normalised(encoder: Encoder, pixels: Pixels, spec: Preprocessing) -> list[Tensor]:
-    """Batches of 64 normalised pictures."""
+    """Batches of 64 normalised images."""
     model = PixelEncoder(encoder, spec)
     return [
         model.normalised(torch.from_numpy(pixels[i : i + 64])) for i in range(0, len(pixels), 64)
     ]
 
 
-def contrastive_cam(backbone: Backbone, pictures: Tensor, sign: int) -> Tensor:
-    """Grad-CAM of a contrast between the pictures and their mirror images, without a projector.
+def contrastive_cam(backbone: Backbone, images: Tensor, sign: int) -> Tensor:
+    """Grad-CAM of a contrast between the images and their mirror images, without a projector.
 
     +1 marks what raises the loss, LCR's own target; -1 what lowers it, Grad-CAM as usual.
     """
-    features = backbone(pictures).requires_grad_()
-    mirrored = backbone(pictures.flip(3)).mean(dim=(2, 3))
+    features = backbone(images).requires_grad_()
+    mirrored = backbone(images.flip(3)).mean(dim=(2, 3))
     loss = in_batch_nce(features.mean(dim=(2, 3)), mirrored, 0.2)
     (gradient,) = torch.autograd.grad(loss, features)
     return grad_cam(features.detach(), gradient, sign)
@@ -76,25 +76,23 @@ def contrastive_cam(backbone: Backbone, pictures: Tensor, sign: int) -> Tensor:
 def maps_of(encoder: Encoder, batches: list[Tensor]) -> dict[str, Maps]:
     """Every map that the encoder has, by name, (N, h, w) each."""
     with torch.no_grad():
-        found = {
-            "activation": [
-                MeanPooling().rationale(encoder.features(pictures)) for pictures in batches
-            ]
+        by_name = {
+            "activation": [MeanPooling().rationale(encoder.features(images)) for images in batches]
         }
         if isinstance(encoder.pooling, RationalePooling):
-            found["rationale"] = [encoder.rationale(pictures) for pictures in batches]
+            by_name["rationale"] = [encoder.rationale(images) for images in batches]
         if encoder.backbone.has_attention:
-            last = [encoder.backbone.attention(pictures)[-1] for pictures in batches]
-            found["attention of the last layer"] = last
+            last = [encoder.backbone.attention(images)[-1] for images in batches]
+            by_name["attention of the last layer"] = last
     for sign, name in ((1, "raises"), (-1, "lowers")):
-        found[f"Grad-CAM, what {name} the contrastive loss"] = [
-            contrastive_cam(encoder.backbone, pictures, sign) for pictures in batches
+        by_name[f"Grad-CAM, what {name} the contrastive loss"] = [
+            contrastive_cam(encoder.backbone, images, sign) for images in batches
         ]
-    return {name: torch.cat(maps).numpy() for name, maps in found.items()}
+    return {name: torch.cat(maps).numpy() for name, maps in by_name.items()}
 
 
 def draw(file: Path, pixels: Pixels, masks: NDArray[np.bool_], shown: dict[str, Maps]) -> None:
-    """Six pictures, one a row: the picture, its deciding part, and each map over it."""
+    """Six images, one a row: the image, its deciding part, and each map over it."""
     rows = np.linspace(0, len(pixels) - 1, 6).astype(int)
     figure = Figure(figsize=(1.6 * (2 + len(shown)), 1.7 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), 2 + len(shown))
@@ -127,18 +125,18 @@ def main() -> None:
     _, spec = load_encoder(options.demo / "runs" / options.run[0])
     pixels, masks = pictures_and_masks(options.demo, spec)
     shares = {"the centre": float(pointing_game(np.ones((len(masks), 1, 1)), masks).mean())}
-    shares["anywhere (the part's share of the picture)"] = float(masks.mean())
+    shares["anywhere (the part's share of the image)"] = float(masks.mean())
     shown: dict[str, Maps] = {}
     for name in options.run:
         folder = options.demo / "runs" / name
-        for label, place in (("start", folder / "start"), (f"run {name}", folder)):
-            encoder, _ = load_encoder(place)
+        for label, encoder_folder in (("start", folder / "start"), (f"run {name}", folder)):
+            encoder, _ = load_encoder(encoder_folder)
             if label == "start" and name != options.run[0]:
                 continue
             for kind, maps in maps_of(encoder, normalised(encoder, pixels, spec)).items():
                 shares[f"{label}: {kind}"] = float(pointing_game(maps, masks).mean())
                 shown[f"{label}: {kind}"] = maps
-    print(f"{len(masks)} test pictures, torch {torch.__version__}, {platform.machine()}\n")
+    print(f"{len(masks)} test images, torch {torch.__version__}, {platform.machine()}\n")
     print("| peak of | on the deciding part |\n|---|---|")
     for name, share in shares.items():
         print(f"| {name} | {100 * share:.1f} % |")

@@ -19,7 +19,7 @@ import torch
 from fgembed.backbones import make_backbone
 from fgembed.config import PoolingSettings
 from fgembed.cores import core_count
-from fgembed.evaluation.floors import calibrated_start, floor_encoders
+from fgembed.evaluation.floors import Floors, uncalibrated_start
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.encoder import Encoder, PixelEncoder
 from fgembed.model.whitening import Whitening
@@ -29,16 +29,18 @@ WARM_UP = 2  # rounds that are not counted
 
 def readings(backbone: str, size: int) -> dict[str, PixelEncoder]:
     """The floors and the calibrated start without its mirror image, random weights throughout."""
-    network = make_backbone(backbone, size=size)
-    start = calibrated_start(network, PoolingSettings())
-    plain = calibrated_start(network, PoolingSettings(mirror=False))
-    *lower, highest = floor_encoders(start).items()
-    named = [*lower, (highest[0].removesuffix(" + mirror"), plain), highest]
-    return {name: _ready(encoder, size) for name, encoder in named}
+    network, spec = make_backbone(backbone, size=size), Preprocessing(size=size)
+    start = uncalibrated_start(network, PoolingSettings())
+    plain = uncalibrated_start(network, PoolingSettings(mirror=False))
+    floors = Floors(start, spec)
+    highest = floors.calibrated_start
+    unmirrored = Floors(plain, spec).calibrated_start
+    ordered = [floors.mean_pooling, *floors.whitened, unmirrored, highest]
+    return {floor.name: _ready(floor.encoder, size) for floor in ordered}
 
 
 def measure(backbone: str, size: int, batch: int, rounds: int) -> dict[str, Any]:
-    """Milliseconds a picture of each reading, and the median ratio to the first."""
+    """Milliseconds an image of each reading, and the median ratio to the first."""
     models = readings(backbone, size)
     pixels = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)
     seconds: dict[str, list[float]] = {name: [] for name in models}
@@ -60,7 +62,10 @@ def measure(backbone: str, size: int, batch: int, rounds: int) -> dict[str, Any]
             name: {
                 "ms_a_picture": round(1000 * statistics.median(times) / batch, 3),
                 "ratio": round(
-                    statistics.median(own / one for own, one in zip(times, base, strict=True)), 3
+                    statistics.median(
+                        time_s / base_s for time_s, base_s in zip(times, base, strict=True)
+                    ),
+                    3,
                 ),
             }
             for name, times in counted.items()
@@ -78,8 +83,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(core_count())
-    found = measure(arguments.backbone, arguments.size, arguments.batch, arguments.rounds)
-    text = json.dumps(found, indent=2)
+    result = measure(arguments.backbone, arguments.size, arguments.batch, arguments.rounds)
+    text = json.dumps(result, indent=2)
     print(text)
     if arguments.out:
         arguments.out.write_text(text + "\n")

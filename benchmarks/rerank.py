@@ -1,4 +1,4 @@
-"""Does re-ranking help on your pictures? Every way of `search --rerank` beside plain search.
+"""Does re-ranking help on your images? Every way of `search --rerank` beside plain search.
 
 A run or a bundle embeds both folders once. Each query is then looked up in a flat index as
 `fgembed search` does it, in plain order and in that of each way with its default parameters.
@@ -48,7 +48,7 @@ class FlatGallery:
 
 @dataclass(frozen=True)
 class Without:
-    """A gallery from which one picture is gone, for leave-one-out."""
+    """A gallery from which one image is gone, for leave-one-out."""
 
     gallery: Gallery
     id: int
@@ -56,8 +56,10 @@ class Without:
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, Ids]:
         """Cosines and ids, (Q, k) each."""
         scores, ids = self.gallery.search(queries, k + 1)
-        kept = np.argsort(ids == self.id, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(scores, kept, axis=1), np.take_along_axis(ids, kept, axis=1)
+        remaining = np.argsort(ids == self.id, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(scores, remaining, axis=1), np.take_along_axis(
+            ids, remaining, axis=1
+        )
 
     def reconstruct(self, ids: Ids) -> Vectors:
         """The vectors of the ids."""
@@ -78,7 +80,7 @@ class Measured:
     milliseconds: float
 
 
-def measure(way: Reranking, embedded_split: EmbeddedSplit, every: int = 1) -> Measured:
+def measure(reranking: Reranking, embedded_split: EmbeddedSplit, every: int = 1) -> Measured:
     """The scores of every query, or every n-th, over complete rankings; time for the first 10."""
     gallery = FlatGallery(embedded_split.gallery.vectors)
     queries = range(0, len(embedded_split.queries.vectors), every)
@@ -87,9 +89,9 @@ def measure(way: Reranking, embedded_split: EmbeddedSplit, every: int = 1) -> Me
         query = embedded_split.queries.vectors[row]
         searched = Without(gallery, row) if embedded_split.leave_one_out else gallery
         started = time.perf_counter()
-        way(query, searched, 10)
+        reranking(query, searched, 10)
         seconds.append(time.perf_counter() - started)
-        ids = way(
+        ids = reranking(
             query, searched, len(embedded_split.gallery.vectors) - embedded_split.leave_one_out
         )
         relevant = embedded_split.gallery_labels[ids] == embedded_split.query_labels[row]
@@ -107,12 +109,12 @@ def markdown(measured: dict[str, Measured]) -> str:
         f"| order | {' | '.join(METRICS)} | recall@1 beyond plain | ms a query |",
         "|---|---|---|---|---|---|",
     ]
-    for name, one in measured.items():
-        cells = [percent(Score.of(one.scores[metric])) for metric in METRICS]
-        gain = one.scores["recall@1"] - base
+    for name, result in measured.items():
+        cells = [percent(Score.of(result.scores[metric])) for metric in METRICS]
+        gain = result.scores["recall@1"] - base
         low, high = bootstrap_interval(gain)
         cells.append(f"{100 * gain.mean():+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]")
-        lines.append(f"| {name} | {' | '.join(cells)} | {one.milliseconds:.1f} |")
+        lines.append(f"| {name} | {' | '.join(cells)} | {result.milliseconds:.1f} |")
     return "\n".join(lines)
 
 
@@ -133,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Embeds both folders, then asks every query of every way."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model", type=Path, help="a run folder or a bundle")
-    parser.add_argument("--gallery", type=Path, required=True, help="pictures in class folders")
+    parser.add_argument("--gallery", type=Path, required=True, help="images in class folders")
     parser.add_argument("--queries", type=Path, required=True)
     parser.add_argument("--every", type=int, default=1, help="ask only every n-th query")
     options = parser.parse_args(arguments)
@@ -143,14 +145,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except FgembedError as error:
         sys.exit(f"error: {error}")
     measured = {
-        name: measure(way, embedded_split, options.every)
-        for name, way in {"plain": plain, **RERANKINGS}.items()
+        name: measure(reranking, embedded_split, options.every)
+        for name, reranking in {"plain": plain, **RERANKINGS}.items()
     }
     print(markdown(measured))
-    asked = len(range(0, len(embedded_split.queries.vectors), options.every))
+    query_count = len(range(0, len(embedded_split.queries.vectors), options.every))
     protocol = "leave-one-out" if split.leave_one_out else "queries against gallery"
     print(
-        f"\n{protocol}: {asked} queries, {len(embedded_split.gallery.paths)} gallery pictures, "
+        f"\n{protocol}: {query_count} queries, {len(embedded_split.gallery.paths)} gallery images, "
         f"{len(set(embedded_split.query_labels))} classes; percent, in brackets the bootstrap 95 % "
         f"interval over queries; {platform.machine()}, median time of a search for 10 hits, "
         "embedding not included. " + "; ".join(map(str, RERANKINGS.values())) + "."

@@ -2,7 +2,7 @@
 
 Runs of one recipe that differ in their seed alone are one row: the mean, and the least and the
 most over the runs. The floors stand above them, once for all runs that share what decides the
-floors: pictures, preprocessing, start and whitening.
+floors: images, preprocessing, start and whitening.
 
     python -m benchmarks.results_table runs/moco-* runs/lcr-* --cost cost.json > table.md
 
@@ -57,7 +57,7 @@ def _block(runs: Sequence[Run], cost: dict[str, Any] | None) -> str:
     for floor in first.floors:
         lines.append(_line([floor.encoder, "", str(floor.dimensions)], [floor], named, NONE))
     for group in rows.values():
-        _require_one_setting(group)
+        _require_same_settings(group)
         seeds = ", ".join(str(run.config["seed"]) for run in group)
         cells = [group[0].label, seeds, str(group[0].trained.dimensions)]
         ratio = _cost_ratio(group[0], cost) if cost else _epoch_ratio(group, runs)
@@ -81,26 +81,26 @@ def _cell(values: Sequence[float]) -> str:
 def _epoch_ratio(group: Sequence[Run], runs: Sequence[Run]) -> str:
     """Seconds of an epoch over those of MoCo under the same kind of recipe."""
     base = [r.epoch_s for r in runs if r.label == f"{BASE} ({group[0].variant})" and r.epoch_s]
-    own = [run.epoch_s for run in group if run.epoch_s]
-    return f"{mean(own) / mean(base):.2f}" if own and base else NONE
+    epochs_s = [run.epoch_s for run in group if run.epoch_s]
+    return f"{mean(epochs_s) / mean(base):.2f}" if epochs_s and base else NONE
 
 
 def _cost_ratio(run: Run, cost: dict[str, Any]) -> str:
     """What `step_cost.py` measured under the run's recipe."""
-    ratios = {one["recipe"]: one["ratio"] for one in cost["methods"].values()}
+    ratios = {row["recipe"]: row["ratio"] for row in cost["methods"].values()}
     recipe = run.config.get("recipe")
     return f"{ratios[recipe]:.2f}" if recipe in ratios else NONE
 
 
 def _note(cost: dict[str, Any] | None) -> str:
-    said = "Percent: the mean over the seeds and, in brackets, the least and the most. "
+    caption = "Percent: the mean over the seeds and, in brackets, the least and the most. "
     if cost is None:
-        return said + "Time as the runs went, other load on the machine included."
-    given = f", with {', '.join(cost['set'])}" if cost["set"] else ""
-    return said + (
+        return caption + "Time as the runs went, other load on the machine included."
+    overrides = f", with {', '.join(cost['set'])}" if cost["set"] else ""
+    return caption + (
         f"Time of one step beside MoCo's in the same run (`benchmarks/step_cost.py`): "
         f"{cost['backbone']}, {cost['size']} px, batch {cost['batch']}, "
-        f"{cost['threads']} threads, {cost['machine']}{given}."
+        f"{cost['threads']} threads, {cost['machine']}{overrides}."
     )
 
 
@@ -113,11 +113,11 @@ def _require_equal_floors(runs: Sequence[Run]) -> None:
                     raise FgembedError(
                         f"{first.folder} and {run.folder} share their start but not its {name} "
                         f"({ours.encoder}: {value:.4f}, {theirs.scores.get(name)}); measure "
-                        "both again on the same pictures"
+                        "both again on the same images"
                     )
 
 
-def _require_one_setting(group: Sequence[Run]) -> None:
+def _require_same_settings(group: Sequence[Run]) -> None:
     first = _flat(group[0].config)
     for run in group[1:]:
         other = _flat(run.config)

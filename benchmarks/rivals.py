@@ -1,4 +1,4 @@
-"""One process of `benchmarks.embed`: opens a rival, then embeds all pictures once a line read.
+"""One process of `benchmarks.embed`: opens a rival, then embeds all images once a line read.
 
     python benchmarks/rivals.py NAME FOLDER THREADS
 
@@ -87,7 +87,7 @@ def timm(folder: Path, setup: dict[str, Any], threads: int) -> Embed:
     import torch
     from PIL import Image
     from timm import create_model
-    from timm.data import create_transform
+    from timm.data.transforms_factory import create_transform
     from torch.utils.data import DataLoader, Dataset
 
     torch.set_num_threads(threads)
@@ -95,12 +95,12 @@ def timm(folder: Path, setup: dict[str, Any], threads: int) -> Embed:
     transform = create_transform(setup["size"], crop_pct=1.0, crop_mode="squash")
     paths = _photographs(folder)
 
-    class Files(Dataset):
+    class Files(Dataset[Any]):
         def __len__(self) -> int:
             return len(paths)
 
-        def __getitem__(self, place: int) -> Any:
-            return transform(Image.open(paths[place]).convert("RGB"))
+        def __getitem__(self, position: int) -> Any:
+            return transform(Image.open(paths[position]).convert("RGB"))
 
     loader = DataLoader(Files(), BATCH, num_workers=threads, persistent_workers=True)
 
@@ -149,8 +149,8 @@ def fastembed_parallel(folder: Path, setup: dict[str, Any], threads: int) -> Emb
 
 
 RIVALS: dict[str, Callable[[Path, dict[str, Any], int], Embed]] = {
-    one.__name__: one
-    for one in (floor, fgembed, torch_eager, torch_compiled, timm, fastembed, fastembed_parallel)
+    rival.__name__: rival
+    for rival in (floor, fgembed, torch_eager, torch_compiled, timm, fastembed, fastembed_parallel)
 }
 
 
@@ -173,8 +173,8 @@ def _peak_mb() -> float:
 
     Processes of a pool that has ended are not seen.
     """
-    family = [Path("/proc/self"), *(Path(f"/proc/{one}") for one in _children())]
-    lines = [line for one in family for line in (one / "status").read_text().splitlines()]
+    family = [Path("/proc/self"), *(Path(f"/proc/{pid}") for pid in _children())]
+    lines = [line for folder in family for line in (folder / "status").read_text().splitlines()]
     return sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 

@@ -52,6 +52,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     manifest = Manifest.read(arguments.index)
+    if manifest.model is None:
+        parser.error(f"{arguments.index} was made of embeddings without a model")
     bundle = Bundle.open(arguments.index / manifest.model.bundle)
     vectors = arguments.index / manifest.segments[0].name / "vectors.npy"
     size = str(bundle.preprocessing.size)

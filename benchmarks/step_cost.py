@@ -2,7 +2,7 @@
 
 Each method is built from its recipe, on the same backbone, size and batch, and takes whole steps
 (key update, forward, backward, optimiser) on views that its own view maker made of random
-pictures beforehand, so no loader is measured. One step of each in turn, many rounds: a busy
+images beforehand, so no loader is measured. One step of each in turn, many rounds: a busy
 machine slows all of them. The ratio is the median over rounds of step time / MoCo's step time.
 
     python benchmarks/step_cost.py --methods lcr synpair --set lcr.queue_size=2048 --out cost.json
@@ -59,8 +59,8 @@ class Contender:
         return time.perf_counter() - started
 
 
-def settings(name: str, arguments: argparse.Namespace, own: dict[str, Any]) -> RunConfig:
-    """The recipe's settings with those of this benchmark and `own` of the method."""
+def settings(name: str, arguments: argparse.Namespace, overrides: dict[str, Any]) -> RunConfig:
+    """The recipe's settings with those of this benchmark and `overrides` of the method."""
     named = {"method": {"name": name}} if name in METHODS else {"recipe": name}
     common = {
         "backbone": {"name": arguments.backbone, "weights": "random"},
@@ -68,7 +68,7 @@ def settings(name: str, arguments: argparse.Namespace, own: dict[str, Any]) -> R
         "optimiser": {"batch_size": arguments.batch},
         "precision": arguments.precision,
     }
-    return resolve(common, merge(named, {"method": own}), f"settings of {name}")
+    return resolve(common, merge(named, {"method": overrides}), f"settings of {name}")
 
 
 def contender(config: RunConfig, device: torch.device) -> Contender:
@@ -122,7 +122,7 @@ def summary(times: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
     """Median seconds of each, and the median and quartiles of each round's ratio to the base."""
     table = {}
     for name, seconds in times.items():
-        ratios = [own / base for own, base in zip(seconds, times[BASE], strict=True)]
+        ratios = [time_s / base_s for time_s, base_s in zip(seconds, times[BASE], strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
         table[name] = {
             "step_s": round(statistics.median(seconds), 5),
@@ -138,10 +138,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(arguments.threads or core_count())
     built, skipped = contenders(arguments, device)
     rounds = [
-        {name: one.step_s() for name, one in built.items()}
+        {name: method.step_s() for name, method in built.items()}
         for _ in range(WARM_UP + arguments.rounds)
     ][WARM_UP:]
-    methods = summary({name: [one[name] for one in rounds] for name in built})
+    methods = summary({name: [times[name] for times in rounds] for name in built})
     gpu = torch.cuda.get_device_name() if device.type == "cuda" else "none"
     return {
         "machine": f"{platform.machine()}, {platform.processor() or platform.platform()}",
@@ -165,9 +165,9 @@ def show(result: dict[str, Any]) -> None:
         if key not in ("methods", "skipped"):
             print(f"{key:10} {value}")
     print(f"\n{'method':16} {'step':>10}  x {BASE} (quartiles)")
-    for name, one in result["methods"].items():
-        low, high = one["ratio_quartiles"]
-        print(f"{name:16} {one['step_s']:8.4f} s  {one['ratio']:.3f} ({low:.3f}..{high:.3f})")
+    for name, row in result["methods"].items():
+        low, high = row["ratio_quartiles"]
+        print(f"{name:16} {row['step_s']:8.4f} s  {row['ratio']:.3f} ({low:.3f}..{high:.3f})")
     for name, reason in result["skipped"].items():
         print(f"{name:16} skipped: {reason}")
 
@@ -176,7 +176,7 @@ def parse() -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--backbone", default="torchvision/mobilenet_v2")
-    parser.add_argument("--size", type=int, default=128, help="side of the pictures, in pixels")
+    parser.add_argument("--size", type=int, default=128, help="side of the images, in pixels")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=0, help="0 for one a core")
     parser.add_argument("--rounds", type=int, default=15, help="at least 2")

@@ -12,21 +12,21 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def backbones(
     pattern: Annotated[
-        str | None, typer.Argument(help="A part of the name, or a whole one with * and ?.")
+        str | None, typer.Argument(help="Part of the name, or a pattern with * and ?.")
     ] = None,
-    size: Annotated[int, typer.Option(min=1, help="Side of the pictures in pixels.")] = 224,
-    limit: Annotated[int, typer.Option(min=0, help="How many to build and measure at most.")] = 20,
+    size: Annotated[int, typer.Option(min=1, help="Side of the images in pixels.")] = 224,
+    limit: Annotated[int, typer.Option(min=0, help="The most to build and measure.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """List the backbones to choose from, with the size of what they give.
+    """List the available backbones and their feature maps.
 
-    Parameters in millions, channels and size of the feature map, pixels a step of it, whether it
-    is a vision transformer with readable attention, and the normalisation that its published
-    weights expect, for preprocessing.mean and preprocessing.std. Nothing is downloaded.
+    Shows parameters in millions, channels, size and stride of the feature map, whether attention
+    can be read (vision transformers), and the normalisation that the published weights expect,
+    for preprocessing.mean and preprocessing.std. Downloads nothing.
 
     Example: fgembed backbones vit_small
     """
-    from fgembed.cli.train_run import require_torch
+    from fgembed.cli.extras import require_torch
 
     require_torch()
     if pattern is None:
@@ -38,16 +38,19 @@ def backbones(
 def _print_libraries(as_json: bool) -> None:
     from fgembed.backbones.listing import libraries
 
-    found = libraries()
+    installed = libraries()
     if as_json:
         import json
         from dataclasses import asdict
 
-        print(json.dumps({"libraries": [asdict(library) for library in found]}))
+        print(json.dumps({"libraries": [asdict(library) for library in installed]}))
         return
     from fgembed.cli.tables import print_table
 
-    rows = [[one.name, "not installed" if one.count is None else str(one.count)] for one in found]
+    rows = [
+        [library.name, "not installed" if library.count is None else str(library.count)]
+        for library in installed
+    ]
     print_table(["library", "backbones"], rows, right={"backbones"})
     print('next: "fgembed backbones resnet" lists those with "resnet" in their name')
 
@@ -66,8 +69,8 @@ def _print_matching(pattern: str, size: int, limit: int, as_json: bool) -> None:
     if as_json:
         import json
 
-        found = [row.to_json() for row in rows]
-        print(json.dumps({"size": size, "backbones": found, "not_measured": rest}))
+        measurements = [row.to_json() for row in rows]
+        print(json.dumps({"size": size, "backbones": measurements, "not_measured": rest}))
         return
     from fgembed.cli.tables import print_table
 
@@ -76,4 +79,4 @@ def _print_matching(pattern: str, size: int, limit: int, as_json: bool) -> None:
         print_table(titles, [row.cells() for row in rows], right={"M params", "C", "map", "stride"})
     if rest:
         print("\n".join(rest))
-        print(f"the last {len(rest)} of {len(names)} are not measured; raise --limit to see more")
+        print(f"the last {len(rest)} of {len(names)} are not measured; raise --limit for more")

@@ -16,16 +16,16 @@ def demo(
         typer.Option("--set", metavar="TABLE.KEY=VALUE", help="A setting of the training."),
     ] = None,
 ) -> None:
-    """Do the whole job on drawn beetles: draw, train LCR, export, index, search, gallery.
+    """Run the whole job on drawn beetles: draw, train LCR, export, index, search.
 
-    Needs no network and no photographs; a few minutes on two cores. Ends with the floor table
-    and with how often the rationale's peak falls on the part that decides the species.
+    Needs no network and no photographs, and takes a few minutes on two cores. Prints the floor
+    table and how often the peak of the rationale falls on the part that decides the species.
 
     Example: fgembed demo --out demo
     """
+    from fgembed.cli.extras import require_torch
     from fgembed.cli.progress import TrainingProgress
     from fgembed.cli.tables import print_floor_table
-    from fgembed.cli.train_run import require_torch
     from fgembed.resolve import merge, parse_assignment
 
     require_torch()
@@ -41,10 +41,10 @@ def demo(
     print(f"guard: {result.run.guard.headline()}")
     game = result.pointing
     print(
-        f"pointing game, {game.pictures} test pictures, peak on the deciding part: learned "
+        f"pointing game, {game.images} test images, peak on the deciding part: learned "
         f"rationale {game.rationale:.1%}, trained activation {game.trained:.1%}, activation of "
         f"the start {game.start:.1%}, centre {game.centre:.1%}, chance {game.chance:.1%}"
     )
     if game.rationale <= game.centre:
-        print("here the learned rationale does not find the deciding part; see the heat maps")
-    print(f"gallery: {result.gallery}")
+        print("here the learned rationale does not find the deciding part: see the heat maps")
+    print(f"results page: {result.results_page}")

@@ -1,19 +1,19 @@
 """`fgembed doctor`."""
 
-from typing import Annotated
-
 import typer
+
+from fgembed.cli.options import JsonOption
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Check the installation: versions, devices, a real session, duplicate runtimes, caches.
 
-    Exits 1 when something is wrong, and says how to mend it.
+    Exits with 1 when something is wrong, and says how to fix it.
 
     Example: fgembed doctor
     """
@@ -30,6 +30,6 @@ def doctor(
 
         marks = {True: "ok", False: "WRONG", None: "-"}
         rows = [[finding.topic, marks[finding.ok], finding.text] for finding in findings]
-        print_table(["what", "", "found"], rows, right=set())
+        print_table(["topic", "", "result"], rows, right=set())
     if any(finding.ok is False for finding in findings):
         raise typer.Exit(1)

@@ -15,7 +15,7 @@ from fgembed.cli.options import (
     Precision,
     PrecisionOption,
     ProviderOption,
-    placed,
+    device_name,
 )
 from fgembed.errors import ConfigError
 from fgembed.workspace import BUNDLE, EMBEDDINGS
@@ -27,28 +27,30 @@ app = typer.Typer(add_completion=False)
 def embed(
     images: Annotated[
         list[Path] | None,
-        typer.Argument(help="Folders, .tar shards, manifests or lists; - reads stdin."),
+        typer.Argument(help="Folders, .tar shards, manifests or lists; - is stdin."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The folder of embeddings; gone on with.")] = EMBEDDINGS,
+    out: Annotated[
+        Path, typer.Option(help="Folder of embeddings; continued if it exists.")
+    ] = EMBEDDINGS,
     bundle: BundleOption = BUNDLE,
     shard: Annotated[
-        str, typer.Option(metavar="I/N", help="Do the I-th of N shares, beside N - 1 others.")
+        str, typer.Option(metavar="I/N", help="Embed the I-th of N shares; N processes embed all.")
     ] = "1/1",
-    part_size: Annotated[int, typer.Option(min=1, help="Pictures in a part.")] = 1000,
+    part_size: Annotated[int, typer.Option(min=1, help="Images per part.")] = 1000,
     max_bad: MaxBadOption = 0.5,
     precision: PrecisionOption = Precision.fp32,
     device: DeviceOption = Device.auto,
     provider: ProviderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Embed pictures into .npy files with Parquet metadata, as clip-retrieval and autofaiss read.
+    """Embed images into .npy files with Parquet metadata, as clip-retrieval and autofaiss read.
 
     IMAGES are folders, uncompressed .tar files, a .csv, .tsv or .parquet manifest with a column
-    image_path, path or filename (its other columns are kept), or a list with a path a line, as a
-    .txt file or on standard input (-). The pictures of fgembed.toml if not given.
+    image_path, path or filename (its other columns are kept), or a list of one path per line, as a
+    .txt file or on standard input (-). They default to the images of fgembed.toml.
 
-    Killed, it is run again and goes on; run twice, it does nothing. A picture's id is its place in
-    the listing, whatever cannot be read. Needs the extra "scale".
+    After a kill, run the command again: it continues; run twice, it does nothing. The id of an
+    image is its position in the listing, unreadable images included. Needs the extra "scale".
 
     Example: fgembed embed photos/ --out embeddings
     """
@@ -64,40 +66,40 @@ def embed(
     listing = list_images(images or [workspace_images()], sys.stdin)
     opened = Bundle.open(bundle, precision.value)
     with ImageProgress("embedding") as progress:
-        done = embed_into(
+        result = embed_into(
             out,
             listing,
             opened,
             share=share,
             part_size=part_size,
-            device=placed(device, provider),
+            device=device_name(device, provider),
             report=progress.report,
         )
-    skipped = listing.skipped + done.skipped
+    skipped = listing.skipped + result.skipped
     if as_json:
         import json
 
         facts = {
-            "parts": done.plan.parts,
-            "written": done.parts_written,
-            "found": done.existing_parts,
+            "parts": result.plan.parts,
+            "written": result.parts_written,
+            "found": result.existing_parts,
         }
-        facts |= {"embedded": done.pictures, "skipped": len(skipped)}
-        print(json.dumps({"out": str(out), "dimensions": done.plan.dimensions} | facts))
+        facts |= {"embedded": result.pictures, "skipped": len(skipped)}
+        print(json.dumps({"out": str(out), "dimensions": result.plan.dimensions} | facts))
     else:
         print(
-            f"{showable(str(out))}: {done.pictures} pictures embedded in {done.parts_written} "
-            f"parts of {done.plan.parts}, {done.plan.dimensions} dimensions"
-            + (f"; {done.existing_parts} parts were there already" if done.existing_parts else "")
+            f"{showable(str(out))}: {result.pictures} images embedded in {result.parts_written} "
+            f"parts of {result.plan.parts}, {result.plan.dimensions} dimensions"
+            + (f"; {result.existing_parts} parts existed" if result.existing_parts else "")
         )
         for bad in skipped[:1]:
-            print(f"{len(skipped)} left out; the first:")
+            print(f"{len(skipped)} skipped; the first:")
             print(showable(f"  {bad.path}: {bad.reason}"))
-    check_bad(skipped, done.share + len(listing.skipped), max_bad)
+    check_bad(skipped, result.share + len(listing.skipped), max_bad)
 
 
 def _share(text: str) -> tuple[int, int]:
     first, _, second = text.partition("/")
     if first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second):
         return int(first), int(second)
-    raise ConfigError(f"--shard {text!r} is not I/N with I from 1 to N, such as 1/4")
+    raise ConfigError(f"--shard {text!r} is not I/N with I from 1 to N", "give a share such as 1/4")

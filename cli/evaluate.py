@@ -14,7 +14,7 @@ from fgembed.cli.options import (
     Precision,
     PrecisionOption,
     ProviderOption,
-    placed,
+    device_name,
 )
 from fgembed.errors import ConfigError
 from fgembed.text import showable
@@ -26,35 +26,37 @@ app = typer.Typer(add_completion=False)
 
 ProbeOption = Annotated[
     list[str] | None,
-    typer.Option(help="Also train a linear probe: lcr, lodisc or papn; may be repeated."),
+    typer.Option(help="Also train a linear probe: lcr, lodisc or papn; repeatable."),
 ]
 FewLabelsOption = Annotated[
-    bool, typer.Option("--few-labels", help="And with 20 and 50 % of the gallery's labels.")
+    bool, typer.Option("--few-labels", help="Probe also with 20 and 50 % of the labels.")
 ]
 ProbeViewsOption = Annotated[
-    int, typer.Option(min=0, max=100, help="Random views a probe sees; published: 100.")
+    int, typer.Option(min=0, max=100, help="Random views per image for a probe; published: 100.")
 ]
 
 
 @app.command()
 def evaluate(
     model: Annotated[
-        str | None, typer.Argument(help="A run's name or folder, or a bundle; the latest run.")
+        str | None,
+        typer.Argument(help="A run or a bundle; default: the latest run."),
     ] = None,
     gallery: Annotated[
-        Path | None, typer.Option(help="Labelled pictures, <folder>/<class>/<picture>.")
+        Path | None, typer.Option(help="Labelled images, <folder>/<class>/<image>.")
     ] = None,
     queries: Annotated[
-        Path | None, typer.Option(help="Labelled pictures to look up; leave-one-out if the same.")
+        Path | None,
+        typer.Option(help="Labelled images to search with; the same: leave-one-out."),
     ] = None,
     probe: ProbeOption = None,
     few_labels: FewLabelsOption = False,
     probe_views: ProbeViewsOption = 0,
     report: Annotated[
-        Path | None, typer.Option(help="Folder for the table and pictures: report.md and more.")
+        Path | None, typer.Option(help="Folder for report.md, its plots and maps.")
     ] = None,
     floor: Annotated[
-        Path | None, typer.Option(help="For a bundle whose run was moved: that run's folder.")
+        Path | None, typer.Option(help="For a bundle whose run was moved: the run's folder.")
     ] = None,
     max_bad: MaxBadOption = 0.5,
     precision: PrecisionOption = Precision.fp32,
@@ -65,23 +67,23 @@ def evaluate(
     """Score a run or a bundle beside its untouched start: the floor table.
 
     Recall@k, mAP, mAP@R and kNN with bootstrap 95 % intervals, and linear probes as published.
-    Without --gallery and --queries the folders of the run's settings are used. --report also
-    draws recall curves, where the encoder looks, and what the method makes of its views.
+    --gallery and --queries default to the folders in the run's settings. --report also draws
+    recall curves, heat maps, and the method's own maps of its views.
 
     Example: fgembed evaluate --gallery photos/train --queries photos/test --probe lcr
     """
+    from fgembed.cli.extras import require_torch
     from fgembed.cli.tables import print_floor_table
-    from fgembed.cli.train_run import require_torch
 
     require_torch()
     from fgembed.evaluation.subject import Subject, measure
     from fgembed.reports.report import prepare_report, report_on
 
     subject = Subject.find(model, floor, gallery, queries, precision.value)
-    wanted = probes(probe or [], few_labels, probe_views)
+    measures = probes(probe or [], few_labels, probe_views)
     if report:
         prepare_report(report, subject)
-    table = measure(subject, max_bad, device.value, wanted, placed(device, provider))
+    table = measure(subject, max_bad, device.value, measures, device_name(device, provider))
     file = report_on(subject, table, report) if report else None
     if as_json:
         import json
@@ -94,16 +96,16 @@ def evaluate(
 
 
 def probes(names: Sequence[str], few_labels: bool, views: int) -> "list[Measure]":
-    """The probes by name, commas allowed; few labels alone mean those of `lcr`.
+    """The probes by name, commas allowed; `few_labels` alone selects `lcr`.
 
     Raises:
-        ConfigError: there is no such probe, or views are given to none.
+        ConfigError: a name is unknown, or `views` is given without a probe.
     """
     from fgembed.evaluation.probe_protocols import Probe
 
-    wanted = [name.strip() for text in names for name in text.split(",")]
-    if few_labels and not wanted:
-        wanted = ["lcr"]
-    if views and not wanted:
-        raise ConfigError("--probe-views are for a probe", "add --probe lcr")
-    return [Probe(name, few_labels, views) for name in dict.fromkeys(wanted)]
+    selected = [name.strip() for text in names for name in text.split(",")]
+    if few_labels and not selected:
+        selected = ["lcr"]
+    if views and not selected:
+        raise ConfigError("--probe-views needs a probe", "add --probe lcr")
+    return [Probe(name, few_labels, views) for name in dict.fromkeys(selected)]

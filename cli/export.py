@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Layout(StrEnum):
-    """Who the export is for."""
+    """The tool that the export is for."""
 
     bundle = "bundle"
     immich = "immich"
@@ -31,64 +31,65 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def export(
-    run: Annotated[str | None, typer.Argument(help="A run's name or folder; the latest.")] = None,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, the one format so far.")] = True,
-    out: Annotated[Path, typer.Option(help="The bundle's folder; an older bundle is replaced.")] = (
+    run: Annotated[str | None, typer.Argument(help="A run; default: the latest.")] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, the only format.")] = True,
+    out: Annotated[Path, typer.Option(help="The bundle's folder; replaces an older bundle.")] = (
         BUNDLE
     ),
     images: Annotated[
-        Path | None, typer.Option(help="Pictures to prove parity on; the run's own if not given.")
+        Path | None, typer.Option(help="Images to check parity on; default: those of the run.")
     ] = None,
     precision: Annotated[
-        str, typer.Option(metavar="LIST", help="fp32, and beside it fp16 or int8 or both.")
+        str, typer.Option(metavar="LIST", help="fp32, and fp16 or int8 or both besides.")
     ] = "fp32",
     max_drop: Annotated[
         float, typer.Option(min=0, max=100, help="Points of recall@1 that int8 may lose.")
     ] = 0.5,
     gallery: Annotated[
-        Path | None, typer.Option(help="Labelled pictures for recall@1; those of the run's eval.")
+        Path | None,
+        typer.Option(help="Labelled images for recall@1; default: of the run."),
     ] = None,
-    queries: Annotated[Path | None, typer.Option(help="Labelled pictures to look up.")] = None,
+    queries: Annotated[Path | None, typer.Option(help="Labelled images to search with.")] = None,
     dynamic_size: Annotated[
-        bool, typer.Option("--dynamic-size", help="Let the graph take square pictures of any size.")
+        bool, typer.Option("--dynamic-size", help="Let the graph accept square images of any size.")
     ] = False,
     layout: Annotated[
-        Layout, typer.Option(help="bundle is what fgembed reads; the others are for those tools.")
+        Layout, typer.Option(help="bundle for fgembed, or the layout of another tool.")
     ] = Layout.bundle,
     start: Annotated[
-        bool, typer.Option("--start", help="Export the run's calibrated start in its place.")
+        bool, typer.Option("--start", help="Export the run's calibrated start instead of the run.")
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Export even a run that is below its floor.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Export a run as a bundle: an ONNX file that is proved equal to the trained encoder.
+    """Export a run as a bundle: an ONNX file that is checked against the trained encoder.
 
-    Nothing is written unless ONNX Runtime and torch agree on real pictures at batch 1, 2, 7
-    and 32, in the vectors and in the order of the neighbours. A run that finds less than its
-    start, calibrated, is refused: export that by --start, or the run all the same by --force.
+    Nothing is written unless ONNX Runtime and torch agree on real images at batch 1, 2, 7
+    and 32, in the vectors and in the order of the neighbours. A run below its floor, the
+    calibrated start, is refused: export the start with --start, or the run with --force.
 
-    int8 is for CPUs, fp16 for GPUs. int8 is calibrated on the pictures; the layers that it harms
-    most stay in float until it loses no more than --max-drop: of recall@1 on labelled pictures, or
-    without labels of the pictures whose nearest neighbour is the same, which is much stricter.
+    int8 is for CPUs, fp16 for GPUs. int8 is calibrated on the images. The most sensitive layers
+    stay in float until int8 loses no more than --max-drop points: of recall@1 on labelled images,
+    or without labels of the share of images with the same nearest neighbour, which is stricter.
 
-    --layout immich and fastembed write what those tools open, in place of a bundle.
+    --layout immich and fastembed write files for those tools instead of a bundle.
 
     Example: fgembed export --onnx --precision fp32,int8 --out bundle
     """
-    from fgembed.cli.train_run import require_torch
+    from fgembed.cli.extras import require_torch
 
     if start and force:
         raise ConfigError("--start exports the start and --force the run", "give one of them")
     if (gallery is None) != (queries is None):
-        raise ConfigError("--gallery and --queries are a pair", "give both, or neither")
+        raise ConfigError("--gallery and --queries belong together", "give both, or neither")
     if not math.isfinite(max_drop):
-        raise ConfigError(f"--max-drop {max_drop} is no number of points, such as 0.5")
+        raise ConfigError(f"--max-drop {max_drop} is no number of points", "give one, such as 0.5")
     precisions = _precisions(precision)
     if layout != Layout.bundle:
-        plain = set(precisions) == {"fp32"} and not dynamic_size and gallery is None
-        _refuse_layout(layout, out, plain)
+        is_default = set(precisions) == {"fp32"} and not dynamic_size and gallery is None
+        _refuse_layout(layout, out, is_default)
     require_torch()
     from fgembed.export.run_source import Source
     from fgembed.export.write_bundle import export_bundle
@@ -111,18 +112,18 @@ def export(
     if as_json:
         import json
 
-        files = {name: report.to_json() for name, report in exported.files.items()}
-        said = {"bundle": str(out), "guard": asdict(exported.verdict)}
-        said |= exported.config.to_json()
-        print(json.dumps(said | {"torch_recall@1": exported.torch_recall, "parity": files}))
+        files = {name: file.to_json() for name, file in exported.files.items()}
+        report = {"bundle": str(out), "guard": asdict(exported.verdict)}
+        report |= exported.config.to_json()
+        print(json.dumps(report | {"torch_recall@1": exported.torch_recall, "parity": files}))
         return
     _print(exported)
 
 
-def _refuse_layout(layout: Layout, out: Path, plain: bool) -> None:
+def _refuse_layout(layout: Layout, out: Path, is_default: bool) -> None:
     if out == BUNDLE:
         raise ConfigError(f"--layout {layout} needs a folder of its own", "give --out DIR")
-    if not plain:
+    if not is_default:
         raise ConfigError(
             f"--layout {layout} is fp32 and of one size",
             "leave out --precision, --dynamic-size, --gallery and --queries",
@@ -141,7 +142,7 @@ def _export_layout(
         print(json.dumps({"out": str(out), "layout": layout.value, "parity": parity.to_json()}))
         return
     print(f"{out}: for {layout}, {source.encoder.backbone.name}, {source.method}")
-    print(f"parity with torch on {parity.images} pictures: {parity.sentence()}")
+    print(f"parity with torch on {parity.images} images: {parity.sentence()}")
     print(f"guard: {source.verdict.headline()}")
 
 
@@ -149,7 +150,10 @@ def _precisions(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     unknown = [name for name in names if name not in list(Precision)]
     if unknown:
-        raise ConfigError(f"--precision {text!r}: {unknown[0]!r} is none of {', '.join(Precision)}")
+        raise ConfigError(
+            f"--precision {text!r} holds the unknown {unknown[0]!r}",
+            f"give one or several of {', '.join(Precision)}",
+        )
     return names
 
 
@@ -158,14 +162,14 @@ def _print(exported: "Exported") -> None:
     print(f"{exported.folder}: {config.backbone}, {config.method}, {config.dimensions} dimensions")
     for name, report in exported.files.items():
         parity = report.parity
-        print(f"{name}: parity with torch on {parity.images} pictures: {parity.sentence()}")
+        print(f"{name}: parity with torch on {parity.images} images: {parity.sentence()}")
         if report.recall is not None:
-            known = exported.torch_recall
-            through = "" if known is None else f", through torch {100 * known:.1f}"
-            print(f"  recall@1 {100 * report.recall:.1f}{through}")
+            reference = exported.torch_recall
+            torch = "" if reference is None else f", with torch {100 * reference:.1f}"
+            print(f"  recall@1 {100 * report.recall:.1f}{torch}")
         if report.quantised is not None:
-            kept = len(report.quantised.in_float)
-            print(f"  int8 in {report.quantised.layers} layers, {kept} left in float")
+            in_float = len(report.quantised.in_float)
+            print(f"  int8 in {report.quantised.layers} layers, {in_float} left in float")
         if report.drop is not None:
             print(f"  against fp32: {report.drop.sentence()}")
     print(f"guard: {exported.verdict.headline()}")

@@ -21,10 +21,10 @@ def init(
     from fgembed.text import showable
     from fgembed.workspace import write_template
 
-    found, skipped = find_images(photos)
-    check_bad(skipped, len(found) + len(skipped), max_bad=1)
+    paths, skipped = find_images(photos)
+    check_bad(skipped, len(paths) + len(skipped), max_bad=1)
     file = write_template(Path(), photos)
-    print(showable(f"{file}: {len(found)} pictures in {photos}"))
+    print(showable(f"{file}: {len(paths)} images in {photos}"))
     for bad in skipped:
-        print(showable(f"cannot look at {bad.path}: {bad.reason}"))
+        print(showable(f"cannot read {bad.path}: {bad.reason}"))
     print('next: "fgembed train"')

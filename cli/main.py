@@ -1,4 +1,23 @@
-"""Entry point: the table of commands, each imported only when it is used."""
+"""Entry point: the table of commands, and what makes a command start fast.
+
+`fgembed search` is typed by hand and called by scripts once an image, so its start is part of its
+speed (`benchmarks/search_start.py`: about 1.2 times a ten-line script). What the code does for
+it, all of it measured:
+
+- A command's module is imported when the command is called (`LazyGroup`), and imports what is
+  heavy (numpy, FAISS, ONNX Runtime, torch) inside its functions. Typer stays below 0.29, which
+  imports pydantic for every command: 0.13 s a search (pyproject.toml).
+- `search`, `index` and `embed` never import torch (2 s); rich is imported for a terminal only
+  (`cli/tables.py`).
+- `Searcher.open` checks the model's checksum and creates the ONNX Runtime session in one thread
+  while another imports FAISS; both release the interpreter lock.
+- Large index files that were checked once are not checked again while size, inode and times stay
+  (`index/format/checksum_cache.py`); vectors are mapped, not read.
+- ONNX Runtime's optimised graph is cached in the bundle (`embedding/onnx_sessions.py`).
+- A single query searches on one thread: waking a second costs more than the query takes
+  (`index/search/open_index.py`).
+- The process ends without taking libraries down one by one (`run`): 0.1 s.
+"""
 
 import logging
 import os
@@ -17,7 +36,7 @@ from fgembed.text import showable
 # In the order of the job; each command's module is fgembed.cli.<name>.
 COMMANDS = {
     "init": "init",
-    "train": "train",
+    "train": "train.app",
     "evaluate": "evaluate",
     "backbones": "backbones",
     "export": "export",
@@ -30,7 +49,7 @@ COMMANDS = {
 
 
 class LazyGroup(TyperGroup):
-    """Loads a command's module when it is named; `search` must not pay for `train`."""
+    """Imports a command's module when the command is named."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Names in the order of the table."""
@@ -54,8 +73,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"fgembed {__version__}")
         raise typer.Exit
 
@@ -74,51 +93,48 @@ def root(
 
 
 def run() -> None:
-    """The installed program: `main`, then out at once where torch was not needed.
-
-    Taking numpy, faiss and ONNX Runtime down one by one costs a search a tenth of a second.
-    """
+    """The installed program: `main`, then an immediate exit unless torch was imported."""
     code: str | int | None = 0
     try:
         main()
     except SystemExit as stop:
         code = stop.code or 0
     if "torch" in sys.modules or not isinstance(code, int):
-        sys.exit(code)  # loaders and TensorBoard clean up after themselves
+        sys.exit(code)  # data loaders and TensorBoard need their clean-up
     try:
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError:
-        code = code or 1  # the reader of a pipe has gone
+        code = code or 1  # the reader of the pipe has closed it
     os._exit(code)
 
 
 def main() -> None:
-    """Runs the command line; what a user can act on becomes one line and an exit code."""
-    # What Pillow warns of (a large picture, odd metadata) is no news to the user of a command:
-    # the picture is read, or it is listed with the reason.
+    """Runs the command line; an error that a user can act on becomes one line and an exit code."""
+    # Pillow's warnings (a large image, odd metadata) do not help the user of a command: the image
+    # is read, or it is listed with the reason.
     warnings.filterwarnings("ignore", module="PIL")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     try:
         sys.exit(app(prog_name="fgembed", standalone_mode=False))
     except typer.TyperException as error:
-        if not error.format_message().strip():  # the help was wanted and has been printed
+        if not error.format_message().strip():  # the help has been printed
             sys.exit(error.exit_code)
         _fail(_usage(error), error.exit_code)
     except FgembedError as error:
         _fail(str(error), error.exit_code)
     except MemoryError:
-        _fail("not enough memory; try smaller batches or pictures", 1)
+        _fail("not enough memory; use smaller batches or images", 1)
     except OSError as error:
-        # A full disk, a read-only folder, a vanished file: the system's own words say it.
-        place = f": {error.filename}" if error.filename else ""
-        _fail(f"{error.strerror or error}{place}", 1)
+        # A full disk, a read-only folder, a deleted file: the system names the cause.
+        path = f": {error.filename}" if error.filename else ""
+        _fail(f"{error.strerror or error}{path}", 1)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
 
 
 def _usage(error: typer.TyperException) -> str:
-    """A wrong command line in our form: no capital, no final stop, where to read on."""
+    """A usage error in our form: no capital, no final stop, and the help that explains it."""
     message = error.format_message().rstrip(". ").replace("Value error, ", "")
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "fgembed"
@@ -126,7 +142,7 @@ def _usage(error: typer.TyperException) -> str:
 
 
 def _fail(message: str, code: int) -> None:
-    """One line, whatever the message holds."""
+    """Prints the message as one line and exits."""
     line = showable(" ".join(message.split()))
     print(f"error: {line}", file=sys.stderr)
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""Options that several commands share, so that they read the same everywhere."""
+"""Options that several commands share."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +10,7 @@ from fgembed.errors import ConfigError
 
 
 class Precision(StrEnum):
-    """Bits of a number in a model."""
+    """Number format of a model."""
 
     fp32 = "fp32"
     fp16 = "fp16"
@@ -26,28 +26,26 @@ class Device(StrEnum):
 
 
 DeviceOption = Annotated[
-    Device, typer.Option(help="auto takes a GPU where there is one; cuda fails without.")
+    Device, typer.Option(help="auto uses a GPU if there is one; cuda fails without one.")
 ]
 ProviderOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="In place of --device: an ONNX Runtime execution provider, such as "
+        help="Instead of --device: an ONNX Runtime execution provider, such as "
         "TensorrtExecutionProvider.",
     ),
 ]
 BundleOption = Annotated[Path, typer.Option(help="The exported model's folder.")]
 MaxBadOption = Annotated[
-    float, typer.Option(min=0, max=1, help="Share of unreadable pictures that is a failure.")
+    float, typer.Option(min=0, max=1, help="Share of unreadable images that is a failure.")
 ]
-PrecisionOption = Annotated[
-    Precision, typer.Option(help="Which of the bundle's models; those that were exported.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
+PrecisionOption = Annotated[Precision, typer.Option(help="Which of the exported models.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def placed(device: Device, provider: str | None) -> str:
-    """The device, or the provider that is given in its place.
+def device_name(device: Device, provider: str | None) -> str:
+    """The device, or the execution provider in its place.
 
     Raises:
         ConfigError: both are given.
@@ -55,5 +53,7 @@ def placed(device: Device, provider: str | None) -> str:
     if provider is None:
         return device.value
     if device != Device.auto:
-        raise ConfigError(f"--device {device} and --provider {provider}", "give one of them")
+        raise ConfigError(
+            f"--device {device} and --provider {provider} exclude each other", "give one of them"
+        )
     return provider

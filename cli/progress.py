@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, now and then a line elsewhere."""
+"""Progress on stderr: a bar on a terminal, a line every `LINE_EVERY_S` elsewhere."""
 
 import sys
 import time
@@ -30,14 +30,14 @@ class _Bar:
         self.shown = time.monotonic()
 
     def report_stage(self, stage: str) -> None:
-        """Takes the name of a stage that begins."""
+        """Shows the name of the stage that begins."""
         if self.bar.disable:
             print(stage, file=sys.stderr, flush=True)
         else:
             self.bar.console.print(stage, markup=False, highlight=False)
 
     def line(self, text: str, *, last: bool) -> None:
-        """Prints where there is no bar, if a line is due or this is the last."""
+        """Prints a line where there is no bar, if one is due or it is the last."""
         now = time.monotonic()
         if self.bar.disable and (last or now - self.shown >= LINE_EVERY_S):
             self.shown = now
@@ -57,13 +57,13 @@ class _Bar:
 
 
 class TrainingProgress(_Bar):
-    """Shows steps, loss, images a second, the time left and the share of waiting for data."""
+    """Shows steps, loss, images per second, time left and the share of time spent on data."""
 
     def __init__(self) -> None:
         super().__init__("train")
 
     def report(self, state: "TrainingState") -> None:
-        """Takes the trainer's report."""
+        """Shows the state of the training."""
         figures = (
             f"loss {state.loss:.3f}  {state.images_per_s:.0f} images/s  "
             f"waiting {state.waiting_share:.0%}"
@@ -79,36 +79,38 @@ class TrainingProgress(_Bar):
 
 
 class ImageProgress(_Bar):
-    """Shows how many pictures are done, how many a second, and the time left."""
+    """Shows how many images are done, the rate, and the time left."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
-        self.what = what
-        self.begun: float | None = None
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+        self.started: float | None = None
 
     def report(self, done: int, total: int) -> None:
-        """Takes how many pictures are done, of how many; the clock starts at the first report."""
+        """Shows the count of images done; the clock starts at the first call."""
         now = time.monotonic()
-        if self.begun is None:
-            self.begun = now
-        if now == self.begun:  # nothing to divide by
+        if self.started is None:
+            self.started = now
+        if now == self.started:  # no time has passed, so there is no rate
             self.bar.update(self.task, total=total, completed=done, figures="")
             return
-        rate = done / (now - self.begun)
+        rate = done / (now - self.started)
         self.bar.update(self.task, total=total, completed=done, figures=f"{rate:.0f}/s")
-        left = (total - done) / max(rate, 1e-9)
-        self.line(f"{self.what}  {done}/{total}  {rate:.0f}/s  {left:.0f} s left", last=False)
+        remaining_s = (total - done) / max(rate, 1e-9)
+        self.line(
+            f"{self.name}  {done}/{total}  {rate:.0f}/s  {remaining_s:.0f} s left", last=False
+        )
 
 
 class StageProgress(ImageProgress):
-    """One stage after the other, each with what is done, the rate and the time left."""
+    """Shows stages one after another, each with its count, rate and time left."""
 
     def __init__(self) -> None:
         super().__init__("")
 
     def stage(self, name: str, done: int, total: int) -> None:
-        """Takes a stage's name and how much of it is done, of how much."""
-        if name != self.what:
-            self.what, self.begun = name, None
+        """Shows a stage and the count of what is done in it."""
+        if name != self.name:
+            self.name, self.started = name, None
             self.bar.update(self.task, description=name)
         self.report(done, total)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 def search_many(
     queries: Path,
     out: Path,
+    *,
     k: int,
     where: str | None,
     index: Path,
@@ -20,59 +21,59 @@ def search_many(
     precision: str | None,
     as_json: bool,
 ) -> None:
-    """Looks up every picture of a folder or list, or every vector of a .npy file."""
+    """Searches with every image of a folder or list, or every vector of a .npy file."""
     from fgembed.cli.progress import StageProgress
     from fgembed.index import Searcher
     from fgembed.index.search.hits_file import check_out, write_hits
     from fgembed.text import showable
 
     check_out(out)
-    answers: list[tuple[str, list[Hit]]]
+    results: list[tuple[str, list[Hit]]]
     skipped: list[Skipped] = []
     if queries.suffix == ".npy":
-        answers = _of_vectors(queries, k, where, index)
+        results = _search_vectors(queries, k, where, index)
     else:
         from fgembed.index.changes.embed_images import SourceImages
 
         pictures = SourceImages.of(queries)
         searcher = Searcher.open(index, bundle, device, precision)
         with StageProgress() as progress:
-            found, skipped = searcher.search_many(
+            matches, skipped = searcher.search_many(
                 pictures.paths,
                 k,
                 where,
                 lambda done, total: progress.stage("searching", done, total),
             )
-        answers = [(str(path), hits) for path, hits in found]
+        results = [(str(path), hits) for path, hits in matches]
         skipped += pictures.listing.skipped
-    write_hits(out, answers)
-    count = sum(len(hits) for _, hits in answers)
+    write_hits(out, results)
+    count = sum(len(hits) for _, hits in results)
     if as_json:
-        facts = {"queries": len(answers), "hits": count}
+        facts = {"queries": len(results), "hits": count}
         print(json.dumps({"out": str(out)} | facts | {"skipped": len(skipped)}))
         return
-    print(f"{showable(str(out))}: {count} hits of {len(answers)} queries")
+    print(f"{showable(str(out))}: {count} hits of {len(results)} queries")
     for bad in skipped[:1]:
-        print(f"{len(skipped)} could not be read; the first:")
+        print(f"{len(skipped)} skipped; the first:")
         print(showable(f"  {bad.path}: {bad.reason}"))
 
 
-def _of_vectors(
+def _search_vectors(
     file: Path, k: int, where: str | None, index: Path
 ) -> "list[tuple[str, list[Hit]]]":
-    """Needs no model: the vectors are in the index's space already."""
+    """The hits of vectors of the index's own model, so no model is needed."""
     from fgembed.index.changes.embeddings_folder import ImportedEmbeddings
     from fgembed.index.search.hits import hits_of
     from fgembed.index.search.hits_file import QUERIES_AT_ONCE
     from fgembed.index.search.snapshot import open_vectors
 
-    given = ImportedEmbeddings.of_file(file)
+    queries = ImportedEmbeddings.of_file(file)
     vectors = open_vectors(index)
     k = min(k, max(1, vectors.manifest.count))
-    answers: list[tuple[str, list[Hit]]] = []
-    for part in given.parts():
+    results: list[tuple[str, list[Hit]]] = []
+    for part in queries.parts():
         rows = part.vectors()
         for start in range(0, len(rows), QUERIES_AT_ONCE):
             for hits in hits_of(vectors, rows[start : start + QUERIES_AT_ONCE], k, where):
-                answers.append((f"{file.name}#{len(answers)}", hits))
-    return answers
+                results.append((f"{file.name}#{len(results)}", hits))
+    return results

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: set[str]) -> None:
-    """Prints rows under their columns; the names in `right` are numbers.
+    """Prints a table; the columns in `right` are right-aligned.
 
-    A rich table on a terminal; elsewhere plain aligned text, never cut to a width, which also
-    spares a script the time to load rich.
+    A rich table on a terminal. Elsewhere plain aligned text, never cut to a width and without
+    importing rich.
     """
     shown = [[showable(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():

@@ -94,7 +94,7 @@ def _scores(table: dict[str, Any] | None, untrained: bool) -> str:
             " `fgembed evaluate` measures both.\n"
         )
     scores = FloorTable.from_json(table)
-    return (scores.floors() if untrained else scores).markdown()
+    return (scores.without_trained() if untrained else scores).markdown()
 
 
 def _rationale(kind: str) -> str:

@@ -69,8 +69,8 @@ class Source:
         if self.report.get("table") is None:
             return None
         table = FloorTable.from_json(self.report["table"])
-        rows = table.floors().rows if self.folder != self.run else table.rows
-        return rows[-1].scores["recall@1"].value
+        row = table.trained if self.folder == self.run else table.calibrated_start
+        return row.scores["recall@1"].value
 
     def labelled(self, given: tuple[Path, Path] | None) -> Split | None:
         """The labelled pictures given, or those of the run's settings, if they are still there.

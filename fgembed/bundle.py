@@ -1,12 +1,12 @@
-"""The exported bundle: a folder in Hugging Face hub layout that is checked before it is used.
+"""The exported bundle: a folder in Hugging Face hub layout, with checksums.
 
-- `config.json`: what the model is; holds the SHA-256 of the other files
+- `config.json`: describes the model; holds the SHA-256 of the other files
 - `preprocessor_config.json`: the preprocessing under the names that other tools read
-- `model.safetensors`, `encoder.json`: the encoder's weights, and what torch makes of them
+- `model.safetensors`, `encoder.json`: the weights and the structure of the torch encoder
 - `onnx/model.onnx`: uint8 image (B, H, W, 3) -> embedding (B, D), rationale (B, h, w)
-- `onnx/model_fp16.onnx`, `onnx/model_quantized.onnx`: the same in fewer bits, where asked for
+- `onnx/model_fp16.onnx`, `onnx/model_quantized.onnx`: the same in fewer bits, if requested
 - `parity.json`: how closely ONNX Runtime agrees with torch, for each of these files
-- `.cache`: what this machine made of them to open them faster; no part of the bundle
+- `.cache`: graphs that ONNX Runtime has optimised for this machine; no part of the bundle
 - `README.md`: the model card
 """
 
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from fgembed.disk.files import check_files, digest, read_json, refuse_foreign
+from fgembed.disk.files import check_files, digest, read_json, refuse_foreign, restore_or_repeat
 from fgembed.disk.json_records import record
 from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.images.preprocessing import Preprocessing
@@ -30,7 +30,7 @@ MODEL_FILES = {
 }
 WEIGHTS_FILE = "model.safetensors"
 ENCODER_FILE = "encoder.json"
-CACHE = ".cache"  # what this machine can make anew
+CACHE = ".cache"  # can be deleted at any time
 FILES = (  # what a bundle folder may hold
     CONFIG_FILE,
     "preprocessor_config.json",
@@ -42,21 +42,23 @@ FILES = (  # what a bundle folder may hold
     CACHE,
     ".gitattributes",  # of a repository on the hub
 )
+EXPORT = "fgembed export --onnx"
+NOT_A_BUNDLE = f'give a folder that "{EXPORT}" wrote'
 
 
 @dataclass(frozen=True)
 class BundleConfig:
-    """What `config.json` says.
+    """The content of `config.json`.
 
     Attributes:
         backbone: `<library>/<name>`.
-        method: how it was trained; `none` is the untouched start.
+        method: the training method; `none` is the untouched start.
         pooling: kind of pooling.
         rationale: `learned` by the method, or the `activation` strength of the feature map.
         dimensions: D of an embedding.
         opset: of the ONNX graph.
-        preprocessing: what happens to a picture before the graph.
-        source_run: the run folder it was exported from, as seen from the bundle.
+        preprocessing: how an image becomes the input of the graph.
+        source_run: the run folder it was exported from, relative to the bundle.
         files: SHA-256 of every other file, by name.
     """
 
@@ -71,24 +73,28 @@ class BundleConfig:
     files: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        """The content of `config.json`."""
+        """The JSON object with its type and format version."""
         return {"model_type": MODEL_TYPE, "format": BUNDLE_FORMAT} | asdict(self)
 
     @property
     def fingerprint(self) -> str:
-        """Binds an index to the weights and the preprocessing, whatever the ONNX precision."""
+        """Digest of weights and preprocessing, the same for each precision: binds an index."""
         return digest([self.files[WEIGHTS_FILE], self.preprocessing])
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk, of which one model is used.
+    """A bundle on disk and one of its models.
 
     Attributes:
-        folder: where it is.
-        config: what it says of itself.
-        preprocessing: what happens to a picture before the model.
+        folder: the bundle's folder.
+        config: the content of its `config.json`.
+        preprocessing: how an image becomes the model's input.
         precision: which of its models, a key of `MODEL_FILES`.
+
+    Example:
+        bundle = Bundle.open(Path("bundle"), "fp16")
+        session = onnxruntime.InferenceSession(bundle.model)
     """
 
     folder: Path
@@ -110,7 +116,7 @@ class Bundle:
 
     @classmethod
     def read(cls, folder: Path, precision: str = "fp32") -> Self:
-        """Reads what a bundle says of itself; `check` proves its files.
+        """Reads `config.json` only; `check` compares the checksums.
 
         Raises:
             NotFoundError: there is no bundle, or it has no model of that precision.
@@ -119,62 +125,67 @@ class Bundle:
         file = folder / CONFIG_FILE
         if not file.is_file():
             if folder.is_dir() and any(folder.iterdir()):
-                raise IntegrityError(f"{folder} is no fgembed bundle: it has no {CONFIG_FILE}")
-            raise NotFoundError(f"no bundle at {folder}", 'make one with "fgembed export --onnx"')
-        config = _parse(read_json(file, "bundle file"), folder)
+                raise IntegrityError(
+                    f"{folder} is no fgembed bundle: it has no {CONFIG_FILE}", NOT_A_BUNDLE
+                )
+            raise NotFoundError(f"no bundle at {folder}", f'make one with "{EXPORT}"')
+        config = _parse(read_json(file, "bundle file", EXPORT), folder)
         if MODEL_FILES.get(precision) not in config.files:
             raise NotFoundError(
                 f"{folder} has no {precision} model",
-                f'export it with "fgembed export --onnx --precision fp32,{precision}"',
+                f'export it with "{EXPORT} --precision fp32,{precision}"',
             )
-        spec = Preprocessing.from_json(config.preprocessing, folder)
-        return cls(folder, config, spec, precision)
+        preprocessing = Preprocessing.from_json(config.preprocessing, folder)
+        return cls(folder, config, preprocessing, precision)
 
     def check(self, *, every_file: bool = False) -> None:
-        """Compares the model, or every file, with its checksum.
+        """Compares the model or every file with its checksum.
 
         Raises:
             IntegrityError: a file is damaged or missing.
         """
         files = self.config.files
         model = MODEL_FILES[self.precision]
-        check_files(self.folder, files if every_file else {model: files[model]}, "bundle")
+        files = files if every_file else {model: files[model]}
+        check_files(self.folder, files, "bundle", EXPORT)
 
     @property
     def model(self) -> Path:
-        """The ONNX file."""
+        """The ONNX file of the precision."""
         return self.folder / MODEL_FILES[self.precision]
 
     @property
     def source_run(self) -> Path:
-        """The run folder it was exported from, which may be gone."""
+        """The run folder it was exported from, which need not exist any more."""
         return self.folder.resolve() / self.config.source_run
 
     @property
     def optimised_graphs(self) -> Path:
-        """Beginning of the names of the files that keep the model as optimised for a CPU."""
+        """Path prefix of the cached ONNX files, in which the model is optimised for a CPU."""
         return self.folder / CACHE / self.config.files[MODEL_FILES[self.precision]][:16]
 
 
 def refuse_other_than_bundle(target: Path) -> None:
-    """Refuses a place that a new bundle may not take.
+    """Refuses a path that a new bundle must not replace.
 
     Raises:
         FgembedError: `target` is a file, or a folder that holds anything but a bundle.
     """
-    # The names are common ones: a folder that holds only a README.md is not ours.
+    # The names are common: a folder that holds only a README.md is not ours.
     names = FILES if (target / CONFIG_FILE).is_file() else ()
     refuse_foreign(target, names, "a bundle", (CONFIG_FILE, MODEL_TYPE))
 
 
 def _parse(content: dict[str, Any], folder: Path) -> BundleConfig:
     if content.pop("model_type", None) != MODEL_TYPE:
-        raise IntegrityError(f"{folder} is no fgembed bundle: its model_type is another")
+        raise IntegrityError(
+            f"{folder} is no fgembed bundle: its model_type is not {MODEL_TYPE!r}", NOT_A_BUNDLE
+        )
     version = content.pop("format", None)
     if version != BUNDLE_FORMAT:
         raise IntegrityError(
             f"{folder} is a bundle of format {version!r}, this fgembed reads {BUNDLE_FORMAT}",
-            "export it again",
+            f'export it again with "{EXPORT}"',
         )
     try:
         config = record(BundleConfig, content)
@@ -184,5 +195,7 @@ def _parse(content: dict[str, Any], folder: Path) -> BundleConfig:
             if name not in config.files:
                 raise ValueError(f"no checksum of {name}")
     except ValueError as error:
-        raise IntegrityError(f"bundle file {folder / CONFIG_FILE} is damaged: {error}") from None
+        raise IntegrityError(
+            f"bundle file {folder / CONFIG_FILE} is damaged: {error}", restore_or_repeat(EXPORT)
+        ) from None
     return config

@@ -1,7 +1,6 @@
-"""One training run's settings: typed, frozen, defaults in the class, files are diffs.
+"""The settings of a training run: typed and frozen; the classes hold defaults and descriptions.
 
-Unknown keys are refused with the nearest known name. How recipe, file and flags become one
-configuration is in `fgembed.resolve`.
+A file names only what differs from the defaults. `fgembed.resolve` merges recipe, file and flags.
 """
 
 from collections.abc import Iterable
@@ -24,18 +23,18 @@ class Settings(BaseModel):
 
 
 class MethodChoice(Settings):
-    """Which method trains; all other keys are the method's own settings."""
+    """The training method; all other keys are the settings of that method."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     name: str = "neighbours"
 
 
 class BackboneSettings(Settings):
-    """The network whose feature map is pooled."""
+    """The network that computes the feature map."""
 
     name: str = Field("torchvision/resnet50", description="<library>/<name>")
     weights: str = Field("imagenet", description="`pretrained`, `imagenet`, `random`, or a file")
-    freeze_statistics: bool = Field(False, description="keep batch-norm statistics as they are")
+    freeze_statistics: bool = Field(False, description="leave batch-norm statistics unchanged")
     frozen: float = Field(0, ge=0, lt=1, description="share of blocks, from the first, not trained")
 
 
@@ -43,7 +42,7 @@ Depth = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
 class PoolingSettings(Settings):
-    """How the exported encoder reads the feature map."""
+    """How the exported encoder turns feature maps into an embedding."""
 
     kind: str = Field("auto", description="of fgembed.model.pooling; `auto`: the method's own")
     levels: tuple[Depth, ...] = Field(
@@ -59,13 +58,13 @@ class PoolingSettings(Settings):
         1.0,
         ge=0,
         allow_inf_nan=False,
-        description="added to each eigenvalue, x the mean of those kept",
+        description="added to each eigenvalue, x the mean of the retained ones",
     )
 
     def of_the_floor(self) -> "PoolingSettings":
-        """How the untouched start is read beside a run.
+        """The pooling of the untouched start, with which a run is compared.
 
-        As the run where that reads inner levels, else by the defaults; always whitened.
+        That of the run if it reads inner levels, else the defaults; always whitened.
         """
         if not self.levels:
             return PoolingSettings()
@@ -88,7 +87,7 @@ class OptimiserSettings(Settings):
 
 
 class ViewSettings(Settings):
-    """Random views of a training picture (MoCo v2 augmentation)."""
+    """Random views of a training image (MoCo v2, arXiv:2003.04297)."""
 
     crop_scale: float = Field(0.2, gt=0, le=1, description="smallest crop, share of the area")
     jitter: float = Field(0.4, ge=0, description="brightness, contrast, saturation")
@@ -111,29 +110,35 @@ class ViewSettings(Settings):
 
 
 class EvaluationSettings(Settings):
-    """Labelled folders (`<class>/<picture>`) for the floor table; the same one: leave-one-out."""
+    """Labelled folders (`<class>/<image>`) for the floor table; twice the same: leave-one-out."""
 
     gallery: str | None = None
     queries: str | None = None
 
 
 class RunConfig(Settings):
-    """Everything that decides a training run."""
+    """All settings of a training run: saved with the run, they repeat it.
+
+    Example:
+        >>> config = RunConfig(images="photos", optimiser={"epochs": 20})
+        >>> config.optimiser.epochs, config.optimiser.batch_size
+        (20, 128)
+    """
 
     images: str | None = Field(None, description="folder of training photographs")
-    recipe: str | None = Field(None, description="the recipe these settings started from")
+    recipe: str | None = Field(None, description="the recipe that these settings started from")
     seed: int = Field(0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     workers: int = Field(2, ge=0, description="loader processes")
     threads: int = Field(0, ge=0, description="compute threads; 0 for one a core")
-    max_bad: float = Field(0.5, ge=0, le=1, description="share of unreadable pictures allowed")
+    max_bad: float = Field(0.5, ge=0, le=1, description="share of unreadable images allowed")
     checkpoint_every_s: float = Field(300, gt=0, description="besides one every epoch")
     select: Literal["last", "holdout", "test"] = Field(
         "last",
-        description="the epoch kept: the best on held-out pictures, or on `eval`, which is biased",
+        description="the epoch used: last, best on held-out images, or best on `eval` (biased)",
     )
-    holdout_share: float = Field(0.1, gt=0, le=0.5, description="of the pictures, for holdout")
+    holdout_share: float = Field(0.1, gt=0, le=0.5, description="of the images, for holdout")
     method: MethodChoice = MethodChoice()
     backbone: BackboneSettings = BackboneSettings()
     preprocessing: Preprocessing = Preprocessing()
@@ -143,9 +148,11 @@ class RunConfig(Settings):
     eval: EvaluationSettings = EvaluationSettings()
 
     @model_validator(mode="after")
-    def _evaluation_is_whole(self) -> Self:
+    def _check_evaluation(self) -> Self:
         if (self.eval.gallery is None) != (self.eval.queries is None):
-            raise ValueError("eval needs both `gallery` and `queries`, or neither")
+            raise ValueError(
+                "eval needs both `gallery` and `queries`, or neither; set both or none"
+            )
         if self.select == "test" and self.eval.queries is None:
             raise ValueError("select = 'test' needs eval.gallery and eval.queries; set them")
         return self
@@ -155,10 +162,15 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def validate(model: type[Model], value: Any, where: str) -> Model:
-    """The settings as `model`.
+    """The settings `value` as an instance of `model`.
+
+    Args:
+        model: the class of settings.
+        value: nested tables.
+        where: the file or option that they come from, for the message.
 
     Raises:
-        ConfigError: in one line, with the nearest known name of an unknown key.
+        ConfigError: a key is unknown or a value is out of range; the message names the first one.
     """
     try:
         return model.model_validate(value)
@@ -181,16 +193,17 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = _known_keys(model, first["loc"][:-1])
-        return f"unknown key {key!r}", nearest(str(first["loc"][-1]), known)
+        keys = _keys_of_table(model, first["loc"][:-1])
+        return f"unknown key {key!r}", nearest(str(first["loc"][-1]), keys)
     message = first["msg"].removeprefix("Value error, ")
+    fact, _, remedy = f"{message[:1].lower()}{message[1:]}".partition("; ")
     if isinstance(first["input"], str | int | float):
-        message += f", got {first['input']!r}"
-    fact, _, remedy = message.partition("; ")
+        fact += f", got {first['input']!r}"
+    remedy = remedy or "correct the value, or leave the key out for its default"
     return f"{key}: {fact}" if key else fact, remedy
 
 
-def _known_keys(model: Any, tables: Iterable[Any]) -> list[str]:
+def _keys_of_table(model: Any, tables: Iterable[Any]) -> list[str]:
     for name in tables:
         field = getattr(model, "model_fields", {}).get(name)
         model = field.annotation if field is not None else model

@@ -1,4 +1,4 @@
-"""How many cores there are to share."""
+"""How many cores this process may use."""
 
 import math
 import os
@@ -6,20 +6,23 @@ from pathlib import Path
 
 
 def core_count(system: Path = Path("/")) -> int:
-    """The cores this process may use: its affinity, and its container's quota rounded up.
+    """The cores that this process may use: the smaller of its affinity and its CPU quota.
+
+    A container's quota is rounded up to full cores.
 
     Args:
-        system: where `/proc` and `/sys` are looked for.
+        system: the folder that holds `proc` and `sys`.
     """
-    affine = hasattr(os, "sched_getaffinity")  # Linux
-    cores = len(os.sched_getaffinity(0)) if affine else os.cpu_count() or 1
+    on_linux = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if on_linux else os.cpu_count() or 1
     return max(1, min([cores, *(math.ceil(quota) for quota in _quotas(system))]))
 
 
 def _quotas(system: Path) -> list[float]:
-    """Cores that the control groups of this process allow, from its own up to the outermost.
+    """The quotas, in cores, of this process's control group and of those that contain it.
 
-    Inside a container the group's name may be that of the host, where the root is the group.
+    Inside a container, a group may be listed under its path on the host. That path does not exist
+    there; the group is the root of the mount.
     """
     try:
         lines = (system / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
@@ -31,13 +34,13 @@ def _quotas(system: Path) -> list[float]:
         if controllers and "cpu" not in controllers.split(","):
             continue
         mount = system / "sys/fs/cgroup" / ("cpu" if controllers else "")
-        own = Path(group.lstrip("/"))
-        for folder in dict.fromkeys(mount / level for level in (own, *own.parents, Path())):
-            quotas += _unified(folder) if not controllers else _legacy(folder)
+        path = Path(group.lstrip("/"))
+        for folder in dict.fromkeys(mount / level for level in (path, *path.parents, Path())):
+            quotas += _quota_v1(folder) if controllers else _quota_v2(folder)
     return quotas
 
 
-def _unified(folder: Path) -> list[float]:
+def _quota_v2(folder: Path) -> list[float]:
     try:
         quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
         return [] if quota == "max" else [int(quota) / int(period)]
@@ -45,7 +48,7 @@ def _unified(folder: Path) -> list[float]:
         return []
 
 
-def _legacy(folder: Path) -> list[float]:
+def _quota_v1(folder: Path) -> list[float]:
     try:
         quota, period = (
             int((folder / name).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What `fgembed doctor` looks at; nothing here trusts a list where it can try the real thing."""
+"""The checks of `fgembed doctor`: each tries the real thing instead of trusting a list."""
 
 import importlib.util
 import os
@@ -25,7 +25,7 @@ IDENTITY_MODEL = bytes.fromhex(
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the examination; `ok` is None where there is nothing to judge."""
+    """One line of the report; `ok` is None if it is neither good nor bad."""
 
     topic: str
     ok: bool | None
@@ -33,7 +33,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Every check, in the order in which a person would ask."""
+    """The findings of every check, from the basics to the details."""
     return [
         Finding("python", None, f"{platform.python_version()} on {platform.platform()}"),
         Finding("cores", None, str(core_count())),
@@ -57,9 +57,9 @@ def _package(name: str, needed: bool) -> Finding:
 def _runtime() -> Iterator[Finding]:
     names = (d.metadata["Name"] or "" for d in distributions())
     wheels = sorted({name for name in names if name.lower().startswith("onnxruntime")})
-    fix = f'; keep one: "pip uninstall -y {" ".join(wheels)}", then install fgembed again'
-    alone = len(wheels) == 1
-    yield Finding("onnxruntime", alone, (", ".join(wheels) or "missing") + ("" if alone else fix))
+    remedy = f'; keep one: "pip uninstall -y {" ".join(wheels)}", then install fgembed again'
+    ok = len(wheels) == 1
+    yield Finding("onnxruntime", ok, (", ".join(wheels) or "missing") + ("" if ok else remedy))
     try:
         import onnxruntime
     except ImportError as error:
@@ -81,8 +81,8 @@ def _torch_devices() -> Iterator[Finding]:
         return
     import torch
 
-    found = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    yield Finding("torch devices", None, ", ".join(["cpu", *found]))
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    yield Finding("torch devices", None, ", ".join(["cpu", *gpus]))
 
 
 def _writable_folders() -> Iterator[Finding]:
@@ -98,6 +98,6 @@ def _writable_folders() -> Iterator[Finding]:
 
 
 def _cache_folder() -> Path:
-    """Where torchvision's downloads go."""
-    general = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
-    return Path(os.environ.get("TORCH_HOME", general / "torch")).expanduser()
+    """The folder of torchvision's downloads."""
+    cache_home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
+    return Path(os.environ.get("TORCH_HOME", cache_home / "torch")).expanduser()

@@ -1,12 +1,12 @@
-"""What can go wrong for a user, as a tree; each class carries its exit code.
+"""The errors that a user can act on, as a tree with their exit codes.
 
     FgembedError           1  something the user can act on
     ├── NotFoundError      1  a run, bundle, index or folder that a command needs is not there
     ├── MissingExtraError  1  an optional dependency is not installed
-    ├── ImageError         1  one picture cannot be read
+    ├── ImageError         1  an image cannot be read
     ├── ConfigError        2  a setting is unknown or out of range
-    ├── BadImagesError     3  more unreadable pictures than allowed
-    ├── DeviceError        4  a device or provider was asked for that is not there
+    ├── BadImagesError     3  more unreadable images than allowed
+    ├── DeviceError        4  a requested device or provider is not available
     └── IntegrityError     5  a file is damaged, foreign, or made with another model
 
 A message is one line, `fact; remedy`: lower case, no final stop, commands in double quotes.
@@ -51,7 +51,7 @@ class MissingExtraError(FgembedError):
 
 
 class ImageError(FgembedError):
-    """One picture cannot be read."""
+    """An image cannot be read."""
 
     def __init__(self, path: Path | str, reason: str) -> None:
         super().__init__(
@@ -69,13 +69,13 @@ class ConfigError(FgembedError):
 
 
 class BadImagesError(FgembedError):
-    """More unreadable pictures than allowed."""
+    """More unreadable images than allowed."""
 
     exit_code = 3
 
 
 class DeviceError(FgembedError):
-    """A device or provider was asked for that is not there."""
+    """A requested device or provider is not available."""
 
     exit_code = 4
 

@@ -1,4 +1,4 @@
-"""How long work reports where it is: callbacks that a command draws and a library call ignores."""
+"""Callbacks for the progress of long work: commands draw it, library calls ignore it."""
 
 from collections.abc import Callable
 
@@ -8,4 +8,4 @@ ReportStep = Callable[[str, int, int], None]  # the stage's name, done, total
 
 
 def silent(*progress: object) -> None:
-    """Takes any progress and does nothing: the default of every callback."""
+    """Ignores the progress: the default of every callback."""

@@ -1,7 +1,7 @@
-"""Recipe, file and flags become one configuration.
+"""Merges recipe, file and flags into one configuration.
 
-A value is looked up in this order: `--set` and flags, `fgembed.toml` (or `--config`), the
-recipe, the class.
+The first of these that sets a value decides: `--set` and flags, `fgembed.toml` (or `--config`),
+the recipe, the default in the class.
 """
 
 import tomllib
@@ -19,12 +19,12 @@ DEFAULT_RECIPE = "default"
 
 
 def recipe_names() -> list[str]:
-    """The recipes that come with fgembed."""
+    """The names of the recipes that come with fgembed."""
     return sorted(Path(p.name).stem for p in _recipes().iterdir() if p.name.endswith(".toml"))
 
 
 def read_recipe(name: str) -> dict[str, Any]:
-    """A recipe by name, or a TOML file of your own.
+    """The settings of a recipe, given by its name or as a TOML file.
 
     Raises:
         ConfigError: there is no such recipe.
@@ -37,43 +37,60 @@ def read_recipe(name: str) -> dict[str, Any]:
 
 
 def resolve(file: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> RunConfig:
-    """Recipe, file and overrides merged into one configuration.
+    """The configuration from recipe, file and overrides.
 
-    Without a recipe, a method brings the recipe of its own name; the method of `DEFAULT_RECIPE`
-    and no method at all bring that one.
+    If no recipe is set, the recipe named like the method applies. For the method of
+    `DEFAULT_RECIPE`, and without a method, that is `DEFAULT_RECIPE`.
+
+    Args:
+        file: the settings of the workspace's file.
+        overrides: settings that replace those of the file.
+        where: the name of the file, for the message.
 
     Raises:
-        ConfigError: a key is unknown or a value out of range; `where` names the file.
+        ConfigError: a key is unknown or a value is out of range.
     """
-    given = merge(file, overrides)
-    recipe = given.get("recipe")
+    settings = merge(file, overrides)
+    recipe = settings.get("recipe")
     if recipe is None:
-        method = given.get("method", {})
+        method = settings.get("method", {})
         name = method.get("name") if isinstance(method, Mapping) else None
         recipe = _recipe_of(name)
-    base = read_recipe(recipe) if isinstance(recipe, str) else {}
-    return validate(RunConfig, merge(base, given) | {"recipe": recipe}, where)
+    defaults = read_recipe(recipe) if isinstance(recipe, str) else {}
+    return validate(RunConfig, merge(defaults, settings) | {"recipe": recipe}, where)
 
 
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over` in their place, table by table."""
-    merged = dict(base)
-    for key, value in over.items():
+def merge(defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested tables of `defaults`, with the values of `overrides` replacing theirs.
+
+    Example:
+        >>> merge({"seed": 0, "views": {"hue": 0.1, "side": 1}}, {"views": {"hue": 0.2}})
+        {'seed': 0, 'views': {'hue': 0.2, 'side': 1}}
+    """
+    merged = dict(defaults)
+    for key, value in overrides.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = merge(merged[key], value) if both else value
     return merged
 
 
 def parse_assignment(text: str) -> dict[str, Any]:
-    """`a.b=value` as nested tables; the value is TOML, or else plain text.
+    """The nested tables of `a.b=value`; the value is TOML, or else plain text.
 
     Raises:
-        ConfigError: there is no `=` or an empty name.
+        ConfigError: there is no `=`, or a name is empty.
+
+    Example:
+        >>> parse_assignment("optimiser.epochs=3")
+        {'optimiser': {'epochs': 3}}
     """
     key, sign, value = text.partition("=")
     names = key.strip().split(".")
     if not sign or not all(names):
-        raise ConfigError(f"--set {text!r} is not of the form table.key=value")
+        raise ConfigError(
+            f"--set {text!r} is not of the form table.key=value",
+            "write it like --set optimiser.epochs=20",
+        )
     try:
         parsed: Any = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

@@ -1,4 +1,4 @@
-"""Strings from outside, such as file names, made safe to show."""
+"""Text for messages: safe to print, and with the nearest known name."""
 
 import difflib
 import re
@@ -12,27 +12,32 @@ _UNSHOWABLE = re.compile(
 
 
 def showable(text: str) -> str:
-    r"""The text on one line, what cannot be shown spelt out: a line feed becomes `\n`."""
+    r"""The text on one line; characters that cannot be shown are escaped.
+
+    Example:
+        >>> print(showable("two\nlines"))
+        two\nlines
+    """
     return _UNSHOWABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 MAX_NAMES = 12  # listed in a message
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The remedy for an unknown name: the nearest known one, or else the known ones.
+def nearest(name: str, valid_names: Iterable[str]) -> str:
+    """The remedy for an unknown name: the nearest valid name, or the list of valid names.
 
     Example:
         >>> nearest("losisc", ["lcr", "lodisc", "moco"])
         "did you mean 'lodisc'?"
         >>> nearest("clip", ["lcr", "moco"])
-        'known are lcr, moco'
+        'choose from lcr, moco'
     """
-    names = sorted(known)
+    names = sorted(valid_names)
     close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
     if not names:
-        return "there are none"
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return f"known are {', '.join(names[:MAX_NAMES])}{more}"
+        return "leave it out"
+    rest = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return f"choose from {', '.join(names[:MAX_NAMES])}{rest}"

@@ -1,4 +1,4 @@
-"""The folder a user works in: where each command finds what the last one made."""
+"""The folder that a user works in: where each command finds what the one before it wrote."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +16,20 @@ EMBEDDINGS = Path("embeddings")
 
 @dataclass(frozen=True)
 class Template:
-    """What `fgembed init` writes: the photographs' folder and nothing a user must edit."""
+    """The file that `fgembed init` writes: only the folder of photographs has to be set."""
 
     images: str
 
     def text(self) -> str:
-        """The commented file, as TOML."""
+        """The TOML file, with comments."""
+        import tomli_w
+
+        images = tomli_w.dumps({"images": self.images}).rstrip("\n")
         return f"""\
 # fgembed workspace. Each setting can also be given as a flag or with --set table.key=value;
 # what is not here comes from the recipe (`fgembed train --help` names them) and its defaults.
 
-images = {_quoted(self.images)}    # photographs to learn from and to search; no labels needed
+{images}    # photographs to learn from and to search; no labels needed
 
 # recipe = "default"               # or moco, lcr, synpair, ...; none: no training, a fair start
 
@@ -38,7 +41,7 @@ images = {_quoted(self.images)}    # photographs to learn from and to search; no
 # size = 224                       # side of the input in pixels; 112 to 160 is faster on a CPU
 
 [eval]
-# If some pictures are labelled (<folder>/<class>/<picture>), training ends with a table of
+# If some photographs are labelled (<folder>/<class>/<photograph>), training ends with a table of
 # scores beside those of the untouched start. The same folder twice means leave-one-out.
 # gallery = "photos/train"
 # queries = "photos/test"
@@ -49,17 +52,17 @@ def write_template(folder: Path, images: Path) -> Path:
     """Writes `fgembed.toml` into `folder`.
 
     Raises:
-        FgembedError: there is one already.
+        FgembedError: the file exists.
     """
     file = folder / CONFIG
     if file.exists():
-        raise FgembedError(f"{file} exists", "edit it, or remove it to start anew")
+        raise FgembedError(f"{file} exists", "edit it, or remove it to write a new one")
     write_text(file, Template(str(images)).text())
     return file
 
 
 def workspace_images(folder: Path = Path()) -> Path:
-    """The photographs' folder that `fgembed.toml` names.
+    """The folder of photographs that `fgembed.toml` names.
 
     Raises:
         NotFoundError: there is no `fgembed.toml`, or it names no folder.
@@ -68,16 +71,17 @@ def workspace_images(folder: Path = Path()) -> Path:
     images = read_toml(file).get("images") if file.is_file() else None
     if not isinstance(images, str):
         raise NotFoundError(
-            f'no folder of pictures: give one, or name it in {file} with "fgembed init PHOTOS"'
+            f"no folder of photographs: {file} names none",
+            f'give a folder, or name it in {file} with "fgembed init PHOTOS"',
         )
     return folder / images
 
 
 def find_run(name: str | None, folder: Path = Path()) -> Path:
-    """The run folder `runs/<name>`, a path to one, or the latest.
+    """The run folder `runs/<name>`, the folder at path `name`, or the latest run if None.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: the folder does not exist.
     """
     if name is None:
         run = folder / LATEST
@@ -91,7 +95,7 @@ def find_run(name: str | None, folder: Path = Path()) -> Path:
 
 
 def new_run_name(method: str, folder: Path = Path()) -> str:
-    """The first free name of the form `<method>-<number>`."""
+    """The first unused name of the form `<method>-<number>`."""
     number = 1
     while (folder / RUNS / f"{method}-{number}").exists():
         number += 1
@@ -99,15 +103,9 @@ def new_run_name(method: str, folder: Path = Path()) -> str:
 
 
 def set_latest(run: Path) -> None:
-    """Lets `latest` beside the run's folder point at it, in one step."""
+    """Points the link `latest` beside the run's folder to it, atomically."""
     link = run.with_name(LATEST.name)
     temporary = link.with_name(".latest.new")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(run.name)
     temporary.replace(link)
-
-
-def _quoted(text: str) -> str:
-    """A TOML basic string; control characters and quotes are escaped."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'

@@ -1,4 +1,4 @@
-"""One small real workspace for all tests: drawn pictures, a run, its bundle, its index."""
+"""A small real workspace for all tests: drawn images, a run, its bundle, its index."""
 
 import json
 import sys
@@ -18,14 +18,14 @@ SPECIES, TRAIN, TEST, SIZE = 3, 8, 3, 64
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command left behind."""
+    """The exit code of a command and what it printed."""
 
     code: int
     out: str
     err: str
 
     def answer(self) -> Any:
-        """What --json printed; the command must have succeeded."""
+        """The JSON that `--json` printed; fails if the command did."""
         assert self.code == 0, self.err
         return json.loads(self.out)
 
@@ -35,7 +35,7 @@ Command = Callable[..., Outcome]
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`train/<class>` with 24 pictures and `test/<class>` with 9, and masks."""
+    """`train/<class>` with 24 images, `test/<class>` with 9, and masks."""
     folder = tmp_path_factory.mktemp("drawn") / "photos"
     draw_set(folder, SPECIES, TRAIN, TEST, size=SIZE)
     return folder
@@ -81,7 +81,7 @@ def bundle(run: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def index(bundle: Path, photos: Path) -> Path:
-    """A flat index of the training pictures."""
+    """A flat index of the training images."""
     from fgembed.bundle import Bundle
     from fgembed.index.changes.build import build_index
 
@@ -114,6 +114,6 @@ def command(
 
 @pytest.fixture
 def small_lists(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few hundred vectors get a real structure."""
+    """A few hundred vectors get an approximate index."""
     monkeypatch.setattr("fgembed.index.segments.kinds.VECTORS_A_LIST", 5)
     monkeypatch.setattr("fgembed.index.segments.kinds.FLAT_BYTES", 0)

@@ -6,9 +6,10 @@ import pytest
 
 from fgembed.config import RunConfig, validate, write_config
 from fgembed.disk.files import read_toml
-from fgembed.errors import ConfigError
+from fgembed.errors import ConfigError, FgembedError, NotFoundError
 from fgembed.methods.table import method_named
 from fgembed.resolve import parse_assignment, recipe_names, resolve
+from fgembed.workspace import workspace_images, write_template
 
 
 def test_overrides_beat_the_file_and_the_file_beats_the_recipe(tmp_path: Path):
@@ -53,9 +54,15 @@ def test_the_resolved_settings_come_back_from_their_file(tmp_path: Path):
     [
         ({"imges": 1}, "unknown key 'imges'; did you mean 'images'?"),
         ({"preprocessing": {"sizes": 3}}, "'preprocessing.sizes'; did you mean 'size'"),
-        ({"preprocessing": {"size": 3}}, "size 3 is not in 16..4096"),
-        ({"optimiser": {"epochs": -1}}, "optimiser.epochs.*got -1"),
-        ({"eval": {"gallery": "x"}}, "eval needs both"),
+        ({"preprocessing": {"size": 3}}, "size 3 is not in 16..4096; correct the value, or leave"),
+        (
+            {"optimiser": {"epochs": -1}},
+            "optimiser.epochs: input should be .*, got -1; correct the value",
+        ),
+        (
+            {"eval": {"gallery": "x"}},
+            "eval needs both `gallery` and `queries`, or neither; set both",
+        ),
         ({"recipe": "lrc"}, "no recipe 'lrc'; did you mean 'lcr'"),
         ({"views": 3}, "views.*got 3"),
     ],
@@ -67,13 +74,27 @@ def test_wrong_settings_are_refused_with_what_was_expected(
         resolve(settings, {}, "fgembed.toml")
 
 
+@pytest.mark.parametrize("name", ["photos", 'a "b"\n\\c', "tab\t", "ü 海\x7f", "it's"])
+def test_a_new_workspace_names_its_folder_of_photographs(tmp_path: Path, name: str):
+    write_template(tmp_path, Path(name))
+    assert workspace_images(tmp_path) == tmp_path / name
+    with pytest.raises(FgembedError, match=r"fgembed\.toml exists; edit it, or remove it"):
+        write_template(tmp_path, Path(name))
+
+
+def test_a_workspace_without_a_folder_of_photographs_says_how_to_name_one(tmp_path: Path):
+    (tmp_path / "fgembed.toml").write_text("seed = 1")
+    with pytest.raises(NotFoundError, match=r"fgembed\.toml names none; give a folder, or name it"):
+        workspace_images(tmp_path)
+
+
 def test_assignments_are_toml_values_or_plain_text():
     assert parse_assignment("a.b=3") == {"a": {"b": 3}}
     assert parse_assignment("a=[1, 2]") == {"a": [1, 2]}
     assert parse_assignment("backbone.name=torchvision/x=y") == {
         "backbone": {"name": "torchvision/x=y"}
     }
-    with pytest.raises(ConfigError, match="not of the form"):
+    with pytest.raises(ConfigError, match=r"not of the form table\.key=value; write it like"):
         parse_assignment("epochs")
 
 

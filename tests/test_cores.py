@@ -32,7 +32,7 @@ def test_the_quota_of_a_container_counts_rounded_up(machine, limit, cores):
     assert core_count(machine) == cores
 
 
-def test_an_outer_group_may_allow_less_than_the_own(machine):
+def test_an_outer_group_may_allow_less_than_the_inner(machine):
     write(machine, "proc/self/cgroup", "0::/pod/box\n")
     write(machine, "sys/fs/cgroup/pod/cpu.max", "300000 100000\n")
     write(machine, "sys/fs/cgroup/pod/box/cpu.max", "800000 100000\n")

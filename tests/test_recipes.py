@@ -1,4 +1,8 @@
-"""Published recipes hold the published values (METHODS.md 1.3, 1.4, 2.4, 3.5, 4.5, 5.4)."""
+"""Published recipes hold the published values.
+
+MoCo v2 (arXiv:2003.04297), MoCo v3 (arXiv:2104.02057), LCR (arXiv:2303.01669), PP-SSL
+(arXiv:2412.00134), SynPair (ECCV 2024) and LoDisc (arXiv:2403.04066), or their released code.
+"""
 
 from typing import Any
 
@@ -118,8 +122,8 @@ ALL = {"preprocessing.size": 224, "preprocessing.fit": "crop", "pooling.whitenin
 def test_a_published_recipe_holds_the_published_values(name: str):
     config = resolve({"recipe": name}, {}, name)
     method = validate(method_named(config.method.name).Config, config.method.model_extra, name)
-    found = config.model_dump() | {"method": method.model_dump()}
-    found["preprocessing"] = {"size": config.preprocessing.size, "fit": config.preprocessing.fit}
+    actual = config.model_dump() | {"method": method.model_dump()}
+    actual["preprocessing"] = {"size": config.preprocessing.size, "fit": config.preprocessing.fit}
     expected = PUBLISHED[name] | ALL
-    values = {key: found[key.partition(".")[0]][key.partition(".")[2]] for key in expected}
+    values = {key: actual[key.partition(".")[0]][key.partition(".")[2]] for key in expected}
     assert values == pytest.approx(expected)

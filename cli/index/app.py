@@ -1,4 +1,4 @@
-"""`fgembed index`: the commands that make, change, check and hand on an index."""
+"""`fgembed index`: the commands that build, change, check and export an index."""
 
 import typer
 
@@ -13,7 +13,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 @app.callback()
 def index() -> None:
-    """Make and keep the index that `fgembed search` looks things up in."""
+    """Build and maintain the index that `fgembed search` searches."""
 
 
 for command in (build, add, remove, compact, info, verify, tune, duplicates, export):

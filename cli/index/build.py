@@ -25,7 +25,7 @@ from fgembed.cli.options import (
     Precision,
     PrecisionOption,
     ProviderOption,
-    placed,
+    device_name,
 )
 from fgembed.workspace import BUNDLE, INDEX
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def build(
     images: Annotated[
         Path | None,
-        typer.Argument(help="Folder, .csv, .tsv or .parquet manifest, or .txt list of pictures."),
+        typer.Argument(help="Folder, .csv, .tsv or .parquet manifest, or .txt list of images."),
     ] = None,
     bundle: BundleOption = BUNDLE,
     out: Annotated[Path, typer.Option(help="The index folder; an older index is replaced.")] = (
@@ -48,7 +48,7 @@ def build(
     store: StoreOption = None,
     from_embeddings: Annotated[
         Path | None,
-        typer.Option(help="In place of IMAGES: a folder of .npy files, as `embed` writes them."),
+        typer.Option(help="Instead of IMAGES: a folder of .npy files, as `embed` writes them."),
     ] = None,
     max_bad: MaxBadOption = 0.5,
     precision: PrecisionOption = Precision.fp32,
@@ -56,13 +56,14 @@ def build(
     provider: ProviderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Embed pictures with a bundle and write the index.
+    """Embed images with a bundle and write the index.
 
-    The pictures are those of fgembed.toml if not given. Folders on the first level below IMAGES
-    become the column `label`; a manifest's columns are kept. `search --where` asks for them.
+    IMAGES default to those of fgembed.toml. The first folder level below IMAGES becomes the column
+    `label`; the columns of a manifest become columns of the index. Filter by them with
+    `search --where`.
 
-    Unreadable pictures are left out, counted, and listed in skipped.jsonl. Killed, it is run again
-    and goes on with what is not embedded yet; until it is done the earlier index stays in use.
+    Unreadable images are skipped, counted, and listed in skipped.jsonl. After a kill, run the
+    command again: it continues where it stopped. Until it ends, the previous index stays in use.
 
     Example: fgembed index build photos/ --out gallery.index
     """
@@ -74,16 +75,16 @@ def build(
     from fgembed.index.changes.from_embeddings import build_from_embeddings
     from fgembed.workspace import workspace_images
 
-    wanted = index_settings(kind, recall, memory, store)
+    settings = index_settings(kind, recall, memory, store)
     if from_embeddings is not None:
         if images is not None:
-            raise ConfigError("IMAGES and --from-embeddings", "give one of them")
-        given = ImportedEmbeddings.open(from_embeddings)
-        known = given.plan is not None or bundle != BUNDLE
-        made_by = Bundle.open(bundle, precision.value) if known else None
+            raise ConfigError("IMAGES and --from-embeddings exclude each other", "give one of them")
+        embeddings = ImportedEmbeddings.open(from_embeddings)
+        has_model = embeddings.plan is not None or bundle != BUNDLE
+        model = Bundle.open(bundle, precision.value) if has_model else None
         with StageProgress() as progress:
             report = build_from_embeddings(
-                given, made_by, out, settings=wanted, report=progress.stage
+                embeddings, model, out, settings=settings, report=progress.stage
             )
     else:
         folder = images if images is not None else workspace_images()
@@ -93,9 +94,9 @@ def build(
                 folder,
                 opened,
                 out,
-                settings=wanted,
+                settings=settings,
                 max_bad=max_bad,
-                device=placed(device, provider),
+                device=device_name(device, provider),
                 report=progress.stage,
             )
     _print(report, out, as_json)
@@ -114,7 +115,7 @@ def _print(report: "BuildReport", out: Path, as_json: bool) -> None:
         return
     print(f"{showable(str(out))}: {described(report.manifest)}")
     if report.skipped:
-        listed = showable(str(out / SKIPPED_FILE))
-        print(f"{len(report.skipped)} left out, listed in {listed}; the first:")
+        file = showable(str(out / SKIPPED_FILE))
+        print(f"{len(report.skipped)} skipped, listed in {file}; the first:")
         print(showable(f"  {report.skipped[0].path}: {report.skipped[0].reason}"))
     print('next: "fgembed search query.jpg"')

@@ -13,7 +13,7 @@ from fgembed.cli.options import (
     JsonOption,
     MaxBadOption,
     ProviderOption,
-    placed,
+    device_name,
 )
 from fgembed.errors import ConfigError
 from fgembed.workspace import INDEX
@@ -21,7 +21,7 @@ from fgembed.workspace import INDEX
 if TYPE_CHECKING:
     from fgembed.index.changes.transaction import ChangeReport
 
-MANY_SEGMENTS = 8
+COMPACT_FROM_SEGMENTS = 8
 BundleElsewhere = Annotated[
     Path | None, typer.Option("--bundle", help="The exported model, where it was moved since.")
 ]
@@ -29,20 +29,20 @@ BundleElsewhere = Annotated[
 
 def add(
     images: Annotated[
-        Path | None, typer.Argument(help="A picture, folder, manifest or list of pictures.")
+        Path | None, typer.Argument(help="An image, folder, manifest or list of images.")
     ] = None,
     index: IndexOption = INDEX,
     sync: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="In place of IMAGES: also remove the pictures that are no longer in DIR.",
+            help="Instead of IMAGES: also remove the images that are no longer in DIR.",
         ),
     ] = None,
     from_embeddings: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="In place of IMAGES: .npy files, as for `fgembed index build`."
+            metavar="DIR", help="Instead of IMAGES: .npy files, as for `fgembed index build`."
         ),
     ] = None,
     bundle: BundleElsewhere = None,
@@ -51,9 +51,9 @@ def add(
     provider: ProviderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Add pictures to an index; those that are in it and have changed are replaced.
+    """Add images to an index, and replace those whose file has changed.
 
-    What is in it already and has not changed costs nothing. A replaced picture gets a new id.
+    Unchanged images are not embedded again. A replaced image gets a new id.
 
     Example: fgembed index add new/
 
@@ -66,11 +66,14 @@ def add(
     from fgembed.index.format.manifest import Manifest
     from fgembed.index.format.model_binding import find_bundle
 
-    sources = [one for one in (images, sync, from_embeddings) if one is not None]
+    sources = [source for source in (images, sync, from_embeddings) if source is not None]
     if len(sources) != 1:
-        raise ConfigError("give one of: pictures to add, --sync DIR, --from-embeddings DIR")
+        raise ConfigError(
+            f"{len(sources)} sources of images, expected one",
+            "give IMAGES, --sync DIR or --from-embeddings DIR",
+        )
     if sync is not None and not sync.is_dir():
-        raise ConfigError(f"--sync {str(sync)!r} is no folder")
+        raise ConfigError(f"--sync {str(sync)!r} is no folder", "give a folder, or IMAGES to add")
     if from_embeddings is not None:
         _print(_add_embeddings(index, from_embeddings, bundle), index, as_json)
         return
@@ -83,7 +86,7 @@ def add(
             opened,
             vanished=sync is not None,
             max_bad=max_bad,
-            device=placed(device, provider),
+            device=device_name(device, provider),
             report=progress.stage,
         )
     _print(report, index, as_json)
@@ -95,26 +98,27 @@ def _add_embeddings(index: Path, source: Path, bundle: Path | None) -> "ChangeRe
     from fgembed.index.changes.embeddings_folder import ImportedEmbeddings
     from fgembed.index.changes.from_embeddings import add_embeddings
 
-    maker = None if bundle is None else Bundle.open(bundle)
+    model = None if bundle is None else Bundle.open(bundle)
     with StageProgress() as progress:
-        return add_embeddings(index, ImportedEmbeddings.open(source), maker, report=progress.stage)
+        return add_embeddings(index, ImportedEmbeddings.open(source), model, report=progress.stage)
 
 
 def remove(
-    what: Annotated[
-        list[str] | None, typer.Argument(help="Pictures or folders; with --id the ids.")
+    items: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[WHAT]...", help="Images or folders; with --id the ids."),
     ] = None,
     index: IndexOption = INDEX,
     by_id: Annotated[bool, typer.Option("--id", help="WHAT are ids.")] = False,
     where: Annotated[
         str | None,
-        typer.Option(metavar="SQL", help="In place of WHAT: a condition, such as \"label = 'x'\"."),
+        typer.Option(metavar="SQL", help="Instead of WHAT: a condition, such as \"label = 'x'\"."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take pictures out of an index; files of pictures are not touched.
+    """Remove images from an index; the image files stay.
 
-    They are no longer found from now on; `compact` gives their space back.
+    Searches no longer find them. `compact` frees their space.
 
     Example: fgembed index remove photos/old/
 
@@ -124,17 +128,21 @@ def remove(
 
     from fgembed.index.changes.remove import remove_ids, remove_paths, remove_where
 
-    if (where is None) == (not what):
-        raise ConfigError("give either pictures, ids with --id, or --where SQL")
+    items = items or []
+    if (where is None) == (not items):
+        raise ConfigError(
+            "nothing to remove" if where is None else "WHAT and --where exclude each other",
+            "give images, ids with --id, or --where SQL",
+        )
     if where is not None:
         report = remove_where(index, where)
     elif by_id:
-        wrong = next((one for one in what or [] if not one.isdecimal() or len(one) > 18), None)
+        wrong = next((text for text in items if not text.isdecimal() or len(text) > 18), None)
         if wrong is not None:
-            raise ConfigError(f"{wrong!r} is no id")
-        report = remove_ids(index, np.unique(np.array([int(one) for one in what or []], np.int64)))
+            raise ConfigError(f"{wrong!r} is no id", "give ids as search --json prints them")
+        report = remove_ids(index, np.unique(np.array([int(text) for text in items], np.int64)))
     else:
-        report = remove_paths(index, [Path(one) for one in what or []])
+        report = remove_paths(index, [Path(text) for text in items])
     _print(report, index, as_json)
 
 
@@ -145,23 +153,23 @@ def compact(
     ] = None,
     recall: Annotated[
         float | None,
-        typer.Option(min=0.01, max=1, help="The recall@10 that searches are tuned to from now on."),
+        typer.Option(min=0.01, max=1, help="recall@10 to tune searches to from now on."),
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="What building and searching may take from now on."),
+        typer.Option(metavar="SIZE", help="Memory for building and searching from now on."),
     ] = None,
     store: Annotated[
         str | None,
         typer.Option(
-            metavar="FORMAT", help="How vectors are kept from now on: float32 or float16."
+            metavar="FORMAT", help="How vectors are stored from now on: float32 or float16."
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Merge what was added, drop what was removed, and tune the search anew.
+    """Merge all segments into one, drop removed images, and tune the search again.
 
-    Ids stay. No picture is read. The index may become one of another kind.
+    Ids stay the same. No image is read. The index can be changed to another kind.
 
     Example: fgembed index compact --kind ivfpq
     """
@@ -201,17 +209,17 @@ def _print(report: "ChangeReport", index: Path, as_json: bool, compacted: bool =
         print(json.dumps({"index": str(index)} | numbers | {"state": facts(manifest)}))
         return
     if compacted:
-        gone = f"; {report.removed} removed before are gone for good" if report.removed else ""
-        print(f"merged into one segment{gone}")
+        dropped = f", {report.removed} removed images dropped" if report.removed else ""
+        print(f"merged into one segment{dropped}")
     else:
         print(", ".join(f"{n} {name}" for name, n in numbers.items() if n) or "no change")
     print(f"{showable(str(index))}: {described(manifest)}")
     for bad in report.skipped[:1]:
-        print(f"{len(report.skipped)} left out, listed in {index / SKIPPED_FILE}; the first:")
+        print(f"{len(report.skipped)} skipped, listed in {index / SKIPPED_FILE}; the first:")
         print(showable(f"  {bad.path}: {bad.reason}"))
     dead = manifest.removed.count if manifest.removed else 0
-    if len(manifest.segments) > MANY_SEGMENTS or dead > manifest.count:
+    if len(manifest.segments) > COMPACT_FROM_SEGMENTS or dead > manifest.count:
         print(
-            f"segments: {len(manifest.segments)}, removed pictures in them: {dead}; "
+            f"segments: {len(manifest.segments)}, removed images in them: {dead}; "
             '"fgembed index compact" makes it smaller and faster'
         )

@@ -1,4 +1,4 @@
-"""`fgembed index tune` and `export`."""
+"""`fgembed index export`."""
 
 import json
 from enum import StrEnum
@@ -14,7 +14,7 @@ from fgembed.workspace import INDEX
 
 
 class Form(StrEnum):
-    """What to write an index as."""
+    """File format of an exported index."""
 
     faiss = "faiss"
     hdf5 = "hdf5"
@@ -24,18 +24,18 @@ def export(
     out: Annotated[Path, typer.Argument(help="A new folder, or a .hdf5 or .h5 file.")],
     index: IndexOption = INDEX,
     form: Annotated[
-        Form | None, typer.Option("--as", help="What to write; by the name of OUT if not given.")
+        Form | None, typer.Option("--as", help="The format; by default chosen by the name of OUT.")
     ] = None,
     queries: Annotated[
         int,
         typer.Option(min=1, help="Test queries of the .hdf5 file, at most half of all vectors."),
     ] = 1000,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what was exported before.")
+        bool, typer.Option("--overwrite", help="Replace an earlier export.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write an index for other tools.
+    """Export an index for other tools.
 
     A folder gets knn.index, which plain FAISS reads, index_infos.json, metadata/*.parquet and
     img_emb/*.npy, row by row, with the names of autofaiss and clip-retrieval. A .hdf5 file is a
@@ -52,12 +52,15 @@ def export(
     form = form or (Form.hdf5 if out.suffix in (".hdf5", ".h5") else Form.faiss)
     if form is Form.hdf5:
         count = export_hdf5(index, out, queries, overwrite)
-        said = {"queries": count}
+        numbers = {"queries": count}
         line = f"{out}: {count} queries with their neighbours among the other vectors"
     else:
         if out.suffix in (".index", ".faiss"):
-            raise ConfigError(f"{out} is to be a folder", f"its index will be {out / INDEX_FILE}")
+            raise ConfigError(
+                f"{out} is the name of a file, expected a folder",
+                f"give a folder; {INDEX_FILE} will lie in it",
+            )
         manifest = export_faiss(index, out, overwrite)
-        said = {"count": manifest.count}
+        numbers = {"count": manifest.count}
         line = f"{out}: {INDEX_FILE} of {manifest.count} vectors, with metadata and embeddings"
-    print(json.dumps({"out": str(out)} | said) if as_json else showable(line))
+    print(json.dumps({"out": str(out)} | numbers) if as_json else showable(line))

@@ -1,6 +1,5 @@
 """Options of the commands that make or change an index."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,49 +13,52 @@ if TYPE_CHECKING:
 
 KIND_HELP = (
     "flat compares every vector; ivf, ivfpq, hnsw and rabitq are FAISS's; any other text is a "
-    "FAISS factory string; auto chooses by number and memory."
+    "FAISS factory string; auto chooses by count and memory."
 )
 IndexOption = Annotated[Path, typer.Option("--index", help="The index folder.")]
 KindOption = Annotated[str, typer.Option(metavar="KIND", help=KIND_HELP)]
 RecallOption = Annotated[
-    float, typer.Option(min=0.01, max=1, help="recall@10 that searches are tuned to.")
+    float, typer.Option(min=0.01, max=1, help="recall@10 to tune searches to.")
 ]
 MemoryOption = Annotated[
-    str, typer.Option(metavar="SIZE", help="What building and searching may take, such as 2GB.")
+    str,
+    typer.Option(metavar="SIZE", help="Memory for building and searching, such as 2GB."),
 ]
 StoreOption = Annotated[
     str | None,
     typer.Option(
         metavar="FORMAT",
-        help="float32 or float16; float16 where float32 would take half of the memory.",
+        help="float32 or float16; by default float16 if float32 would use over half of the memory.",
     ),
 ]
 MEMORY = "2GB"
-LEAST_MEMORY = 16_000_000  # a chunk of vectors
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+MIN_MEMORY_BYTES = 16_000_000  # a chunk of vectors
 
 
 def bytes_of(text: str) -> int:
-    """A size such as 2GB or 512M in bytes.
+    """A size such as 2GB, 512M or 2GiB, in bytes.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the text is no size, or the size is below 16 MB.
     """
-    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([kmgt]?)(i?)b?", text.strip().lower())
-    if found is None or (found[3] and not found[2]):
-        raise ConfigError(f"--memory {text!r} is no size", "expected a number with a unit, as 2GB")
-    unit = 2 ** (10 * "kmgt".index(found[2]) + 10) if found[3] else UNITS[found[2]]
-    size = int(float(found[1]) * unit)
-    if size < LEAST_MEMORY:
-        raise ConfigError(f"--memory {text!r} is too little", "expected 16MB at least, as 2GB")
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    try:
+        size = int(TypeAdapter(ByteSize).validate_python(text))
+    except ValidationError:
+        raise ConfigError(
+            f"--memory {text!r} is no size", "give a number with a unit, such as 2GB"
+        ) from None
+    if size < MIN_MEMORY_BYTES:
+        raise ConfigError(f"--memory {text!r} is below 16MB", "give more, such as 2GB")
     return size
 
 
 def index_settings(kind: str, recall: float, memory: str, store: str | None) -> "IndexSettings":
-    """What was asked for.
+    """The requested settings of an index.
 
     Raises:
-        ConfigError: a value is none of those that there are.
+        ConfigError: a value is not one of those allowed.
     """
     from fgembed.index.segments.kinds import check_name
     from fgembed.index.segments.segment_builder import IndexSettings
@@ -64,22 +66,22 @@ def index_settings(kind: str, recall: float, memory: str, store: str | None) -> 
     check_name(kind)
     check_recall(recall)
     if store not in (None, "float32", "float16"):
-        raise ConfigError(f"--store {store!r} is neither float32 nor float16")
+        raise ConfigError(f"--store {store!r} is unknown", "give float32 or float16")
     return IndexSettings(kind, store, recall, bytes_of(memory))
 
 
 def check_recall(recall: float | None) -> None:
-    """Whether a recall can be tuned to.
+    """Checks a recall that searches are to be tuned to.
 
     Raises:
-        ConfigError: it is no number.
+        ConfigError: it is above 1 or not a number.
     """
     if recall is not None and not recall <= 1:
-        raise ConfigError(f"--recall {recall} is no number up to 1")
+        raise ConfigError(f"--recall {recall} is not a share up to 1", "give one, such as 0.95")
 
 
 def facts(manifest: "Manifest") -> dict[str, Any]:
-    """What a command says of an index, as JSON."""
+    """The state of an index as commands print it, as JSON."""
     main = manifest.main
     return {
         "count": manifest.count,
@@ -97,21 +99,21 @@ def facts(manifest: "Manifest") -> dict[str, Any]:
 
 
 def described(manifest: "Manifest") -> str:
-    """What a command says of an index, as a line."""
+    """The state of an index as commands print it, in one line."""
     main = manifest.main
     if not manifest.segments:
-        return "no pictures"
+        return "no images"
     searched = "".join(f", {name} {value}" for name, value in main.parameters.items())
     measured = (
         f"recall@10 {main.measured.recall_at_10:.3f} of exact search on "
-        f"{main.measured.queries} queries that were held out"
+        f"{main.measured.queries} held-out queries"
         if main.measured.queries
         else "exact search"
     )
     if not main.factory and manifest.kind not in ("auto", "flat"):
-        measured += f" of too few for {manifest.kind}"
+        measured += f" (too few vectors for {manifest.kind})"
     return (
-        f"{manifest.count} pictures, {manifest.dimensions} dimensions, "
+        f"{manifest.count} images, {manifest.dimensions} dimensions, "
         f"{main.factory or 'flat'}{searched}, {measured}, "
         f"{main.measured.query_ms:.2f} ms a query, {main.bytes_a_vector:.0f} bytes a vector"
     )

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 
 def info(index: IndexOption = INDEX, as_json: JsonOption = False) -> None:
-    """Show what an index holds, how it is searched, and what that was measured to find.
+    """Show what an index holds, how it is searched, and its measured recall.
 
     Example: fgembed index info
     """
+    from rich.filesize import decimal
+
     from fgembed.cli.tables import print_table
     from fgembed.disk.files import absolute
     from fgembed.index.format.manifest import Manifest
@@ -29,26 +31,26 @@ def info(index: IndexOption = INDEX, as_json: JsonOption = False) -> None:
     manifest = Manifest.read(index)
     size = sum((index / name).stat().st_size for name in manifest.files if (index / name).exists())
     if as_json:
-        more: dict[str, Any] = {"columns": manifest.columns, "bytes": size}
+        numbers: dict[str, Any] = {"columns": manifest.columns, "bytes": size}
         model = manifest.model and manifest.model.bundle
         parts = [
             {"name": s.name, "count": s.count, "factory": s.factory, "root": s.root}
             for s in manifest.segments
         ]
-        more |= {"bundle": model, "parts": parts, "recall_target": manifest.recall}
-        print(json.dumps({"index": str(index)} | facts(manifest) | more))
+        numbers |= {"bundle": model, "parts": parts, "recall_target": manifest.recall}
+        print(json.dumps({"index": str(index)} | facts(manifest) | numbers))
         return
     print(f"{showable(str(index))}: {described(manifest)}")
-    print(f"{size / 1e6:.1f} MB, vectors kept as {manifest.store}")
+    print(f"{decimal(size)} on disk, vectors stored as {manifest.store}")
     print(
-        f"asked for: {manifest.kind}, recall@10 {manifest.recall:g}, within "
-        f"{manifest.memory / 1e9:g} GB"
+        f"requested: {manifest.kind}, recall@10 {manifest.recall:g}, within "
+        f"{decimal(manifest.memory)}"
     )
     model = manifest.model
     if model is None:
-        print("made of embeddings without a model")
+        print("built from embeddings without a model")
     else:
-        print(showable(f"made with {absolute(index / model.bundle)}, {model.precision}"))
+        print(showable(f"model: {absolute(index / model.bundle)}, {model.precision}"))
     names = ", ".join(f"{name} {kind}" for name, kind in manifest.columns.items())
     print(f"columns: id, path, sha256, size, mtime_ns{', ' + showable(names) if names else ''}")
     rows = [
@@ -56,11 +58,11 @@ def info(index: IndexOption = INDEX, as_json: JsonOption = False) -> None:
         for s in manifest.segments
     ]
     print_table(
-        ["segment", "vectors", "searched by", "recall@10", "pictures"], rows,
+        ["segment", "vectors", "searched by", "recall@10", "images"], rows,
         right={"vectors", "recall@10"},
     )  # fmt: skip
     if manifest.removed:
-        print(f"{manifest.removed.count} removed and not yet compacted away")
+        print(f"{manifest.removed.count} removed and not yet compacted")
 
 
 def verify(
@@ -70,37 +72,40 @@ def verify(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Prove an index: every checksum, the counts, the model, and a sample of searches.
+    """Verify an index: every checksum, the counts, the model, and a sample of searches.
 
-    Vectors must find themselves, and pictures that have not changed must give the vectors that are
-    stored. Exit code 5 where something is wrong.
+    Vectors must find themselves, and unchanged images must give the stored vectors again. Exits
+    with 5 when something is wrong.
 
     Example: fgembed index verify
     """
     from fgembed.errors import IntegrityError
     from fgembed.index.format.model_binding import find_bundle
-    from fgembed.index.tools.verify import verify as prove
+    from fgembed.index.tools.verify import verify as verify_index
 
-    found = prove(index, lambda manifest: find_bundle(index, manifest, bundle))
-    if found.problems:
-        more = f" (and {len(found.problems) - 1} more)" if len(found.problems) > 1 else ""
-        raise IntegrityError(f"index {index}: {found.problems[0]}{more}")
+    result = verify_index(index, lambda manifest: find_bundle(index, manifest, bundle))
+    if result.problems:
+        remainder = f" (and {len(result.problems) - 1} more)" if len(result.problems) > 1 else ""
+        raise IntegrityError(
+            f"index {index}: {result.problems[0]}{remainder}",
+            'restore it from a copy, or build it again with "fgembed index build"',
+        )
     numbers = {
-        "files": found.files,
-        "vectors": sum(segment.count for segment in found.manifest.segments),
-        "searched": found.searched,
-        "self_found": found.self_recall,
-        "embedded": found.embedded,
+        "files": result.files,
+        "vectors": sum(segment.count for segment in result.manifest.segments),
+        "searched": result.searched,
+        "self_found": result.self_recall,
+        "embedded": result.embedded,
     }
     if as_json:
-        print(json.dumps({"index": str(index)} | numbers | {"notes": found.notes}))
+        print(json.dumps({"index": str(index)} | numbers | {"notes": result.notes}))
         return
     print(
-        f"{index}: {found.files} files as they were written, {numbers['vectors']} vectors of "
-        f"length 1 with their items, {found.self_recall:.0%} of {found.searched} found by "
-        f"themselves, {found.embedded} pictures embedded again alike"
+        f"{index}: {result.files} files unchanged, {numbers['vectors']} vectors of "
+        f"length 1 with their items, {result.self_recall:.0%} of {result.searched} found by "
+        f"themselves, {result.embedded} images embedded again with the same vectors"
     )
-    for note in found.notes:
+    for note in result.notes:
         print(note)
 
 
@@ -108,16 +113,16 @@ def duplicates(
     index: IndexOption = INDEX,
     threshold: Annotated[
         float | None,
-        typer.Option(min=-1, max=1, help="Lowest cosine of near copies; the same files if absent."),
+        typer.Option(min=-1, max=1, help="Lowest cosine of near copies; else only equal files."),
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Also write a gallery page.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write a results page.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find pictures that an index holds more than once.
+    """Find images that an index holds more than once.
 
-    Files of the same content are found by their checksums; with --threshold also near copies, by
-    their scores. Near copies of near copies join the same group; its score is the lowest cosine by
-    which one of it joined. What a good threshold is depends on the encoder: look at the page.
+    Equal files are found by their checksums; with --threshold also near copies, by their cosine.
+    Near copies of near copies join the same group; the score of a group is the lowest cosine that
+    joined it. A good threshold depends on the encoder: check it on the results page.
 
     Example: fgembed index duplicates --threshold 0.97 --html copies.html
     """
@@ -132,28 +137,28 @@ def duplicates(
     if html:
         _write_page(html, vectors, groups, paths)
     if as_json:
-        listed = [
+        records = [
             {
                 "kind": "exact" if group.exact else "near",
                 "score": group.score,
                 "ids": group.ids,
-                "paths": [str(paths[one]) for one in group.ids],
+                "paths": [str(paths[number]) for number in group.ids],
             }
             for group in groups
         ]
-        print(json.dumps(listed))
+        print(json.dumps(records))
         return
     rows = [
-        [str(number), "exact" if group.exact else "near", f"{group.score:.3f}", str(one),
-         str(paths[one])]
-        for number, group in enumerate(groups, start=1)
-        for one in group.ids
+        [str(position), "exact" if group.exact else "near", f"{group.score:.3f}", str(number),
+         str(paths[number])]
+        for position, group in enumerate(groups, start=1)
+        for number in group.ids
     ]  # fmt: skip
     if rows:
-        columns = ["group", "kind", "score", "id", "picture"]
+        columns = ["group", "kind", "score", "id", "image"]
         print_table(columns, rows, right={"group", "score", "id"})
     extra = sum(len(group.ids) - 1 for group in groups)
-    print(f"{extra} of {vectors.manifest.count} pictures are copies of others")
+    print(f"{extra} of {vectors.manifest.count} images are copies of others")
 
 
 def _write_page(
@@ -169,18 +174,21 @@ def _write_page(
     for group in groups:
         first = vectors.reconstruct(_ids(group.ids[:1]))[0]
         cards: list[Card] = []
-        for one, vector in zip(group.ids, vectors.reconstruct(_ids(group.ids)), strict=True):
+        for number, vector in zip(group.ids, vectors.reconstruct(_ids(group.ids)), strict=True):
             try:
-                picture = load_rgb(paths[one], at_least=SHOWN_SIDE)
+                image = load_rgb(paths[number], at_least=SHOWN_SIDE)
             except ImageError:
-                continue  # moved or damaged since
+                continue  # moved or damaged since it was indexed
             score = float(first @ vector) if cards else None
-            cards.append(Card(paths[one].name, picture, None, score, ""))
+            cards.append(Card(paths[number].name, image, None, score, ""))
         if len(cards) > 1:
             rows.append(ResultRow(cards[0], cards[1:]))
     if not rows:
-        raise FgembedError(f"no copies to show, so {file} was not written")
-    facts = {"index": str(vectors.folder), "pictures": str(vectors.manifest.count)}
+        raise FgembedError(
+            f"no copies to show, so {file} was not written",
+            "lower --threshold",
+        )
+    facts = {"index": str(vectors.folder), "images": str(vectors.manifest.count)}
     write_html(file, rows, f"{len(rows)} groups of copies", facts)
 
 

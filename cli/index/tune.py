@@ -10,27 +10,27 @@ from fgembed.cli.index.options import IndexOption, check_recall, described, fact
 from fgembed.cli.options import JsonOption
 from fgembed.workspace import INDEX
 
-NAMES = ("nprobe", "efSearch", "k_factor")
+PARAMETERS = ("nprobe", "efSearch", "k_factor")
 
 
 def tune(
     index: IndexOption = INDEX,
     recall: Annotated[
         float | None,
-        typer.Option(min=0.01, max=1, help="The recall@10 to reach; the index's own if not given."),
+        typer.Option(min=0.01, max=1, help="recall@10 to reach; by default that of the index."),
     ] = None,
     queries: Annotated[
-        Path | None, typer.Option(help=".npy of vectors (Q, D) that searches will be like.")
+        Path | None, typer.Option(help=".npy of vectors (Q, D) like those of later searches.")
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Also draw recall against time, .png or .svg.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find search parameters anew: the fastest that reach the recall, on held-out queries.
+    """Tune the search again: the fastest parameters that reach the recall on held-out queries.
 
-    Without --queries the index's own vectors are asked, each left out of its own results. Half of
-    the queries choose, the other half measures what is then shown.
+    Without --queries a sample of the indexed vectors is used, each left out of its own results.
+    Half of the queries select the parameters, the other half measures them.
 
     Example: fgembed index tune --recall 0.99 --plot tuning.png
     """
@@ -43,10 +43,10 @@ def tune(
     check_recall(recall)
     if plot is not None:
         check_plot(plot)
-    given = ImportedEmbeddings.of_file(queries).parts()[0].vectors() if queries else None
-    found = retune(index, recall, given)
+    vectors = ImportedEmbeddings.of_file(queries).parts()[0].vectors() if queries else None
+    retuned = retune(index, recall, vectors)
     if plot is not None:
-        draw(plot, found)
+        draw(plot, retuned)
     if as_json:
         tried = [
             {
@@ -55,21 +55,21 @@ def tune(
                 "query_ms": point.batch_query_ms,
             }
             | {"parameters": point.parameters}
-            for segment, tuned in found.tuned
+            for segment, tuned in retuned.tuned
             for point in tuned.points
         ]
-        print(json.dumps({"index": str(index)} | facts(found.manifest) | {"tried": tried}))
+        print(json.dumps({"index": str(index)} | facts(retuned.manifest) | {"tried": tried}))
         return
     rows = [
-        [segment.name, *(str(point.parameters.get(name, "")) for name in NAMES),
+        [segment.name, *(str(point.parameters.get(name, "")) for name in PARAMETERS),
          f"{point.recall_at_10:.3f}", f"{point.batch_query_ms:.3f}",
          "taken" if point.parameters == tuned.parameters else ""]
-        for segment, tuned in found.tuned
+        for segment, tuned in retuned.tuned
         for point in tuned.points
     ]  # fmt: skip
     if rows:
-        columns = ["segment", *NAMES, "recall@10", "ms", ""]
-        print_table(columns, rows, right={*NAMES, "recall@10", "ms"})
+        columns = ["segment", *PARAMETERS, "recall@10", "ms", ""]
+        print_table(columns, rows, right={*PARAMETERS, "recall@10", "ms"})
     else:
-        print("every vector is compared, so there is nothing to tune")
-    print(f"{index}: {described(found.manifest)}")
+        print("every vector is compared: there is nothing to tune")
+    print(f"{index}: {described(retuned.manifest)}")

@@ -1,9 +1,9 @@
 """The shape of the body that all species share, and of the marks by which they differ.
 
 The frame has its origin at the body's centre, x to the right and y towards the tail. Its unit is
-the side of the picture at scale 1, and a canvas shows -0.5 to 0.5 both ways. Shapes are signed
+the side of the image at scale 1, and a canvas shows -0.5 to 0.5 both ways. Shapes are signed
 distances (negative inside), so that outlines grow and blend exactly. Nothing here knows of
-colours or pictures. What is cached is computed from its arguments alone and read-only.
+colours or images. What is cached is computed from its arguments alone and read-only.
 """
 
 from collections.abc import Callable
@@ -46,15 +46,15 @@ def _join(first: Shape, second: Shape) -> Shape:
     return lambda across, along: np.minimum(first(across, along), second(across, along))
 
 
-def _cut(whole: Shape, bite: Shape) -> Shape:
-    return lambda across, along: np.maximum(whole(across, along), -bite(across, along))
+def _cut(shape: Shape, bite: Shape) -> Shape:
+    return lambda across, along: np.maximum(shape(across, along), -bite(across, along))
 
 
 class Mark(NamedTuple):
     """Where a species bears its mark, and the mark's shape over (distance from the axis, y).
 
     Shapes see the distance from the body's axis, not x, so that every mark is its own mirror
-    image and a flipped picture still shows its species.
+    image and a flipped image still shows its species.
     """
 
     seat: str

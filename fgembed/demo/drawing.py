@@ -1,9 +1,9 @@
 """Draws a labelled, fine-grained set of look-alikes: beetles that differ in one small part only.
 
-Every species has the same body. Colour, light, ground, clutter, pose and camera vary from picture
-to picture and tell nothing about the species; one mark on the shell does, and its place in the
-picture is known. So a set needs no download, and both retrieval and the pointing game (does a
-rationale's peak fall on the deciding part?) have a ground truth.
+Every species has the same body. Colour, light, background, clutter, pose and camera vary from
+image to image and carry no information about the species. One mark on the shell does, and its
+position in the image is known. The set needs no download, and gives a ground truth for retrieval
+and for the pointing game (does the peak of a rationale fall on the deciding part?).
 """
 
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ from fgembed.demo.beetle import pose
 from fgembed.demo.body import SPECIES, deciding_part
 from fgembed.demo.scene import cover_edges, random_ground
 
-__all__ = ["SPECIES", "Drawing", "Filed", "draw", "draw_set"]
+__all__ = ["SPECIES", "Drawing", "DrawnImage", "draw", "draw_set"]
 
 SUPERSAMPLING = 2
 SMALLEST_SIZE = 32
-# How far the shell's middle, not the body's, strays from the picture's centre, across and down.
+# Largest distance of the centre of the shell from the centre of the image, across and down.
 OFFSET = np.array([0.26, 0.18])
 SHELL_Y = 0.05
 JPEG_QUALITY = 92
@@ -33,11 +33,11 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Drawing:
-    """One picture and what is known of it.
+    """One image and its ground truth.
 
     Attributes:
         image: RGB, size x size.
-        part: Bool (size, size), true on the deciding part where the picture shows it.
+        part: Bool (size, size), true on the visible pixels of the deciding part.
         species: A key of `SPECIES`.
     """
 
@@ -47,10 +47,10 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Filed:
-    """One picture of a set on disk, with the mask of its deciding part."""
+class DrawnImage:
+    """One image of a set on disk, and the mask of its deciding part."""
 
-    picture: Path
+    image: Path
     mask: Path
     species: str
     split: str
@@ -61,13 +61,13 @@ def draw(
 ) -> Drawing:
     """Draws one beetle.
 
-    The generator is used the same way for each species: from equal states two species differ in
-    their marks only.
+    The generator is used alike for every species: from equal states two species differ only in
+    their marks.
 
     Args:
         species: A key of `SPECIES`.
         rng: Decides everything but the species.
-        size: Side of the picture in pixels.
+        size: Side of the image in pixels.
         tilt_degrees: The body's axis leans at most this far from upright.
 
     Raises:
@@ -79,15 +79,15 @@ def draw(
     turn = rng.uniform(0, 2 * np.pi)
     light = np.array([np.cos(turn), np.sin(turn)])
     view = _random_view(rng, tilt_degrees)
-    picture = random_ground(rng, side, light)
-    beetle = _look(pose(species, rng, _sun(view, light, rng), side), view)
-    _cast_shadow(picture, beetle.getchannel("A"), light)
-    picture.paste(beetle, mask=beetle.getchannel("A"))
-    veil = cover_edges(picture, rng, light, _rim(view) * side)
-    part = _look(Image.fromarray((deciding_part(species, size) * 255).astype(np.uint8)), view)
-    hidden, picture = veil.reduce(SUPERSAMPLING), picture.reduce(SUPERSAMPLING)
+    image = random_ground(rng, side, light)
+    beetle = _project(pose(species, rng, _sun(view, light, rng), side), view)
+    _cast_shadow(image, beetle.getchannel("A"), light)
+    image.paste(beetle, mask=beetle.getchannel("A"))
+    veil = cover_edges(image, rng, light, _rim(view) * side)
+    part = _project(Image.fromarray((deciding_part(species, size) * 255).astype(np.uint8)), view)
+    hidden, image = veil.reduce(SUPERSAMPLING), image.reduce(SUPERSAMPLING)
     seen = np.asarray(ImageChops.multiply(part, ImageChops.invert(hidden)))
-    return Drawing(_develop(picture, rng), seen > 127, species)
+    return Drawing(_develop(image, rng), seen > 127, species)
 
 
 def _check_species(species: str) -> None:
@@ -104,25 +104,25 @@ def _check_size(size: int) -> None:
 
 
 def _random_view(rng: np.random.Generator, tilt_degrees: float) -> Matrix:
-    """The homography from the beetle's frame to the picture, both with a side of 1."""
+    """The homography from the beetle's frame to the image, both with a side of 1."""
     tilt = np.radians(rng.uniform(-tilt_degrees, tilt_degrees))
     scale, stretch = rng.uniform(0.75, 1.0), rng.uniform(0.95, 1.05)
-    # A ring, not a disc: a body in the middle would put every mark near the picture's centre.
+    # A ring, not a disc: a body in the middle would put every mark near the centre of the image.
     bearing, offset = rng.uniform(0, 2 * np.pi), rng.uniform(0.75, 1.0)
     centre = 0.5 + offset * OFFSET * [np.cos(bearing), np.sin(bearing)]
     cos, sin = scale * np.cos(tilt), scale * np.sin(tilt)
-    place = np.array([[cos, -sin, centre[0]], [sin, cos, centre[1]], [0, 0, 1]])
-    place[:2, 2] -= place[:2, 1] * SHELL_Y
+    position = np.array([[cos, -sin, centre[0]], [sin, cos, centre[1]], [0, 0, 1]])
+    position[:2, 2] -= position[:2, 1] * SHELL_Y
     lean = np.array([[1, 0, 0], [0, 1, 0], [*rng.uniform(-0.15, 0.15, 2), 1]])
-    return np.asarray(place @ np.diag([stretch, 1 / stretch, 1]) @ lean)
+    return np.asarray(position @ np.diag([stretch, 1 / stretch, 1]) @ lean)
 
 
-def _look(canvas: Image.Image, view: Matrix) -> Image.Image:
-    """A canvas of the beetle's frame as the picture shows it."""
+def _project(canvas: Image.Image, view: Matrix) -> Image.Image:
+    """A canvas of the beetle's frame, projected into the image."""
     side = canvas.width
     to_frame = np.array([[1 / side, 0, -0.5], [0, 1 / side, -0.5], [0, 0, 1]])
-    to_picture = np.diag([1 / side, 1 / side, 1])
-    back = np.linalg.inv(to_frame) @ np.linalg.inv(view) @ to_picture
+    to_image = np.diag([1 / side, 1 / side, 1])
+    back = np.linalg.inv(to_frame) @ np.linalg.inv(view) @ to_image
     coefficients = (back / back[2, 2]).ravel()[:8].tolist()
     return canvas.transform(
         canvas.size, Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BILINEAR
@@ -130,7 +130,7 @@ def _look(canvas: Image.Image, view: Matrix) -> Image.Image:
 
 
 def _rim(view: Matrix) -> Matrix:
-    """Places in the picture, side 1, where clutter overlaps the legs and the body's very edge."""
+    """Points in the image, side 1, where clutter overlaps the legs and the edge of the body."""
     turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     ring = np.column_stack([0.33 * np.cos(turn), 0.44 * np.sin(turn), np.ones(48)]) @ view.T
     return ring[:, :2] / ring[:, 2:]
@@ -143,8 +143,8 @@ def _sun(view: Matrix, light: Matrix, rng: np.random.Generator) -> NDArray[np.fl
     return np.asarray(sun / np.linalg.norm(sun), np.float32)
 
 
-def _cast_shadow(picture: Image.Image, body: Image.Image, light: Matrix) -> None:
-    side, flat = picture.width, body.reduce(2)
+def _cast_shadow(image: Image.Image, body: Image.Image, light: Matrix) -> None:
+    side, flat = image.width, body.reduce(2)
     shade = Image.new("L", flat.size)
     for reach, blur, darkness in ((0.010, 0.008, 0.50), (0.035, 0.025, 0.45)):
         soft = flat.filter(ImageFilter.BoxBlur(blur * side / 2))
@@ -152,13 +152,13 @@ def _cast_shadow(picture: Image.Image, body: Image.Image, light: Matrix) -> None
         across, down = (round(float(-part * reach * side / 2)) for part in light)
         fallen.paste(soft.point(lambda value, k=darkness: int(value * k)), (across, down))
         shade = ImageChops.add(shade, fallen)
-    picture.paste((12, 10, 16), mask=shade.resize(picture.size))
+    image.paste((12, 10, 16), mask=shade.resize(image.size))
 
 
-def _develop(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _develop(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """What the camera adds: focus, exposure, white balance, vignette and sensor noise."""
-    size = picture.width
-    blurred = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.55) * size / 128))
+    size = image.width
+    blurred = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.55) * size / 128))
     values = np.asarray(blurred, np.float32) / 255
     steps = np.linspace(-1, 1, size, dtype=np.float32) ** 2
     vignette = 1 - np.float32(rng.uniform(0, 0.16)) * (steps[:, None] + steps)
@@ -177,18 +177,18 @@ def draw_set(
     test: int = 20,
     size: int = 128,
     seed: int = 0,
-) -> list[Filed]:
+) -> list[DrawnImage]:
     """Draws a set into `folder/{train,test}/<species>/` and `folder/masks/{train,test}/<species>/`.
 
-    Pictures are JPEG, masks 8-bit PNG with 255 on the deciding part. The same arguments give the
-    same pixels, and a larger set repeats the pictures of a smaller one.
+    Images are JPEG, masks 8-bit PNG with 255 on the deciding part. The same arguments give the
+    same pixels, and a larger set repeats the images of a smaller one.
 
     Args:
         folder: Made if missing; refused unless empty.
         species: How many of `SPECIES`, from the first.
-        train: Pictures per species to train on.
-        test: Pictures per species to test on.
-        size: Side of the pictures in pixels.
+        train: Images per species to train on.
+        test: Images per species to test on.
+        size: Side of the images in pixels.
         seed: Decides everything else.
 
     Returns:
@@ -215,23 +215,23 @@ def _check_counts(species: int, train: int, test: int) -> None:
         )
     if min(train, test) < 0 or train + test == 0:
         raise ValueError(
-            f"cannot draw {train} train and {test} test pictures per species; "
-            "ask for at least one picture and no negative count"
+            f"cannot draw {train} train and {test} test images per species; "
+            "ask for at least one image and no negative count"
         )
 
 
 def _file_drawings(
     folder: Path, species: int, counts: tuple[int, int], size: int, seed: int
-) -> Iterator[Filed]:
+) -> Iterator[DrawnImage]:
     for part, (split, count) in enumerate(zip(SPLITS, counts, strict=True)):
         for index, name in enumerate(list(SPECIES)[:species]):
-            pictures, masks = folder / split / name, folder / "masks" / split / name
-            pictures.mkdir(parents=True, exist_ok=True)
+            images, masks = folder / split / name, folder / "masks" / split / name
+            images.mkdir(parents=True, exist_ok=True)
             masks.mkdir(parents=True, exist_ok=True)
             for number in range(1, count + 1):
                 drawing = draw(name, np.random.default_rng((seed, part, index, number)), size)
                 stem = f"{name}-{number:03d}"
-                filed = Filed(pictures / f"{stem}.jpg", masks / f"{stem}.png", name, split)
-                drawing.image.save(filed.picture, quality=JPEG_QUALITY)
-                Image.fromarray(drawing.part).convert("L").save(filed.mask)
-                yield filed
+                drawn = DrawnImage(images / f"{stem}.jpg", masks / f"{stem}.png", name, split)
+                drawing.image.save(drawn.image, quality=JPEG_QUALITY)
+                Image.fromarray(drawing.part).convert("L").save(drawn.mask)
+                yield drawn

@@ -1,4 +1,4 @@
-"""The whole job on pictures that fgembed draws itself: nothing to download, minutes on a CPU."""
+"""The whole job on images that fgembed draws itself: no download, minutes on a CPU."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image
 
 from fgembed.bundle import Bundle
 from fgembed.cores import core_count
-from fgembed.demo.drawing import Filed, draw_set
+from fgembed.demo.drawing import DrawnImage, draw_set
 from fgembed.errors import FgembedError
 from fgembed.evaluation.floor_table import percent
 from fgembed.evaluation.metrics import pointing_game
@@ -37,15 +37,15 @@ HITS = 5
 
 @dataclass(frozen=True)
 class PointingGame:
-    """How often a point falls on the deciding part, shares of the test pictures.
+    """How often a point falls on the deciding part, as shares of the test images.
 
     Attributes:
         rationale: the peak of the trained encoder's rationale.
         trained: the peak of the trained encoder's activation.
         start: the peak of the untouched start's activation.
-        centre: the middle of the picture.
-        chance: a point anywhere, which is the parts' mean share of the picture.
-        pictures: how many were looked at.
+        centre: the centre of the image.
+        chance: a random point, the mean share of the image that the part covers.
+        images: the number of test images.
     """
 
     rationale: float
@@ -53,62 +53,61 @@ class PointingGame:
     start: float
     centre: float
     chance: float
-    pictures: int
+    images: int
 
 
 @dataclass(frozen=True)
 class DemoReport:
-    """What the demo came to."""
+    """The results of the demo."""
 
     run: RunReport
     pointing: PointingGame
-    gallery: Path
+    results_page: Path
 
 
 def run_demo(
     folder: Path, overrides: dict[str, object], report_stage: ReportStage, report: Report
 ) -> DemoReport:
-    """Draws, trains, exports, indexes, searches; everything ends up in `folder`.
+    """Draws, trains, exports, indexes and searches in `folder`.
 
     Raises:
-        FgembedError: `folder` holds something already.
+        FgembedError: `folder` is not empty.
     """
     if folder.exists() and any(folder.iterdir()):
         raise FgembedError(f"{folder} is not empty", "remove it, or give another --out")
     photos = folder / "photos"
-    report_stage(f"drawing {SPECIES} species, {SPECIES * (TRAIN + TEST)} pictures, into {photos}")
-    filed = draw_set(photos, SPECIES, TRAIN, TEST)
-    scored = {"gallery": str(photos / "train"), "queries": str(photos / "test")}
-    given = {"recipe": "demo", "images": str(photos / "train"), "eval": scored}
-    config = resolve(given, overrides, "demo")
+    report_stage(f"drawing {SPECIES} species, {SPECIES * (TRAIN + TEST)} images, into {photos}")
+    drawn = draw_set(photos, SPECIES, TRAIN, TEST)
+    labelled = {"gallery": str(photos / "train"), "queries": str(photos / "test")}
+    settings = {"recipe": "demo", "images": str(photos / "train"), "eval": labelled}
+    config = resolve(settings, overrides, "demo")
     run = folder / "runs" / "demo"
     report_stage(
         f"training {config.method.name} for {config.optimiser.epochs} epochs from a random start"
     )
     run_report = run_training(config, method_named(config.method.name), run, report, report_stage)
-    report_stage("exporting, with the proof that ONNX Runtime gives what torch gives")
-    export_bundle(
-        Source.open(run, force=True), folder / "bundle"
-    )  # the guard's verdict is shown at the end
+    report_stage("exporting, and checking ONNX Runtime against torch")
+    # force: the verdict of the guard is printed at the end.
+    export_bundle(Source.open(run, force=True), folder / "bundle")
     report_stage("indexing and searching")
     bundle = Bundle.open(folder / "bundle")
     build_index(photos / "train", bundle, folder / "gallery.index")
-    asked = [one for one in filed if one.split == "test"]
-    pointing = play_pointing_game(run, asked)
-    gallery = folder / "gallery.html"
-    _write_gallery(gallery, folder / "gallery.index", asked, run_report, pointing)
-    return DemoReport(run_report, pointing, gallery)
+    queries = [image for image in drawn if image.split == "test"]
+    pointing = play_pointing_game(run, queries)
+    page = folder / "gallery.html"
+    _write_results_page(page, folder / "gallery.index", queries, run_report, pointing)
+    return DemoReport(run_report, pointing, page)
 
 
-def play_pointing_game(run: Path, drawn: list[Filed]) -> PointingGame:
-    """Where the trained rationale and the start's activation peak, against the known parts."""
-    masks = np.stack([np.asarray(Image.open(one.mask)) > 127 for one in drawn])
+def play_pointing_game(run: Path, drawn: list[DrawnImage]) -> PointingGame:
+    """Compares the peaks of the rationale and of the activations with the deciding parts."""
+    masks = np.stack([np.asarray(Image.open(image.mask)) > 127 for image in drawn])
     trained, spec = load_encoder(run)
     start, _ = load_encoder(run / "start")
     hits = []
     for encoder in (trained, mean_pooled(trained), mean_pooled(start)):
         embedder = TorchEmbedder(encoder, spec, torch.device("cpu"))
-        batches = ImageBatches([one.picture for one in drawn], spec, threads=core_count())
+        batches = ImageBatches([image.image for image in drawn], spec, threads=core_count())
         with torch.inference_mode():
             maps = [embedder.model(torch.from_numpy(p))[1].numpy() for _, p in batches]
         hits.append(float(pointing_game(np.concatenate(maps), masks).mean()))
@@ -119,17 +118,17 @@ def play_pointing_game(run: Path, drawn: list[Filed]) -> PointingGame:
         start=hits[2],
         centre=float(pointing_game(middle, masks).mean()),
         chance=float(masks.mean()),
-        pictures=len(drawn),
+        images=len(drawn),
     )
 
 
-def _write_gallery(
-    file: Path, index: Path, asked: list[Filed], report: RunReport, pointing: PointingGame
+def _write_results_page(
+    file: Path, index: Path, queries: list[DrawnImage], report: RunReport, pointing: PointingGame
 ) -> None:
     """One query of each species with its hits."""
     searcher = Searcher.open(index)
-    first = {one.species: one.picture for one in reversed(asked)}
-    rows = [explain(searcher, one, searcher.search(one, HITS)).row for one in first.values()]
+    first = {query.species: query.image for query in reversed(queries)}
+    rows = [explain(searcher, path, searcher.search(path, HITS)).row for path in first.values()]
     assert report.table is not None
     facts = {
         f"recall@1, {row.encoder}": percent(row.scores["recall@1"]) + " %"

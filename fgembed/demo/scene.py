@@ -1,7 +1,7 @@
-"""What lies around a drawn beetle: grounds, and clutter below and above it.
+"""The surroundings of a drawn beetle: grounds, and clutter below and above it.
 
-All of it is nuisance: it is drawn from the generator alone and never sees the species. Canvases
-are square, in pixels; sizes and places are shares of the canvas side.
+They depend on the generator alone, never on the species. Canvases are square, in pixels; sizes
+and positions are shares of the side of the canvas.
 """
 
 from collections.abc import Callable
@@ -102,7 +102,7 @@ GROUNDS: tuple[Callable[[np.random.Generator, int], Plane], ...] = (
 
 
 class Piece(NamedTuple):
-    """A thing lying about: an outline around the origin, then shapes upon it, first to last."""
+    """A piece of clutter: an outline around the origin, then shapes upon it, first to last."""
 
     outline: Points
     layers: list[tuple[Points, Colour, float]]  # points, colour, opacity
@@ -158,24 +158,29 @@ PIECES: tuple[Callable[[np.random.Generator, Points], Piece], ...] = (_leaf, _le
 
 
 def _lay(
-    pen: ImageDraw.ImageDraw, piece: Piece, place: Points, turn: float, size: float, light: Points
+    pen: ImageDraw.ImageDraw,
+    piece: Piece,
+    position: Points,
+    turn: float,
+    size: float,
+    light: Points,
 ) -> Points:
     """Draws a piece and its shadow, and gives its outline in canvas pixels."""
     cos, sin = np.cos(turn), np.sin(turn)
     spin = np.array([[cos, sin], [-sin, cos]]) * size
-    outline: Points = piece.outline @ spin + place
+    outline: Points = piece.outline @ spin + position
     for reach in (0.16, 0.10, 0.05):
         pen.polygon((outline - reach * size * light).ravel().tolist(), (10, 8, 12, 42))
     for points, colour, opacity in piece.layers:
         ink = (*(int(255 * channel) for channel in colour), int(255 * opacity))
-        pen.polygon((points @ spin + place).ravel().tolist(), ink)
+        pen.polygon((points @ spin + position).ravel().tolist(), ink)
     return outline
 
 
 def random_ground(rng: np.random.Generator, side: int, light: Points) -> Image.Image:
     """A ground with a few loose pieces on it, or a litter of many leaves.
 
-    Its texture is half as fine as the canvas, and as fine as the picture made of it.
+    Its texture has half the resolution of the canvas, that of the final image.
     """
     kind = int(rng.integers(len(GROUNDS) + 1))
     ground = GROUNDS[min(kind, len(GROUNDS) - 1)](rng, side // 2)
@@ -186,20 +191,20 @@ def random_ground(rng: np.random.Generator, side: int, light: Points) -> Image.I
     for _ in range(26 if litter else int(rng.integers(2, 7))):
         make = _leaf if litter else PIECES[rng.integers(len(PIECES))]
         size = side * rng.uniform(0.10, 0.20) * (1 if litter else 0.6)
-        place, turn = rng.uniform(0, side, 2), rng.uniform(0, 2 * np.pi)
-        _lay(pen, make(rng, light), place, turn, size, light)
+        position, turn = rng.uniform(0, side, 2), rng.uniform(0, 2 * np.pi)
+        _lay(pen, make(rng, light), position, turn, size, light)
     return canvas
 
 
 def cover_edges(
     canvas: Image.Image, rng: np.random.Generator, light: Points, rim: Points
 ) -> Image.Image:
-    """Lays up to three pieces over legs and edge of a body, and gives what they hide.
+    """Lays up to three pieces over the legs and edge of a body; returns the mask of what they hide.
 
     Args:
-        canvas: The picture to draw on, in place.
+        canvas: The image to draw on, in place.
         rng: Decides which pieces, and where.
-        light: Unit vector towards the light in the picture's plane.
+        light: Unit vector towards the light in the image plane.
         rim: Points around the body, in canvas pixels, where pieces may be centred.
 
     Returns:
@@ -208,8 +213,8 @@ def cover_edges(
     side = canvas.width
     veil = Image.new("L", canvas.size)
     for _ in range(int(rng.integers(0, 4))):
-        piece, place = PIECES[rng.integers(len(PIECES))](rng, light), rim[rng.integers(len(rim))]
+        piece, position = PIECES[rng.integers(len(PIECES))](rng, light), rim[rng.integers(len(rim))]
         turn, size = rng.uniform(0, 2 * np.pi), side * rng.uniform(0.06, 0.10)
-        outline = _lay(ImageDraw.Draw(canvas, "RGBA"), piece, place, turn, size, light)
+        outline = _lay(ImageDraw.Draw(canvas, "RGBA"), piece, position, turn, size, light)
         ImageDraw.Draw(veil).polygon(outline.ravel().tolist(), 255)
     return veil

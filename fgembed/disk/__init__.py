@@ -1,1 +1,1 @@
-"""Files on disk: written whole or not at all, temporary files, JSON read into dataclasses."""
+"""Files on disk: atomic writes, temporary files, JSON read into dataclasses."""

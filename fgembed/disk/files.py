@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, folder swaps, checksums."""
+"""Files that are complete or absent: atomic writes, folder swaps, checksums."""
 
 import errno
 import hashlib
@@ -11,17 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fgembed.disk.temporaries import beside, in_use, sweep_abandoned
+from fgembed.disk.temporaries import beside, sweep_abandoned, temporary
 from fgembed.errors import ConfigError, FgembedError, IntegrityError
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A binary file that appears at `path` only when the block ends without an error.
 
-    The bytes are on disk before the name changes, so a crash or a full disk leaves the
+    The bytes are on disk before the file gets its name: a crash or a full disk leaves either the
     old file or the new one.
 
     Raises:
@@ -29,21 +29,16 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep_abandoned(path)
-    temporary = beside(path, "tmp")
-    with in_use(temporary):
+    with temporary(path) as new:
         try:
-            with temporary.open("wb") as file:
+            with new.open("wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
+            new.replace(path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
-            if error.errno in FULL:  # the system does not say which file it was
+            if error.errno in DISK_FULL:  # the system does not say which file it was
                 raise OSError(error.errno, error.strerror, str(path)) from None
-            raise
-        except BaseException:
-            temporary.unlink(missing_ok=True)
             raise
     sync(path.parent)
 
@@ -59,23 +54,42 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def read_json(path: Path, what: str) -> dict[str, Any]:
+def read_json(path: Path, kind: str, command: str = "") -> dict[str, Any]:
     """The JSON object in `path`.
 
+    Args:
+        path: the file; it must exist.
+        kind: what the file is, for the message.
+        command: the command that writes such a file, for the message.
+
     Raises:
-        IntegrityError: the file is not a JSON object; `what` names it in the message.
+        IntegrityError: the file is not a JSON object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise IntegrityError(f"{what} {path} is damaged: not valid JSON ({error})") from None
+        raise IntegrityError(
+            f"{kind} {path} is damaged: not valid JSON ({error})", restore_or_repeat(command)
+        ) from None
     if not isinstance(value, dict):
-        raise IntegrityError(f"{what} {path} is damaged: expected a JSON object")
+        raise IntegrityError(
+            f"{kind} {path} is damaged: expected a JSON object", restore_or_repeat(command)
+        )
     return value
 
 
+def restore_or_repeat(command: str = "") -> str:
+    """The remedy for a damaged file; `command` is the one that writes it.
+
+    Example:
+        >>> restore_or_repeat("fgembed train")
+        'restore it from a copy, or make it again with "fgembed train"'
+    """
+    return "restore it from a copy, or make it again" + (f' with "{command}"' if command else "")
+
+
 def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file as nested tables.
+    """The nested tables of a TOML file.
 
     Raises:
         ConfigError: the file is not TOML.
@@ -83,41 +97,40 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+        raise ConfigError(
+            f"{path} is not valid TOML: {error}", "correct it in an editor and save it as UTF-8"
+        ) from None
 
 
 @contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that takes its place when the block succeeds.
+    """A temporary folder beside `target` that replaces it when the block succeeds.
 
-    An error inside the block leaves `target` as it was. The swap is two renames: a kill
-    exactly between them leaves the old folder under another name, which the next write to
-    `target` puts back. A link is followed: what it leads to is replaced.
+    An error inside the block leaves `target` unchanged. The swap is two renames. A kill between
+    them leaves the old folder under a temporary name; the next write to `target` restores it.
+    If `target` is a link, the folder that it points to is replaced.
 
     Raises:
-        FgembedError: `target` is the current folder, which would stay the old one.
+        FgembedError: `target` is the current folder; the user's shell would stay in the old one.
     """
     if target.resolve() == Path.cwd():
         raise FgembedError(
-            f"{target} is the current folder, which cannot be replaced", "name another"
+            f"{target} is the current folder, which cannot be replaced",
+            "give another folder, or run the command from its parent folder",
         )
     target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep_abandoned(target)
-    staged = beside(target, "tmp")
-    with in_use(staged):
+    with temporary(target) as staged:
         staged.mkdir()
-        try:
-            yield staged
-            for path in [*staged.rglob("*"), staged]:
-                sync(path)
-            _swap(staged, target)
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
+        yield staged
+        for path in [*staged.rglob("*"), staged]:
+            sync(path)
+        _swap(staged, target)
 
 
 def sync(path: Path) -> None:
-    """Flushes a file, or a folder's entries, to disk, so that it survives a power cut."""
+    """Flushes a file or the entries of a folder to disk, so that they survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -126,7 +139,12 @@ def sync(path: Path) -> None:
 
 
 def absolute(path: Path | str) -> Path:
-    """From the root of the file system, without `..`; links stay as they are."""
+    """The path from the root of the file system, without `..`; links are not resolved.
+
+    Example:
+        >>> absolute("//photos/../kiwi.jpg")
+        PosixPath('/kiwi.jpg')
+    """
     plain = os.path.normpath(Path(path).absolute())
     return Path("/" + plain.lstrip("/") if plain.startswith("//") else plain)
 
@@ -138,70 +156,90 @@ def sha256(path: Path) -> str:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a JSON value in canonical form: the same content, the same digest."""
+    """The SHA-256 of a JSON value in canonical form: equal values have equal digests.
+
+    Example:
+        >>> digest({"size": 224, "fit": "pad"}) == digest({"fit": "pad", "size": 224})
+        True
+    """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def check_files(folder: Path, files: dict[str, str], what: str) -> None:
-    """Checks that every file exists below `folder` and has the SHA-256 that is on record.
+def check_files(folder: Path, files: dict[str, str], kind: str, command: str = "") -> None:
+    """Checks that every file exists below `folder` and has its SHA-256.
+
+    Args:
+        folder: the folder that the names are relative to.
+        files: the expected SHA-256 of each file, by name.
+        kind: what the folder is, for the message.
+        command: the command that writes such a folder, for the message.
 
     Raises:
-        IntegrityError: a file is missing, differs, or its name leads out of the folder.
+        IntegrityError: a file is missing or differs, or its name leads out of the folder.
     """
     for name, expected in files.items():
         path = folder / name
         if "\0" in name or not path.resolve().is_relative_to(folder.resolve()):
-            raise IntegrityError(f"{what} {folder} names a file outside itself: {name!r}")
-        if not path.is_file():
-            raise IntegrityError(f"{what} {folder} is incomplete: {name} is missing")
-        if sha256(path) != expected:
-            raise IntegrityError(f"{what} {folder} is damaged: {name} differs from its checksum")
+            fact = f"{kind} {folder} names a file outside itself: {name!r}"
+        elif not path.is_file():
+            fact = f"{kind} {folder} is incomplete: {name} is missing"
+        elif sha256(path) != expected:
+            fact = f"{kind} {folder} is damaged: {name} differs from its checksum"
+        else:
+            continue
+        raise IntegrityError(fact, restore_or_repeat(command))
 
 
 def refuse_foreign(
-    target: Path, own_names: tuple[str, ...], what: str, mark: tuple[str, str] | None = None
+    target: Path,
+    allowed_names: tuple[str, ...],
+    kind: str,
+    marker: tuple[str, str] | None = None,
 ) -> None:
     """Refuses to write over a folder that holds anything but our own files.
 
     Args:
         target: the folder; it need not exist.
-        own_names: patterns of the entries it may hold.
-        what: what it would become, for the message.
-        mark: the JSON file that says whose folder it is, and the `model_type` of ours. A file
-            that is no JSON is taken for ours, so that a damaged folder can be made anew.
+        allowed_names: patterns of the entries that it may hold.
+        kind: what it would become, for the message.
+        marker: a JSON file that identifies the folder, and the `model_type` that ours has. A file
+            that is not JSON counts as ours, so that a damaged folder can be made again.
 
     Raises:
-        FgembedError: `target` is a file, or holds what is not ours.
+        FgembedError: `target` is a file, or holds an entry that is not ours.
     """
     if target.is_dir():
-        foreign = [p.name for p in target.iterdir() if not any(p.match(n) for n in own_names)]
-        if not foreign and mark is not None and _is_foreign(target / mark[0], mark[1]):
-            foreign = [mark[0]]
+        foreign = [p.name for p in target.iterdir() if not any(p.match(n) for n in allowed_names)]
+        if not foreign and marker is not None and _is_foreign(target / marker[0], marker[1]):
+            foreign = [marker[0]]
         if foreign:
             raise FgembedError(
-                f"{target} holds {sorted(foreign)[0]!r}, which is no part of {what}",
+                f"{target} holds {min(foreign)!r}, which is no part of {kind}",
                 "choose another folder",
             )
     elif target.exists():
-        raise FgembedError(f"{target} is a file", f"{what} is a folder, choose another path")
+        raise FgembedError(
+            f"{target} is a file, expected a folder for {kind}", "choose another path"
+        )
 
 
-def _is_foreign(description: Path, model_type: str) -> bool:
+def _is_foreign(marker_file: Path, model_type: str) -> bool:
     try:
-        return read_json(description, "").get("model_type") != model_type
+        return read_json(marker_file, "marker file").get("model_type") != model_type
     except (IntegrityError, FileNotFoundError):
         return False
 
 
 def _swap(staged: Path, target: Path) -> None:
     old = beside(target, "old")
-    if target.exists():
-        target.rename(old)
     try:
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)  # what an interrupted swap of this process left
+            target.rename(old)
         staged.rename(target)
     except BaseException:
-        if old.exists():
+        if old.exists() and not target.exists():
             old.rename(target)
         raise
     sync(target.parent)

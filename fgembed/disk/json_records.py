@@ -1,6 +1,6 @@
-"""JSON objects as dataclasses, every key and type checked: a damaged file stops here.
+"""JSON objects as dataclasses: every key and type is checked, a damaged file is refused.
 
-By hand because a search reads such files: pydantic would add a tenth of a second to each.
+Written by hand because every search reads such files, and importing pydantic takes 0.1 s.
 """
 
 from dataclasses import is_dataclass
@@ -11,13 +11,23 @@ Record = TypeVar("Record")
 
 
 def record(kind: type[Record], value: Any) -> Record:
-    """`value` as the dataclass `kind`, if it has exactly its fields, each of its type.
+    """The object `value` as the dataclass `kind`, whose fields it must match in name and type.
 
-    Fields may be `str`, `int`, `float` (a whole number is one), `Any`, `Literal`, dataclasses,
-    lists, fixed tuples and text-keyed dicts of these, and `... | None`.
+    Fields may be `str`, `int`, `float` (which accepts an integer), `Any`, `Literal`, dataclasses,
+    lists, fixed-length tuples and dicts with text keys of these, and `... | None`.
 
     Raises:
-        ValueError: naming the first key that is unknown, missing or of another type.
+        ValueError: a key is unknown, missing or of another type; the message names the first one.
+
+    Example:
+        >>> from dataclasses import make_dataclass
+        >>> Size = make_dataclass("Size", [("width", int), ("height", int)])
+        >>> record(Size, {"width": 640, "height": 480})
+        Size(width=640, height=480)
+        >>> record(Size, {"width": 640, "height": "480"})
+        Traceback (most recent call last):
+            ...
+        ValueError: 'height' is '480', expected int
     """
     fields = get_type_hints(kind)
     if not isinstance(value, dict):

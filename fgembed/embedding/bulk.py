@@ -10,11 +10,11 @@ import numpy as np
 from fgembed.cores import core_count
 from fgembed.embedding.array_types import Vectors
 from fgembed.errors import IntegrityError
-from fgembed.images.batches import ImageBatches, ahead
+from fgembed.images.batches import ImageBatches, prefetch
 from fgembed.images.decoding import Pixels
 from fgembed.images.finding import Skipped
 from fgembed.images.preprocessing import Preprocessing
-from fgembed.images.sources import Picture
+from fgembed.images.sources import ImageFile
 from fgembed.progress import ReportCount, silent
 
 
@@ -38,7 +38,7 @@ class Embedded:
 
 def embed_images(
     embed: Callable[[Pixels], Vectors],
-    pictures: Sequence[Picture],
+    pictures: Sequence[ImageFile],
     spec: Preprocessing,
     *,
     batch_size: int = 32,
@@ -60,7 +60,7 @@ def embed_images(
         IntegrityError: the model gives what is no vector.
     """
 
-    def rows(some: Sequence[Picture], first: int, threads: int) -> Iterator[BulkResult]:
+    def rows(some: Sequence[ImageFile], first: int, threads: int) -> Iterator[BulkResult]:
         batches, told = ImageBatches(some, spec, batch_size, threads), 0
         for places, pixels in batches:
             vectors = finite(embed(pixels))
@@ -74,7 +74,7 @@ def embed_images(
     found: Iterator[BulkResult]
     if workers:
         starts = range(0, len(pictures), batch_size)
-        found = chain.from_iterable(ahead(share, starts, workers, 2 * workers))
+        found = chain.from_iterable(prefetch(share, starts, workers, 2 * workers))
     else:
         found = rows(pictures, 0, core_count())
     together = BulkResult([], np.zeros((0, 0), np.float32), [])

@@ -13,7 +13,7 @@ from fgembed.embedding.bulk import BulkResult, Embedded, embed_images, embedded
 from fgembed.embedding.onnx_sessions import CPU, open_session
 from fgembed.images.decoding import Pixels
 from fgembed.images.preprocessing import Preprocessing
-from fgembed.images.sources import Picture
+from fgembed.images.sources import ImageFile
 from fgembed.progress import ReportCount, silent
 
 CPU_BATCH = 4  # for each core: larger ones leave its cache
@@ -82,7 +82,7 @@ class OnnxEmbedder:
 
     def embed(
         self,
-        pictures: Sequence[Picture],
+        pictures: Sequence[ImageFile],
         report: ReportCount = silent,
     ) -> BulkResult:
         """The vectors of the pictures that could be read, in their order.

@@ -12,7 +12,7 @@ from typing import Any
 import onnxruntime
 
 from fgembed.disk.files import sha256
-from fgembed.disk.temporaries import beside, in_use, sweep_abandoned
+from fgembed.disk.temporaries import sweep_abandoned, temporary
 from fgembed.errors import ConfigError, DeviceError, IntegrityError
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
@@ -132,8 +132,7 @@ def _kept_session(model: Path, threads: int, keep: Path) -> Any:
                 return _session(kept, threads, CPU, options)
         with contextlib.suppress(OSError):
             kept.unlink()  # damaged, or of another ONNX Runtime
-    written = beside(keep.parent / own, "tmp")
-    with in_use(written):
+    with temporary(keep.parent / own) as written:
         try:
             keep.parent.mkdir(exist_ok=True)
             sweep_abandoned(keep.parent / own)
@@ -147,9 +146,6 @@ def _kept_session(model: Path, threads: int, keep: Path) -> Any:
             written.rename(keep.parent / f"{own}{_version()}-{sha256(written)[:32]}.onnx")
         except (IntegrityError, OSError):  # the disk is full, or the model is damaged
             session = _session(model, threads, CPU)
-        finally:
-            with contextlib.suppress(OSError):
-                written.unlink(missing_ok=True)
     return session
 
 

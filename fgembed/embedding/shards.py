@@ -80,8 +80,8 @@ def embed_into(
     """
     _require_pyarrow()
     plan = Plan(
-        len(listing.pictures),
-        digest([str(picture) for picture in listing.pictures]),
+        len(listing.images),
+        digest([str(picture) for picture in listing.images]),
         bundle.config.fingerprint,
         bundle.precision,
         bundle.config.files[MODEL_FILES[bundle.precision]],
@@ -100,7 +100,7 @@ def embed_into(
         assert embedder is not None
         numbers, part = plan.rows(number), Part.of(folder, plan, number)
         rows = embedder.embed(
-            listing.pictures[numbers.start : numbers.stop],
+            listing.images[numbers.start : numbers.stop],
             partial(_report_after, done, total, report),
         )
         part.skipped.unlink(missing_ok=True)
@@ -129,7 +129,7 @@ def _write(part: Part, listing: Listing, ids: list[int], vectors: Vectors) -> No
 
     columns: dict[str, list[Any]] = {
         "id": ids,
-        "image_path": [str(absolute(str(listing.pictures[number]))) for number in ids],
+        "image_path": [str(absolute(str(listing.images[number]))) for number in ids],
     }
     for name, values in listing.columns.items():
         while name in columns or (name in listing.columns and name in ("id", "image_path")):

@@ -1,4 +1,4 @@
-"""What was measured, and how it is shown: scores, and tables of them beside their floors."""
+"""Scores, and the floor table that shows them: the floors first, the trained encoder last."""
 
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -8,17 +8,24 @@ from fgembed.evaluation.metrics import bootstrap_interval
 
 POOLING_NAMES = {"gem": "GeM", "mean": "mean", "class-token": "class token"}
 
-# What a table says of a run's trained encoder, by its `select`.
-SELECTION_NOTES: dict[str, list[str]] = {
-    "last": [],
-    "holdout": ["the trained encoder's epoch was selected on held-out training pictures"],
-    "test": ["the trained encoder's epoch was selected on the test pictures: biased"],
+# The notes on a run's trained encoder, by its setting `select`; each starts with `_OF_TRAINED`.
+_OF_TRAINED = "the trained encoder"
+SELECTION_NOTES: dict[str, tuple[str, ...]] = {
+    "last": (),
+    "holdout": (f"{_OF_TRAINED}'s epoch was selected on held-out training images",),
+    "test": (f"{_OF_TRAINED}'s epoch was selected on the test images: biased",),
 }
 
 
 @dataclass(frozen=True)
 class Score:
-    """A mean over queries and its bootstrap 95 % interval, each in 0..1."""
+    """A mean over queries and its bootstrap 95 % interval; in 0..1, a difference in -1..1.
+
+    Example:
+        >>> import numpy as np
+        >>> Score.of(np.array([1.0, 1.0, 0.0, 1.0]))
+        Score(value=0.75, low=0.25, high=1.0)
+    """
 
     value: float
     low: float
@@ -26,8 +33,9 @@ class Score:
 
     @classmethod
     def of(cls, values: Vectors) -> "Score":
-        """The score of one value a query."""
-        return cls(float(values.mean()), *bootstrap_interval(values))
+        """The score of values (Q,), one for each query."""
+        low, high = bootstrap_interval(values)
+        return cls(value=float(values.mean()), low=low, high=high)
 
 
 @dataclass(frozen=True)
@@ -35,9 +43,9 @@ class ScoreRow:
     """One encoder's scores.
 
     Attributes:
-        encoder: what it is called.
+        encoder: its name in the table.
         dimensions: D of its vectors.
-        scores: by metric name.
+        scores: by the name of the metric.
         recall_curve: recall@k for k = 1, 2, ... in 0..1.
     """
 
@@ -49,17 +57,19 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class FloorTable:
-    """Scores of several encoders under one protocol, floors first.
+    """Scores of several encoders under one protocol.
 
     Attributes:
-        rows: one an encoder, all with the same scores.
+        rows: one for each encoder, all with the same metrics: the floors, lowest first, then the
+            trained encoder.
         protocol: how queries and gallery relate.
-        queries: pictures looked up.
-        gallery: pictures searched.
-        classes: of the queries.
-        skipped: pictures that could not be read.
-        notes: what a reader must know besides, one sentence each without its stop.
-        gain: recall@1 of the last row beyond the one above it, paired over queries, in -1..1.
+        queries: how many images were queries.
+        gallery: how many images were searched.
+        classes: how many classes the queries have.
+        skipped: how many images could not be read.
+        notes: sentences that a reader of the scores must know, each without its stop.
+        gain: recall@1 of the trained encoder minus that of the calibrated start, paired over
+            queries, in -1..1; None in a table of one row.
     """
 
     rows: list[ScoreRow]
@@ -71,28 +81,42 @@ class FloorTable:
     notes: list[str] = field(default_factory=list)
     gain: Score | None = None
 
+    @property
+    def trained(self) -> ScoreRow:
+        """The row of the run's or bundle's encoder."""
+        return self.rows[-1]
+
+    @property
+    def floors(self) -> list[ScoreRow]:
+        """The rows of the untouched start, lowest first; the last one is the calibrated start."""
+        return self.rows[:-1]
+
+    @property
+    def calibrated_start(self) -> ScoreRow:
+        """The row of the highest floor, which the trained encoder is compared with."""
+        return self.floors[-1]
+
     def to_json(self) -> dict[str, Any]:
         """The table as a JSON object."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "FloorTable":
-        """The table that `to_json` gave, now or before there were notes, curves and gains."""
+        """The table that `to_json` gave; early ones lack notes, recall curves and the gain."""
         rows = [
-            ScoreRow(**(r | {"scores": {k: Score(**v) for k, v in r["scores"].items()}}))
-            for r in value["rows"]
+            ScoreRow(**(row | {"scores": {k: Score(**v) for k, v in row["scores"].items()}}))
+            for row in value["rows"]
         ]
         gain = value.get("gain")
         return cls(**(value | {"rows": rows, "gain": None if gain is None else Score(**gain)}))
 
-    def floors(self) -> "FloorTable":
-        """The table without its last row and what is said of that."""
-        of_the_last = [note for notes in SELECTION_NOTES.values() for note in notes]
-        notes = [note for note in self.notes if note not in of_the_last]
-        return replace(self, rows=self.rows[:-1], notes=notes, gain=None)
+    def without_trained(self) -> "FloorTable":
+        """A table of the floors alone, without the notes on the trained encoder."""
+        notes = [note for note in self.notes if not note.startswith(_OF_TRAINED)]
+        return replace(self, rows=self.floors, notes=notes, gain=None)
 
     def markdown(self) -> str:
-        """The table in Markdown, in percent with intervals."""
+        """The table and its caption in Markdown, in percent with intervals."""
         names = list(self.rows[0].scores)
         lines = [
             "| encoder | D | " + " | ".join(names) + " |",
@@ -106,28 +130,26 @@ class FloorTable:
         return "\n\n".join(paragraphs) + "\n"
 
     def caption(self) -> str:
-        """What was measured, in one sentence, and what to keep in mind, a line each."""
-        bad = f", {self.skipped} unreadable left out" if self.skipped else ""
+        """One line for the protocol, one for the gain, one for each note."""
+        unreadable = f", {self.skipped} unreadable left out" if self.skipped else ""
         measured = (
-            f"{self.protocol}: {self.queries} queries, {self.gallery} gallery pictures, "
-            f"{self.classes} classes{bad}; percent, in brackets the bootstrap 95 % interval "
+            f"{self.protocol}: {self.queries} queries, {self.gallery} gallery images, "
+            f"{self.classes} classes{unreadable}; percent, in brackets the bootstrap 95 % interval "
             "over queries"
         )
-        gained = (
-            [] if self.gain is None else [f"recall@1 beyond the row above: {signed(self.gain)}"]
-        )
-        return "\n".join(f"{sentence}." for sentence in [measured, *gained, *self.notes])
+        gain = [] if self.gain is None else [f"recall@1 beyond the row above: {signed(self.gain)}"]
+        return "\n".join(f"{sentence}." for sentence in [measured, *gain, *self.notes])
 
 
 @dataclass(frozen=True)
 class Selected:
-    """Which epoch's encoder a run kept.
+    """The epoch whose encoder a run selected.
 
     Attributes:
-        how: on held-out training pictures, or on the test pictures.
+        how: whether on held-out training images or on the test images.
         epoch: counted from 1.
-        recall: recall@1 there, in 0..1.
-        queries: how many pictures were looked up.
+        recall: recall@1 on those images, in 0..1.
+        queries: how many images were queries.
     """
 
     how: Literal["holdout", "test"]
@@ -136,21 +158,26 @@ class Selected:
     queries: int
 
     def sentence(self) -> str:
-        """`epoch 3 of recall@1 55.6 %, selected on the test pictures: biased`."""
-        where = (
-            "the test pictures: biased"
+        """The selection in words.
+
+        Example:
+            >>> Selected(how="test", epoch=3, recall=0.556, queries=90).sentence()
+            'epoch 3 of recall@1 55.6 %, selected on the test images: biased'
+        """
+        images = (
+            "the test images: biased"
             if self.how == "test"
-            else f"{self.queries} held-out training pictures"
+            else f"{self.queries} held-out training images"
         )
-        return f"epoch {self.epoch} of recall@1 {100 * self.recall:.1f} %, selected on {where}"
+        return f"epoch {self.epoch} of recall@1 {100 * self.recall:.1f} %, selected on {images}"
 
 
 def percent(score: Score) -> str:
-    """`57.5 [55.6, 59.4]`."""
+    """A score in percent: `57.5 [55.6, 59.4]`."""
     return f"{100 * score.value:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
 
 
 def signed(difference: Score) -> str:
-    """`+5.3 [+3.6, +7.0]`."""
+    """A difference of two scores in points: `+5.3 [+3.6, +7.0]`."""
     low, high = 100 * difference.low, 100 * difference.high
     return f"{100 * difference.value:+.1f} [{low:+.1f}, {high:+.1f}]"

@@ -1,9 +1,17 @@
-"""The untouched start, read in several ways: the floors that no score is shown without."""
+"""The floors: several readings of the untouched start, which every score is shown beside.
 
+On disk, `start/encoder.*` hold the calibrated start, and `start/whitenings.safetensors` holds the
+whitenings of the readings below it.
+"""
+
+import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
+from torch import Tensor
 
 from fgembed.backbones import Backbone
 from fgembed.config import PoolingSettings
@@ -16,15 +24,129 @@ from fgembed.model.shared_backbone import SharedPass
 from fgembed.model.tensor_files import read_note, read_tensors, write_tensors
 from fgembed.model.whitening import Whitening
 
-FLOOR_MEAN = "untouched start, mean pooling"
 START = Path("start")
 WHITENINGS = START / "whitenings.safetensors"
 
 
-def calibrated_start(backbone: Backbone, settings: PoolingSettings) -> Encoder:
-    """The start read as well as we can without training, still to be calibrated.
+@dataclass(frozen=True)
+class Floor:
+    """One reading of the untouched start.
 
-    As a run's settings say where they read inner levels, else by the defaults.
+    Attributes:
+        name: of its row in the floor table.
+        encoder: on the backbone that all floors share.
+    """
+
+    name: str
+    encoder: Encoder
+
+
+class Floors:
+    """The readings of one untouched start, lowest first.
+
+    Attributes:
+        mean_pooling: the lowest reading, the only one without whitening.
+        whitened: the readings with whitening below the calibrated start, lowest first.
+        calibrated_start: the highest reading, which a run must not fall below.
+        spec: the preprocessing of all of them.
+
+    Example:
+        >>> from fgembed.backbones import make_backbone
+        >>> backbone = make_backbone("torchvision/resnet18:layer1", size=32)
+        >>> start = uncalibrated_start(backbone, PoolingSettings())
+        >>> for floor in Floors(start, Preprocessing(size=32)).readings:
+        ...     print(floor.name)
+        untouched start, mean pooling
+        untouched start, GeM + whitening
+        untouched start, GeM + whitening + mirror
+        untouched start, 2 levels + whitening + mirror
+    """
+
+    def __init__(self, start: Encoder, spec: Preprocessing) -> None:
+        """The floors of a start; only `calibrate` and `load` give them whitenings.
+
+        Args:
+            start: the highest reading; see `uncalibrated_start`.
+            spec: the preprocessing.
+        """
+        self.spec = spec
+        self.mean_pooling = Floor("untouched start, mean pooling", mean_pooled(start))
+        self.calibrated_start = Floor(_row_name(start), start)
+        lower = [Encoder(start.backbone, start.pooling)]
+        if start.mirror:
+            lower.append(Encoder(start.backbone, start.pooling, mirror=True))
+        named = [Floor(_row_name(encoder), encoder) for encoder in lower]
+        # A backbone without inner levels reads one of these as it reads the start.
+        self.whitened = [floor for floor in named if floor.name != self.calibrated_start.name]
+
+    @property
+    def readings(self) -> list[Floor]:
+        """All floors, lowest first; the last one is the calibrated start."""
+        return [self.mean_pooling, *self.whitened, self.calibrated_start]
+
+    def calibrate(
+        self, paths: Sequence[Path], device: torch.device, settings: PoolingSettings
+    ) -> None:
+        """Fits every whitening on unlabelled images, in one pass.
+
+        Args:
+            paths: the training images.
+            device: where the backbone runs.
+            settings: of the run.
+        """
+        settings = settings.of_the_floor()
+        shared = self._shared_pass([*self.whitened, self.calibrated_start], device)
+        shared.calibrate(paths, settings.whitening, settings.shrinkage)
+
+    def shared_pass(self, device: torch.device) -> SharedPass:
+        """Embedders of all floors, by row name; an image passes through the backbone once."""
+        return self._shared_pass(self.readings, device)
+
+    def save(self, run: Path) -> None:
+        """Writes the calibrated start as an encoder, and the other whitenings.
+
+        Args:
+            run: the run folder.
+        """
+        tensors = {
+            f"{number}.{name}": value
+            for number, floor in enumerate(self.whitened, start=1)
+            if floor.encoder.whitening is not None
+            for name, value in floor.encoder.whitening.state_dict().items()
+        }
+        save_encoder(run / START, self.calibrated_start.encoder, self.spec)
+        write_tensors(run / WHITENINGS, tensors, {"start": read_encoder_file(run / START).sha256})
+
+    @classmethod
+    def load(cls, run: Path) -> Self:
+        """The floors that `save` wrote.
+
+        Raises:
+            NotFoundError: the run is not finished.
+            IntegrityError: a file is damaged.
+        """
+        start, spec = load_encoder(run / START)
+        floors = cls(start, spec)
+        tensors = read_tensors(run / WHITENINGS)
+        if read_note(run / WHITENINGS).get("start") != read_encoder_file(run / START).sha256:
+            raise _other_start(run)
+        try:
+            for number, floor in enumerate(floors.whitened, start=1):
+                floor.encoder.whitening = _whitening(tensors, number, floor.encoder.dimensions)
+        except (KeyError, RuntimeError, TypeError, IndexError):
+            raise _other_start(run) from None
+        return floors
+
+    def _shared_pass(self, floors: Sequence[Floor], device: torch.device) -> SharedPass:
+        return SharedPass({floor.name: floor.encoder for floor in floors}, self.spec, device)
+
+
+def uncalibrated_start(backbone: Backbone, settings: PoolingSettings) -> Encoder:
+    """The calibrated start before its calibration: the best reading without training.
+
+    Args:
+        backbone: the untouched backbone.
+        settings: of the run; where they read no inner levels, the defaults apply.
     """
     settings = settings.of_the_floor()
     return Encoder(
@@ -36,70 +158,23 @@ def calibrated_start(backbone: Backbone, settings: PoolingSettings) -> Encoder:
     )
 
 
-def floor_encoders(start: Encoder) -> dict[str, Encoder]:
-    """The readings by the name of their row, lowest first; the last one is `start` itself."""
-    backbone, pooling = start.backbone, start.pooling
-    plain = Encoder(backbone, pooling)
-    rows = {FLOOR_MEAN: mean_pooled(start), _name(plain): plain}
-    if start.mirror:
-        mirrored = Encoder(backbone, pooling, mirror=True)
-        rows[_name(mirrored)] = mirrored
-    return rows | {_name(start): start}
+def _whitening(tensors: dict[str, Tensor], number: int, dimensions: int) -> Whitening:
+    mean, projection = tensors[f"{number}.mean"], tensors[f"{number}.projection"]
+    whitening = Whitening(dimensions, projection.shape[1])
+    whitening.load_state_dict({"mean": mean, "projection": projection})
+    return whitening
 
 
-def calibrate_floors(
-    start: Encoder,
-    paths: Sequence[Path],
-    spec: Preprocessing,
-    device: torch.device,
-    settings: PoolingSettings,
-) -> dict[str, Encoder]:
-    """Fits every floor on unlabelled pictures in one pass; `floor_encoders`, whitened."""
-    floors = floor_encoders(start)
-    whitened = {name: encoder for name, encoder in floors.items() if name != FLOOR_MEAN}
-    settings = settings.of_the_floor()
-    SharedPass(whitened, spec, device).calibrate(paths, settings.whitening, settings.shrinkage)
-    return floors
+def _other_start(run: Path) -> IntegrityError:
+    return IntegrityError(
+        f"{run / WHITENINGS} is of another start",
+        "restore it from a copy, or fit it again with "
+        f'"fgembed train --resume --run {shlex.quote(str(run))}"',
+    )
 
 
-def save_floors(run: Path, floors: dict[str, Encoder], spec: Preprocessing) -> None:
-    """Writes the calibrated start as an encoder, and the whitenings of the other readings."""
-    *others, start = floors.values()
-    tensors = {
-        f"{number}.{name}": value
-        for number, encoder in enumerate(others)
-        if encoder.whitening is not None
-        for name, value in encoder.whitening.state_dict().items()
-    }
-    save_encoder(run / START, start, spec)
-    write_tensors(run / WHITENINGS, tensors, {"start": read_encoder_file(run / START).sha256})
-
-
-def load_floors(run: Path) -> dict[str, Encoder]:
-    """What `save_floors` wrote.
-
-    Raises:
-        NotFoundError: the run is not finished.
-        IntegrityError: a file is damaged.
-    """
-    start, _ = load_encoder(run / START)
-    floors = floor_encoders(start)
-    tensors = read_tensors(run / WHITENINGS)
-    if read_note(run / WHITENINGS).get("start") != read_encoder_file(run / START).sha256:
-        raise IntegrityError(f"{run / WHITENINGS} is of another start")
-    *others, _ = floors.values()
-    try:
-        for number, encoder in enumerate(others[1:], start=1):
-            mean, projection = tensors[f"{number}.mean"], tensors[f"{number}.projection"]
-            encoder.whitening = Whitening(encoder.dimensions, projection.shape[1])
-            encoder.whitening.load_state_dict({"mean": mean, "projection": projection})
-    except (KeyError, RuntimeError, TypeError, IndexError) as error:
-        raise IntegrityError(f"{run / WHITENINGS} is of another start: {error}") from None
-    return floors
-
-
-def _name(encoder: Encoder) -> str:
+def _row_name(encoder: Encoder) -> str:
     kind = encoder.pooling.kind
     levels = 1 if encoder.levels is None else len(encoder.levels.sizes)
-    read = f"{levels} levels" if levels > 1 else POOLING_NAMES.get(kind, kind)
-    return f"untouched start, {read} + whitening{' + mirror' if encoder.mirror else ''}"
+    reading = f"{levels} levels" if levels > 1 else POOLING_NAMES.get(kind, kind)
+    return f"untouched start, {reading} + whitening{' + mirror' if encoder.mirror else ''}"

@@ -1,14 +1,15 @@
-"""The guard: whether a run is worth more than its start, so that no worse model is shipped.
+"""The guard: compares a run with its start, so that no worse model is shipped.
 
-The floor is the calibrated start, the last of a table's floors. A run that is only as good by
-chance loses nothing by being refused, for the start that is offered instead is as good: hence
-the plain rule, below is below, and the interval says whether it is within noise.
+The floor is the calibrated start, the highest floor of the table. A run whose recall@1 is lower
+is below its floor, even where the difference is within noise: the start is then offered instead,
+and it is as good. The verdict says whether the difference is within noise.
 
-Without labels only collapse is seen, by how often an encoder finds a picture by a gentle view of
-it. Among 51 encoders of known recall on grocery81 the rule below refuses the 18 that lost ten
-points of recall@1 or more and none of the 27 that gained; it does not see the 6 that lost less.
-Nearer to zero it is wrong both ways (one lost nine points of views and gained five of recall), so
-finding views never passes a run. The margin was chosen on the same encoders.
+Without labels the guard detects only collapse. It compares how often each encoder retrieves an
+image by a gentle view of it. The rule below was tried on 51 encoders of known recall on
+grocery81. It refuses the 18 that lost ten points of recall@1 or more, and none of the 27 that
+gained; it misses the 6 that lost less. For small changes the share of retrieved views misleads
+both ways (one encoder lost nine points of it and gained five of recall), so it never passes a
+run. The margin was chosen on the same encoders.
 """
 
 import shlex
@@ -22,21 +23,26 @@ from fgembed.errors import FgembedError, IntegrityError
 from fgembed.evaluation.floor_table import FloorTable, Score, signed
 
 VIEWS_MARGIN = 0.1
-MIN_VIEWS = 30  # fewer show no interval worth the name
-REMEDY = 'a small labelled slice tells: "fgembed evaluate --gallery DIR --queries DIR"'
+MIN_VIEWS = 30  # with fewer the interval says nothing
+REMEDY = 'a small labelled slice decides: "fgembed evaluate --gallery DIR --queries DIR"'
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the guard found.
+    """The guard's verdict on a run.
 
     Attributes:
-        outcome: `below` is not exported unless forced; `unknown` is, with a warning.
-        by: what decided: `labels`, `views` of the training pictures, or `weights` (nothing
-            was trained).
-        trained: the run's recall@1, or the share of views found, in 0..1, where measured.
+        outcome: a run that is `below` is exported only if forced; one that is `unknown` is
+            exported with a warning.
+        by: the evidence: `labels`, `views` of the training images, or `weights` (nothing was
+            trained).
+        trained: the run's recall@1, or its share of retrieved views, in 0..1, where measured.
         floor: that of the calibrated start.
-        sentence: the finding, without its stop.
+        sentence: the reason, without its stop.
+
+    Example:
+        >>> START_ITSELF.headline()
+        'passed: nothing was trained, this is the calibrated start itself'
     """
 
     outcome: Literal["passed", "below", "unknown"]
@@ -46,7 +52,7 @@ class Verdict:
     sentence: str
 
     def headline(self) -> str:
-        """Outcome and finding in one line."""
+        """Outcome and reason in one line."""
         outcome = {
             "passed": "passed",
             "below": "below its floor",
@@ -56,50 +62,71 @@ class Verdict:
 
 
 START_ITSELF = Verdict(
-    "passed", "weights", None, None, "nothing was trained, this is the calibrated start itself"
+    outcome="passed",
+    by="weights",
+    trained=None,
+    floor=None,
+    sentence="nothing was trained, this is the calibrated start itself",
 )
 
 
 def judged_by_labels(table: FloorTable) -> Verdict:
-    """The verdict on the last row of a table, whose floor is the row above.
+    """The verdict on a table's trained encoder beside its calibrated start.
 
     Args:
         table: of at least two rows.
     """
     assert table.gain is not None
-    floor, trained = (row.scores["recall@1"].value for row in table.rows[-2:])
+    floor = table.calibrated_start.scores["recall@1"].value
+    trained = table.trained.scores["recall@1"].value
     noise = table.gain.low <= 0 <= table.gain.high
     sentence = (
         f"{_against(trained, floor)}, {signed(table.gain)} over {table.queries} queries"
         f"{', within noise' if noise else ''}"
     )
     outcome: Literal["passed", "below"] = "below" if trained < floor else "passed"
-    return Verdict(outcome, "labels", trained, floor, sentence)
+    return Verdict(outcome=outcome, by="labels", trained=trained, floor=floor, sentence=sentence)
 
 
 def judged_by_views(trained: Vectors, floor: Vectors) -> Verdict:
-    """The verdict without labels: `below` where far fewer views are found, else `unknown`.
+    """The verdict without labels: `below` where far fewer views are retrieved, else `unknown`.
 
     Args:
-        trained: whether the run's encoder found each view (`label_free.views_found`), (Q,).
-        floor: whether the calibrated start did.
+        trained: 1.0 for each view that the run's encoder retrieves (`label_free.score_views`),
+            else 0.0, (Q,).
+        floor: the same for the calibrated start.
+
+    Example:
+        >>> import numpy as np
+        >>> judged_by_views(trained=np.zeros(100), floor=np.ones(100)).outcome
+        'below'
+        >>> judged_by_views(trained=np.ones(100), floor=np.ones(100)).outcome
+        'unknown'
     """
-    loss = Score.of(trained - floor)
-    shares = float(trained.mean()), float(floor.mean())
-    seen = (
-        f"{100 * shares[0]:.1f} % of training pictures found by a gentle view of them against "
-        f"{100 * shares[1]:.1f} by the calibrated start, {signed(loss)} over {len(floor)} views"
+    difference = Score.of(trained - floor)
+    of_trained, of_floor = float(trained.mean()), float(floor.mean())
+    collapsed = difference.high < -VIEWS_MARGIN and len(floor) >= MIN_VIEWS
+    sentence = (
+        f"{100 * of_trained:.1f} % of training images found by a gentle view of them against "
+        f"{100 * of_floor:.1f} by the calibrated start, {signed(difference)} over "
+        f"{len(floor)} views"
     )
-    if loss.high < -VIEWS_MARGIN and len(floor) >= MIN_VIEWS:
-        return Verdict("below", "views", *shares, seen)
-    return Verdict("unknown", "views", *shares, f"{seen}, which shows a collapse only; {REMEDY}")
+    if not collapsed:
+        sentence += f", which shows a collapse only; {REMEDY}"
+    return Verdict(
+        outcome="below" if collapsed else "unknown",
+        by="views",
+        trained=of_trained,
+        floor=of_floor,
+        sentence=sentence,
+    )
 
 
 def verdict_in(report: dict[str, Any], run: Path) -> Verdict:
-    """The verdict that a run's `report.json` holds.
+    """The verdict in a run's `report.json`.
 
     Raises:
-        IntegrityError: there is none, or it is damaged.
+        IntegrityError: it is missing or damaged.
     """
     try:
         return record(Verdict, report.get("guard"))
@@ -111,10 +138,10 @@ def verdict_in(report: dict[str, Any], run: Path) -> Verdict:
 
 
 def refuse_below_floor(verdict: Verdict, run: Path) -> None:
-    """Refuses to export a model that is worse than doing nothing.
+    """Refuses to export a run that is worse than its start.
 
     Raises:
-        FgembedError: it is; names the two ways on.
+        FgembedError: the run is below its floor; names the two ways to export all the same.
     """
     if verdict.outcome == "below":
         raise FgembedError(

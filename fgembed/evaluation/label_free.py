@@ -1,4 +1,4 @@
-"""What can be said of an encoder without labels, on the training pictures."""
+"""Measures of an encoder that need no labels, on the training images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,16 +15,17 @@ from fgembed.evaluation import metrics
 from fgembed.model.torch_embedder import TorchEmbedder
 
 FIGURE_IMAGES = 256
-FOUND_AMONG = 1024
-FOUND_VIEWS = 512
-# Gentle, and the same whatever a run was trained with: under the published views, with stronger
-# crops and grey, runs that were trained on them and find less of a class find more views.
+VIEW_GALLERY = 1024
+VIEW_QUERIES = 512
+BATCH = 64
+# Gentle, and the same for every run. Under the published views, with stronger crops and grey, a
+# run that was trained on them retrieves more views even where it retrieves less of a class.
 GENTLE = ViewSettings(crop_scale=0.4, jitter=0.2, hue=0.02, grey_probability=0.0)
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What can be said without labels (see `fgembed.evaluation.metrics`)."""
+    """The three measures without labels; see the functions in `fgembed.evaluation.metrics`."""
 
     effective_rank: float
     alignment: float
@@ -32,45 +33,53 @@ class Figures:
 
 
 def label_free_figures(embedder: TorchEmbedder, images: TrainingImages) -> Figures:
-    """Effective rank, alignment and uniformity on a fixed sample of the training pictures."""
-    sample = _spread(len(images), FIGURE_IMAGES)
+    """Effective rank, alignment and uniformity on a fixed sample of the training images."""
+    sample = spread_evenly(len(images), FIGURE_IMAGES)
     vectors = embedder([images.paths[index] for index in sample]).vectors
-    pairs = [_view_vectors(embedder, images, sample, view) for view in (0, 1)]
+    first, second = (_view_vectors(embedder, images, sample, view) for view in (0, 1))
     return Figures(
-        metrics.effective_rank(vectors),
-        metrics.alignment(*pairs),
-        metrics.uniformity(vectors),
+        effective_rank=metrics.effective_rank(vectors),
+        alignment=metrics.alignment(first, second),
+        uniformity=metrics.uniformity(vectors),
     )
 
 
-def views_found(embedder: TorchEmbedder, paths: Sequence[Path]) -> Vectors:
-    """Whether a random view's nearest picture is its own: 1.0 or 0.0 a view, (Q,).
+def score_views(embedder: TorchEmbedder, paths: Sequence[Path]) -> Vectors:
+    """1.0 for each random view whose nearest image is the one it was taken from, else 0.0, (Q,).
 
-    A gentle view of up to 512 pictures, looked up among up to 1,024 of them as they are. The
-    same pictures and views for every encoder.
+    Up to 512 gentle views are searched in a gallery of up to 1,024 plain images. Images and
+    views are the same for every encoder.
     """
-    among = [paths[index] for index in _spread(len(paths), FOUND_AMONG)]
-    images = TrainingImages(among, TwoViews(GENTLE, embedder.spec), embedder.spec, seed=0)
-    asked = _spread(len(among), FOUND_VIEWS)
-    gallery = embedder(among)
-    nearest = (_view_vectors(embedder, images, asked, 0) @ gallery.vectors.T).argmax(axis=1)
-    found = [gallery.paths[row] == among[own] for row, own in zip(nearest, asked, strict=True)]
-    return np.array(found, dtype=np.float64)
+    sources = [paths[index] for index in spread_evenly(len(paths), VIEW_GALLERY)]
+    images = TrainingImages(sources, TwoViews(GENTLE, embedder.spec), embedder.spec, seed=0)
+    queries = spread_evenly(len(sources), VIEW_QUERIES)
+    gallery = embedder(sources)
+    nearest = (_view_vectors(embedder, images, queries, 0) @ gallery.vectors.T).argmax(axis=1)
+    matches = [
+        gallery.paths[row] == sources[query] for row, query in zip(nearest, queries, strict=True)
+    ]
+    return np.array(matches, dtype=np.float64)
+
+
+def spread_evenly(count: int, size: int) -> list[int]:
+    """At most `size` of `count` positions, evenly spaced from the first to the last.
+
+    Example:
+        >>> spread_evenly(10, 4)
+        [0, 3, 6, 9]
+        >>> spread_evenly(2, 4)
+        [0, 1]
+    """
+    positions = np.linspace(0, count - 1, min(count, size))
+    return [int(position) for position in np.unique(positions.astype(int))]
 
 
 @torch.inference_mode()
 def _view_vectors(
     embedder: TorchEmbedder, images: TrainingImages, sample: Sequence[int], view: int
 ) -> Vectors:
-    vectors = [
-        embedder.model.encoder(
-            torch.stack([images[0, i][view] for i in sample[k : k + 64]]).to(embedder.device)
-        )
-        for k in range(0, len(sample), 64)
-    ]
+    vectors = []
+    for start in range(0, len(sample), BATCH):
+        views = torch.stack([images[0, index][view] for index in sample[start : start + BATCH]])
+        vectors.append(embedder.model.encoder(views.to(embedder.device)))
     return torch.cat(vectors).cpu().numpy()
-
-
-def _spread(count: int, wanted: int) -> list[int]:
-    spread = np.linspace(0, count - 1, min(count, wanted))
-    return [int(index) for index in np.unique(spread.astype(int))]

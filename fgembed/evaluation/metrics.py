@@ -1,8 +1,9 @@
-"""Retrieval metrics over vectors (numpy): every definition once, each query scored apart.
+"""Retrieval metrics over vectors, in numpy; each query is scored by itself.
 
-All scores are inner products of unit vectors, so higher is nearer.
+Vectors are of unit length and scores are inner products, so a higher score is nearer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,16 +14,16 @@ from fgembed.embedding.array_types import Labels, Vectors
 
 @dataclass(frozen=True)
 class QueryScores:
-    """One value a query, (Q,) each.
+    """The scores of Q queries, arrays of (Q,).
 
     Attributes:
-        recall: for each k, 1.0 where any of the first k hits has the query's label.
-        average_precision: mean over the R relevant items of (rank among relevant / rank),
-            over the complete ranking, as the LCR code has it.
-        map_at_r: precision summed at the relevant ranks among the first R, over R
+        recall: for each k, 1.0 where one of the first k hits has the query's label, else 0.0.
+        average_precision: mean over the R relevant items of (rank among relevant / rank), over
+            the complete ranking, as in the code of LCR (arXiv:2303.01669).
+        map_at_r: precision summed at the relevant ranks among the first R, divided by R
             (Musgrave et al., arXiv:2003.08505).
-        knn: for each k, 1.0 where the vote of the k nearest, weighted by exp(score / 0.1), is
-            right (of all where there are fewer).
+        knn: for each k, 1.0 where the k nearest vote for the query's label, each with the weight
+            exp(score / 0.1), else 0.0; all vote where there are fewer than k.
     """
 
     recall: dict[int, Vectors]
@@ -51,9 +52,16 @@ def score_queries(
         gallery_labels: (N,).
         leave_one_out: query i is gallery item i and is left out of its own ranking.
         ks: the k of recall@k.
-        neighbours: the k of the kNN classifier; the LCR code votes with 200, far more than a
-            class of 30 pictures has, hence also 20. With one it is recall@1.
+        neighbours: the k of the kNN classifier. The code of LCR votes with 200, far more than a
+            class of 30 images has, hence also 20.
         chunk: queries ranked at a time; memory is chunk x N.
+
+    Example:
+        >>> gallery = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+        >>> labels = np.array(["wren", "owl", "owl"])
+        >>> scores = score_queries(gallery[:1], np.array(["owl"]), gallery, labels, ks=(1, 2))
+        >>> {k: recall.tolist() for k, recall in scores.recall.items()}
+        {1: [0.0], 2: [1.0]}
     """
     parts = []
     for start in range(0, len(queries), chunk):
@@ -61,23 +69,52 @@ def score_queries(
         scores = queries[rows] @ gallery.T
         if leave_one_out:
             scores[np.arange(len(scores)), np.arange(start, start + len(scores))] = -np.inf
-        order = np.argsort(-scores, axis=1, kind="stable")
-        if leave_one_out:
-            order = order[:, :-1]
-        relevant = gallery_labels[order] == query_labels[rows, None]
-        votes = [
-            _knn_correct(
-                np.take_along_axis(scores, order[:, :k], axis=1),
-                gallery_labels[order[:, :k]],
-                query_labels[rows],
-            )
-            for k in neighbours
-        ]
-        parts.append((*precision_of_ranking(relevant), relevant[:, : max(ks)], *votes))
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    precision, at_r, first, *votes = columns
-    recall: dict[int, Vectors] = {k: np.any(first[:, :k], axis=1) * 1.0 for k in ks}
-    return QueryScores(recall, precision, at_r, dict(zip(neighbours, votes, strict=True)))
+        order = np.argsort(-scores, axis=1, kind="stable")[:, : -1 if leave_one_out else None]
+        ranking = _Ranking(scores, order, query_labels[rows], gallery_labels)
+        parts.append(ranking.scores(ks, neighbours))
+    return _joined(parts)
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """A chunk of queries ranked: scores (q, N), gallery rows by falling score (q, N), labels."""
+
+    by_row: Vectors
+    order: NDArray[np.intp]
+    query_labels: Labels
+    gallery_labels: Labels
+
+    def scores(self, ks: tuple[int, ...], neighbours: tuple[int, ...]) -> QueryScores:
+        relevant = self.gallery_labels[self.order] == self.query_labels[:, None]
+        average_precision, map_at_r = precision_of_ranking(relevant)
+        return QueryScores(
+            recall={k: np.any(relevant[:, :k], axis=1) * 1.0 for k in ks},
+            average_precision=average_precision,
+            map_at_r=map_at_r,
+            knn={k: self._knn_correct(k) for k in neighbours},
+        )
+
+    def _knn_correct(self, k: int) -> Vectors:
+        first = self.order[:, :k]
+        scores = np.take_along_axis(self.by_row, first, axis=1)
+        weights = np.exp((scores - scores[:, :1]) / 0.1)
+        correct = np.empty(len(first))
+        for row, (weight, labels) in enumerate(
+            zip(weights, self.gallery_labels[first], strict=True)
+        ):
+            names, inverse = np.unique(labels, return_inverse=True)
+            vote = names[np.bincount(inverse, weight).argmax()]
+            correct[row] = vote == self.query_labels[row]
+        return correct
+
+
+def _joined(parts: Sequence[QueryScores]) -> QueryScores:
+    return QueryScores(
+        recall={k: np.concatenate([part.recall[k] for part in parts]) for k in parts[0].recall},
+        average_precision=np.concatenate([part.average_precision for part in parts]),
+        map_at_r=np.concatenate([part.map_at_r for part in parts]),
+        knn={k: np.concatenate([part.knn[k] for part in parts]) for k in parts[0].knn},
+    )
 
 
 def precision_of_ranking(relevant: NDArray[np.bool_]) -> tuple[Vectors, Vectors]:
@@ -90,17 +127,18 @@ def precision_of_ranking(relevant: NDArray[np.bool_]) -> tuple[Vectors, Vectors]
     return precision.sum(axis=1) / total, (precision * among_first).sum(axis=1) / total
 
 
-def _knn_correct(scores: Vectors, labels: Labels, truth: Labels) -> Vectors:
-    weights = np.exp((scores - scores[:, :1]) / 0.1)
-    correct = np.empty(len(truth))
-    for row, (weight, label) in enumerate(zip(weights, labels, strict=True)):
-        names, inverse = np.unique(label, return_inverse=True)
-        correct[row] = names[np.bincount(inverse, weight).argmax()] == truth[row]
-    return correct
-
-
 def bootstrap_interval(values: Vectors, *, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """The 95 % percentile bootstrap interval of the mean over queries."""
+    """The 95 % percentile bootstrap interval of the mean over queries.
+
+    Args:
+        values: (Q,).
+        draws: bootstrap samples.
+        seed: of the sampling.
+
+    Example:
+        >>> bootstrap_interval(np.array([1.0, 1.0, 0.0, 1.0]))
+        (0.25, 1.0)
+    """
     generator = np.random.default_rng(seed)
     counts = generator.multinomial(len(values), np.full(len(values), 1 / len(values)), size=draws)
     means = counts @ values / len(values)
@@ -111,7 +149,13 @@ def bootstrap_interval(values: Vectors, *, draws: int = 1000, seed: int = 0) -> 
 def effective_rank(vectors: Vectors) -> float:
     """Exp of the entropy of the normalised singular values (RankMe, arXiv:2210.02885), 1..D.
 
-    The vectors are centred first, so that a shared offset does not count as a direction.
+    Unlike RankMe this centres the vectors first, so that a shared offset is no direction.
+
+    Example:
+        >>> round(effective_rank(np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])), 6)
+        2.0
+        >>> round(effective_rank(np.array([[1.0, 0.0], [-1.0, 0.0]])), 6)
+        1.0
     """
     values = np.linalg.svd(vectors - vectors.mean(axis=0), compute_uv=False)
     shares = values / max(values.sum(), 1e-12)
@@ -120,12 +164,30 @@ def effective_rank(vectors: Vectors) -> float:
 
 
 def alignment(first: Vectors, second: Vectors) -> float:
-    """Mean squared distance of two views' unit vectors, 0..4, lower is better (2005.10242)."""
+    """Mean squared distance of two views' unit vectors, in 0..4, lower is better.
+
+    Wang and Isola, arXiv:2005.10242.
+
+    Args:
+        first: (N, D).
+        second: (N, D), row by row of the same images.
+
+    Example:
+        >>> alignment(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]))
+        2.0
+    """
     return float(((first - second) ** 2).sum(axis=1).mean())
 
 
 def uniformity(vectors: Vectors) -> float:
-    """Log mean exp(-2 squared distance) over all pairs, <= 0, lower is better (2005.10242)."""
+    """Log of the mean of exp(-2 x squared distance) over all pairs, <= 0, lower is better.
+
+    Wang and Isola, arXiv:2005.10242, of unit vectors (N, D).
+
+    Example:
+        >>> round(uniformity(np.array([[1.0, 0.0], [0.0, 1.0]])), 6)
+        -4.0
+    """
     squared = np.maximum(2 - 2 * vectors @ vectors.T, 0)
     pairs = squared[np.triu_indices(len(vectors), k=1)]
     return float(np.log(np.exp(-2 * pairs).mean()))
@@ -137,6 +199,13 @@ def pointing_game(maps: Vectors, masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
     Args:
         maps: (N, h, w) coarse maps; the peak is the centre of the largest cell.
         masks: (N, H, W).
+
+    Example:
+        >>> heat_map = np.array([[[0.1, 0.9], [0.2, 0.3]]])
+        >>> mask = np.zeros((1, 4, 4), dtype=bool)
+        >>> mask[0, :2, 2:] = True
+        >>> pointing_game(heat_map, mask).tolist()
+        [True]
     """
     count, height, width = maps.shape
     peak = maps.reshape(count, -1).argmax(axis=1)

@@ -1,8 +1,8 @@
-"""Linear probes as columns of the floor table, by each paper's own protocol.
+"""Linear probes as columns of the floor table, each by the protocol of its paper.
 
-The gallery's pictures train it and the queries score it, after the last epoch; the released
-codes print the best epoch on the test pictures instead. Published probes see augmented views,
-which means embedding every picture anew for every epoch: that is asked for by `views`.
+A probe trains on the gallery and is scored on the queries after the last epoch; the released
+codes print the best epoch on the test images instead. The published probes see new random views
+in every epoch, so every image must be embedded in every epoch: `views` turns that on.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,8 +17,8 @@ from torchvision.transforms import v2
 
 from fgembed.cores import core_count
 from fgembed.data.loading import TrainingImages, make_loader
-from fgembed.embedding.array_types import Vectors
-from fgembed.embedding.bulk import embed_paths
+from fgembed.embedding.array_types import Ids, Vectors
+from fgembed.embedding.bulk import Embedded, embed_paths
 from fgembed.errors import ConfigError
 from fgembed.evaluation.linear_probe import EPOCHS, PROBES, LinearProbe, stratified
 from fgembed.evaluation.protocol import Embed, EmbeddedSplit
@@ -32,19 +32,24 @@ EMBEDDED_AT_ONCE = 64
 
 
 class Probe:
-    """One protocol as a measure of the floor table, with few labels too where asked for."""
+    """A linear probe as a measure of the floor table, optionally also with few labels.
+
+    Example:
+        >>> Probe("papn").note.partition(": ")[0]
+        'papn probe'
+    """
 
     def __init__(self, name: str, few_labels: bool = False, views: int = 0) -> None:
         """A probe by name.
 
         Args:
             name: of `PROBES`.
-            few_labels: also train on 20 and 50 % of the gallery, the mean of three draws.
-            views: random views of each picture that the epochs go through in turn; 0 for the
-                plain picture, 100 as published.
+            few_labels: also train on 20 and 50 % of the gallery; the mean of three draws counts.
+            views: random views of each image, one for each epoch in turn; 0 for the plain
+                image, 100 as published.
 
         Raises:
-            ConfigError: there is no such probe.
+            ConfigError: no probe has this name.
         """
         if name not in PROBES:
             raise ConfigError(f"no probe {name!r}", nearest(name, PROBES))
@@ -52,18 +57,18 @@ class Probe:
         self.recipe = PROBES[name]
         self.shares = SHARES if few_labels else ()
         self.views = min(views, EPOCHS)
-        seen = (
-            f"{self.views} random views a picture" if views else "plain pictures (published: views)"
+        inputs = (
+            f"{self.views} random views an image" if views else "plain images (published: views)"
         )
-        self.note = f"{name} probe: {self.recipe.words()}; trained on the gallery, {seen}"
+        self.note = f"{name} probe: {self.recipe.summary()}; trained on the gallery, {inputs}"
         if few_labels:
             self.note += f"; with few labels, a share of each class, the mean of {DRAWS} draws"
 
     def check(self, embed: Embed, leave_one_out: bool) -> None:
-        """Refuses what has no training pictures, or no raw summary.
+        """Refuses leave-one-out, and an embedder that lacks the inputs of the probe.
 
         Raises:
-            ConfigError: saying which.
+            ConfigError: the probe cannot train on this.
         """
         if leave_one_out:
             raise ConfigError(
@@ -80,71 +85,70 @@ class Probe:
 
     def __call__(self, embedded_split: EmbeddedSplit) -> dict[str, Vectors]:
         """Top-1 and top-5 correctness, and top-1 with few labels."""
-        classes, inverse = np.unique(embedded_split.gallery_labels, return_inverse=True)
-        targets = torch.from_numpy(inverse)
+        classes, targets = np.unique(embedded_split.gallery_labels, return_inverse=True)
         position = {name: index for index, name in enumerate(classes)}
         truth = torch.tensor([position.get(label, -1) for label in embedded_split.query_labels])
-        queries = self._plain(
-            embedded_split, embedded_split.queries.paths, embedded_split.queries.vectors
-        )
-        parts = [torch.arange(len(targets))]
-        for share in self.shares:
-            draws = [stratified(inverse, share, seed) for seed in range(DRAWS)]
-            parts += [torch.from_numpy(draw) for draw in draws]
+        queries = self._inputs(embedded_split, embedded_split.queries)
+        samples = self._samples(targets)
         probes = [
             LinearProbe(self.recipe, queries.shape[1], len(classes), seed)
-            for seed in range(len(parts))
+            for seed in range(len(samples))
         ]
-        for epoch, vectors in zip(range(EPOCHS), self._passes(embedded_split), strict=False):
-            for probe, chosen in zip(probes, parts, strict=True):
-                probe.train_epoch(vectors, targets, chosen, epoch)
+        passes = zip(range(EPOCHS), self._passes(embedded_split), strict=False)
+        for epoch, vectors in passes:
+            for probe, sample in zip(probes, samples, strict=True):
+                probe.train_epoch(vectors, torch.from_numpy(targets), sample, epoch)
         values = {
             f"{self.name} probe top-{k}": probes[0].correct(queries, truth, k) for k in (1, 5)
         }
         for number, share in enumerate(self.shares):
-            drawn = probes[1 + DRAWS * number :][:DRAWS]
-            right = [probe.correct(queries, truth, 1) for probe in drawn]
-            values[f"{self.name} {100 * share:.0f} % labels"] = np.mean(right, axis=0)
+            draws = probes[1 + DRAWS * number :][:DRAWS]
+            correct = [probe.correct(queries, truth, 1) for probe in draws]
+            values[f"{self.name} {100 * share:.0f} % labels"] = np.mean(correct, axis=0)
         return values
 
+    def _samples(self, targets: Ids) -> list[Tensor]:
+        """The rows that each probe trains on: all of them, then the draws of each share."""
+        draws = [stratified(targets, share, seed) for share in self.shares for seed in range(DRAWS)]
+        return [torch.from_numpy(rows) for rows in [np.arange(len(targets)), *draws]]
+
     def _passes(self, embedded_split: EmbeddedSplit) -> Iterator[Tensor]:
-        """The gallery's vectors (N, D), one tensor an epoch, without end."""
+        """The gallery's vectors (N, D) for each epoch, without end."""
         gallery = embedded_split.gallery
         if not self.views:
-            yield from cycle([self._plain(embedded_split, gallery.paths, gallery.vectors)])
-        kept = []
-        for vectors in _view_passes(
-            embedded_split.embedder, gallery.paths, self.views, self.recipe.raw
-        ):
+            yield from cycle([self._inputs(embedded_split, gallery)])
+        cached = []
+        embedder, raw = embedded_split.embedder, self.recipe.raw
+        for vectors in _view_passes(embedder, gallery.paths, self.views, raw):
             if self.views < EPOCHS:  # else none is needed twice, and they are large
-                kept.append(vectors)
+                cached.append(vectors)
             yield vectors
-        yield from cycle(kept)
+        yield from cycle(cached)
 
-    def _plain(
-        self, embedded_split: EmbeddedSplit, paths: Sequence[Path], vectors: Vectors
-    ) -> Tensor:
+    def _inputs(self, embedded_split: EmbeddedSplit, side: Embedded) -> Tensor:
+        """The vectors of the queries or the gallery as the probe reads them."""
+        vectors = side.vectors
         if self.recipe.raw:
             embed = embedded_split.embedder
             assert isinstance(embed, TorchEmbedder)
-            vectors = embed_paths(embed.summaries, paths, embed.spec).vectors
+            vectors = embed_paths(embed.summaries, side.paths, embed.spec).vectors
         return torch.from_numpy(np.asarray(vectors, np.float32))
 
 
 class ProbeView:
-    """RandomResizedCrop of 8 to 100 % of the area and a flip, as (size, size, 3) uint8."""
+    """A view maker: a random crop of 8 to 100 % of the area and a flip, (size, size, 3) uint8."""
 
     def __init__(self, spec: Preprocessing) -> None:
         crop = v2.RandomResizedCrop(spec.size, scale=(0.08, 1.0))
         self.transform = v2.Compose([crop, v2.RandomHorizontalFlip(), v2.PILToTensor()])
 
     def __call__(self, image: Image.Image) -> list[Tensor]:
-        """One view."""
+        """One random view of the image."""
         return [self.transform(image).permute(1, 2, 0)]
 
 
 def _view_passes(embed: Embed, paths: Sequence[Path], views: int, raw: bool) -> Iterator[Tensor]:
-    """`views` times the vectors (N, D) of a new random view of every picture."""
+    """The vectors (N, D) of a new random view of every image, `views` times."""
     images = TrainingImages(paths, ProbeView(embed.spec), embed.spec, seed=0)
     starts = range(0, len(paths), EMBEDDED_AT_ONCE)
     keys = [

@@ -1,11 +1,11 @@
-"""The protocol: what is looked up in what, scored for every encoder alike, floors first.
+"""The protocol: which queries are searched in which gallery, scored alike for every encoder.
 
-Embedders are supplied by the caller (torch or ONNX Runtime), so this module is the same for a
-run and for a bundle.
+The caller supplies the embedders, on torch or on ONNX Runtime, so this module serves a run and a
+bundle alike.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -26,12 +26,12 @@ CURVE_END = 50
 
 
 class Embed(Protocol):
-    """Pictures in, unit vectors out."""
+    """An embedder: images in, unit vectors out."""
 
     spec: Preprocessing
 
     def __call__(self, paths: Sequence[Path]) -> Embedded:
-        """The vectors of the pictures that can be read, in the order of `paths`."""
+        """The vectors of the images that can be read, in the order of `paths`."""
         ...
 
     def vectors(self, pixels: Pixels) -> Vectors:
@@ -41,7 +41,7 @@ class Embed(Protocol):
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Pictures in class folders below `root`, and what below it could not be looked at."""
+    """Images in class folders below `root`; `skipped` could not be opened."""
 
     root: Path
     paths: list[Path]
@@ -50,14 +50,15 @@ class LabelledImages:
 
     @classmethod
     def find(cls, root: Path) -> "LabelledImages":
-        """Every picture below `root`, labelled by its class folder.
+        """Every image below `root`, labelled by its class folder.
 
         Raises:
-            FgembedError: the folder is missing or empty, or a picture is in no class folder.
+            FgembedError: the folder is missing or empty, or an image is in no class folder.
         """
         paths, skipped = find_images(root)
         names = class_names(paths, root)
-        return cls(root, paths, dict(zip(paths, names, strict=True)), skipped)
+        labels = dict(zip(paths, names, strict=True))
+        return cls(root=root, paths=paths, labels=labels, skipped=skipped)
 
     def labels_of(self, paths: Sequence[Path]) -> Labels:
         """(N,) class names."""
@@ -66,39 +67,42 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class Split:
-    """What is looked up (`queries`) in what (`gallery`); the same object twice: leave-one-out."""
+    """Queries and the gallery that they are searched in; the same object twice: leave-one-out."""
 
     queries: LabelledImages
     gallery: LabelledImages
 
     @classmethod
     def find(cls, gallery: Path, queries: Path) -> "Split":
-        """Two folders that do not overlap, or the same one twice.
+        """The split of two folders that do not overlap, or of one folder given twice.
 
         Raises:
-            FgembedError: see `LabelledImages.find`; or they overlap, or a single picture is
-                to be looked up in itself.
+            FgembedError: see `LabelledImages.find`; or the folders overlap; or leave-one-out has
+                a single image.
         """
         labelled = LabelledImages.find(gallery)
         if gallery.resolve() == queries.resolve():
             if len(labelled.paths) < 2:
                 raise FgembedError(
-                    f"{gallery} holds one picture", "leave-one-out needs at least two"
+                    f"{gallery} holds one image, leave-one-out needs at least two", "add images"
                 )
-            return cls(labelled, labelled)
-        looked_up = LabelledImages.find(queries)
-        _refuse_overlap(labelled, looked_up)
-        return cls(looked_up, labelled)
+            return cls(queries=labelled, gallery=labelled)
+        searched_for = LabelledImages.find(queries)
+        _refuse_overlap(labelled, searched_for)
+        return cls(queries=searched_for, gallery=labelled)
 
     @property
     def leave_one_out(self) -> bool:
-        """Whether each picture is looked up in all the others."""
+        """Whether each image is searched in all the others."""
         return self.queries is self.gallery
 
 
 @dataclass(frozen=True)
 class EmbeddedSplit:
-    """One encoder's vectors of both sides of a split: what every score is made of."""
+    """One encoder's vectors of both sides of a split, (Q, D) and (N, D), and their class names.
+
+    Images that could not be read are in neither. In leave-one-out query i is gallery image i.
+    """
 
     embedder: Embed
     queries: Embedded
@@ -109,20 +113,20 @@ class EmbeddedSplit:
 
     @classmethod
     def embed(cls, embedder: Embed, split: Split, max_bad: float) -> "EmbeddedSplit":
-        """Both sides through `embedder`, the same pictures only once.
+        """Embeds both sides of a split; the images of leave-one-out only once.
 
         Raises:
-            BadImagesError: too many pictures cannot be read.
+            BadImagesError: more than the share `max_bad` of a side cannot be read.
         """
         gallery = _embedded(embedder, split.gallery, max_bad)
         queries = gallery if split.leave_one_out else _embedded(embedder, split.queries, max_bad)
         return cls(
-            embedder,
-            queries,
-            split.queries.labels_of(queries.paths),
-            gallery,
-            split.gallery.labels_of(gallery.paths),
-            split.leave_one_out,
+            embedder=embedder,
+            queries=queries,
+            query_labels=split.queries.labels_of(queries.paths),
+            gallery=gallery,
+            gallery_labels=split.gallery.labels_of(gallery.paths),
+            leave_one_out=split.leave_one_out,
         )
 
     def scores(self, ks: Sequence[int] = TABLE_KS) -> QueryScores:
@@ -137,23 +141,23 @@ class EmbeddedSplit:
         )
 
     def without_match(self) -> int:
-        """Queries of a class that has no picture to be found."""
+        """How many queries are of a class that the rest of the gallery lacks."""
         names, counts = np.unique(self.gallery_labels, return_counts=True)
-        found = names[counts > (1 if self.leave_one_out else 0)]
-        return int((~np.isin(self.query_labels, found)).sum())
+        matchable = names[counts > (1 if self.leave_one_out else 0)]
+        return int((~np.isin(self.query_labels, matchable)).sum())
 
 
 class Measure(Protocol):
-    """Scores beyond retrieval: a classifier on the gallery's vectors, for example."""
+    """Scores beyond retrieval, for example those of a classifier on the gallery's vectors."""
 
     note: str
 
     def check(self, embed: Embed, leave_one_out: bool) -> None:
-        """Refuses what it cannot measure, before anything is embedded."""
+        """Refuses what it cannot measure, before the images are embedded."""
         ...
 
     def __call__(self, embedded_split: EmbeddedSplit) -> dict[str, Vectors]:
-        """One value a query, (Q,), by the name of its column."""
+        """Values (Q,) by the name of their column."""
         ...
 
 
@@ -165,45 +169,41 @@ def floor_table(
     measures: Sequence[Measure] = (),
     notes: Sequence[str] = (),
 ) -> FloorTable:
-    """Scores each encoder with `queries` searched in `gallery`.
+    """Scores each encoder on the same queries and gallery.
 
-    Where both are the same folder each picture queries all the others (leave-one-out).
+    Args:
+        embedders: by the name of their row: the floors, lowest first, then the trained encoder.
+        gallery: folder of labelled images.
+        queries: another one, or the gallery again for leave-one-out.
+        max_bad: the share of unreadable images that is accepted, in 0..1.
+        measures: further columns.
+        notes: for the table.
 
     Raises:
         FgembedError: see `Split.find`.
-        BadImagesError: too many pictures cannot be read.
+        BadImagesError: too many images cannot be read.
     """
     split = Split.find(gallery, queries)
     for measure in measures:
         for embed in embedders.values():
             measure.check(embed, split.leave_one_out)
-    rows = []
-    right: list[Vectors] = []
-    for name, embed in embedders.items():
-        last = EmbeddedSplit.embed(embed, split, max_bad)
-        row, first_is_right = _row(name, last, measures)
-        rows.append(row)
-        right.append(first_is_right)
-    said = [*notes, *(measure.note for measure in measures)]
-    if last.without_match():
-        said.append(f"queries without a picture of their class to find: {last.without_match()}")
-    return FloorTable(
-        rows,
-        "leave-one-out" if split.leave_one_out else "queries against gallery",
-        len(last.queries.paths),
-        len(last.gallery.paths),
-        len(set(last.query_labels)),
-        len(last.gallery.skipped) + (0 if split.leave_one_out else len(last.queries.skipped)),
-        said,
-        Score.of(right[-1] - right[-2]) if len(right) > 1 else None,
-    )
+    notes = [*notes, *(measure.note for measure in measures)]
+    results = [
+        _encoder_table(name, EmbeddedSplit.embed(embed, split, max_bad), measures, notes)
+        for name, embed in embedders.items()
+    ]
+    rows = [table.trained for table, _ in results]
+    if len(rows) < 2:
+        return results[-1][0]
+    (_, of_start), (table, of_trained) = results[-2:]
+    return replace(table, rows=rows, gain=Score.of(of_trained - of_start))
 
 
 def _refuse_overlap(gallery: LabelledImages, queries: LabelledImages) -> None:
-    """A query that lies in the gallery too would find itself first."""
-    known = {path.resolve() for path in gallery.paths}
+    """A query that is also in the gallery would be its own nearest image."""
+    searched = {path.resolve() for path in gallery.paths}
     for path in queries.paths:
-        if path.resolve() in known:
+        if path.resolve() in searched:
             raise FgembedError(
                 f"{path} is both a query and in the gallery {gallery.root}",
                 "give folders that do not overlap, or the same one twice for leave-one-out",
@@ -214,24 +214,37 @@ def _embedded(embed: Embed, images: LabelledImages, max_bad: float) -> Embedded:
     result = embed(images.paths)
     skipped = images.skipped + result.skipped
     check_bad(skipped, len(images.paths) + len(images.skipped), max_bad)
-    return Embedded(result.paths, result.vectors, skipped)
+    return Embedded(paths=result.paths, vectors=result.vectors, skipped=skipped)
 
 
-def _row(
-    name: str, embedded_split: EmbeddedSplit, measures: Sequence[Measure]
-) -> tuple[ScoreRow, Vectors]:
-    """The row, and whether each query's nearest picture is of its class, (Q,)."""
-    curve = range(1, min(CURVE_END, len(embedded_split.gallery.paths)) + 1)
-    result = embedded_split.scores(sorted({*TABLE_KS, *curve}))
-    values = {f"recall@{k}": result.recall[k] for k in TABLE_KS}
-    values |= {"mAP": result.average_precision, "mAP@R": result.map_at_r}
-    values |= {f"kNN@{k}": correct for k, correct in result.knn.items()}
+def _encoder_table(
+    name: str, embedded_split: EmbeddedSplit, measures: Sequence[Measure], notes: Sequence[str]
+) -> tuple[FloorTable, Vectors]:
+    """A table of one encoder, and whether each query's nearest image is of its class, (Q,)."""
+    queries, gallery = embedded_split.queries, embedded_split.gallery
+    curve = range(1, min(CURVE_END, len(gallery.paths)) + 1)
+    retrieval = embedded_split.scores(sorted({*TABLE_KS, *curve}))
+    values = {f"recall@{k}": retrieval.recall[k] for k in TABLE_KS}
+    values |= {"mAP": retrieval.average_precision, "mAP@R": retrieval.map_at_r}
+    values |= {f"kNN@{k}": correct for k, correct in retrieval.knn.items()}
     for measure in measures:
         values |= measure(embedded_split)
     row = ScoreRow(
-        name,
-        embedded_split.gallery.vectors.shape[1],
-        {metric: Score.of(each) for metric, each in values.items()},
-        [float(result.recall[k].mean()) for k in curve],
+        encoder=name,
+        dimensions=gallery.vectors.shape[1],
+        scores={metric: Score.of(value) for metric, value in values.items()},
+        recall_curve=[float(retrieval.recall[k].mean()) for k in curve],
     )
-    return row, result.recall[1]
+    leave_one_out, unmatched = embedded_split.leave_one_out, embedded_split.without_match()
+    if unmatched:
+        notes = [*notes, f"queries without an image of their class to find: {unmatched}"]
+    table = FloorTable(
+        rows=[row],
+        protocol="leave-one-out" if leave_one_out else "queries against gallery",
+        queries=len(queries.paths),
+        gallery=len(gallery.paths),
+        classes=len(set(embedded_split.query_labels)),
+        skipped=len(gallery.skipped) + (0 if leave_one_out else len(queries.skipped)),
+        notes=list(notes),
+    )
+    return table, retrieval.recall[1]

@@ -1,4 +1,4 @@
-"""What is evaluated: a run or a bundle, beside the floors of its start."""
+"""The subject of an evaluation, a run or a bundle, scored beside the floors of its start."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from fgembed.disk.files import read_toml, sha256
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import ConfigError, IntegrityError, NotFoundError
 from fgembed.evaluation.floor_table import SELECTION_NOTES, FloorTable
-from fgembed.evaluation.floors import START, load_floors
+from fgembed.evaluation.floors import START, Floors
 from fgembed.evaluation.protocol import Embed, Measure, floor_table
 from fgembed.model.devices import choose_device
 from fgembed.model.encoder_files import load_encoder, read_encoder_file
@@ -20,40 +20,59 @@ from fgembed.model.shared_backbone import SharedPass
 from fgembed.workspace import find_run
 
 
-def load_embedders(run: Path, device: torch.device) -> dict[str, Embed]:
-    """The floor table's encoders, floors first, by the name of their row."""
+def run_embedders(run: Path, device: torch.device) -> dict[str, Embed]:
+    """The rows of a run's floor table, by name: the floors, lowest first, then its own encoder.
+
+    Raises:
+        NotFoundError: the run is not finished.
+        IntegrityError: a file is damaged.
+    """
     encoder, spec = load_encoder(run)
-    floors = load_floors(run)
-    shared = SharedPass(floors, spec, device).embedders
-    same = read_encoder_file(run).sha256 == read_encoder_file(run / START).sha256
+    floors = Floors.load(run)
+    embedders = floors.shared_pass(device).embedders
     name = f"run {run.name}"
-    own = {name: encoder}
-    return {
-        **shared,
-        name: shared[list(shared)[-1]] if same else SharedPass(own, spec, device).embedders[name],
-    }
+    if read_encoder_file(run).sha256 == read_encoder_file(run / START).sha256:
+        trained = embedders[floors.calibrated_start.name]
+    else:
+        trained = SharedPass({name: encoder}, spec, device).embedders[name]
+    return {**embedders, name: trained}
+
+
+def bundle_embedders(
+    run: Path, bundle: Bundle, device: torch.device, bundle_device: str
+) -> dict[str, Embed]:
+    """The rows of a bundle's floor table, by name: its run's floors, then ONNX Runtime.
+
+    Raises:
+        NotFoundError: the run is not finished.
+        IntegrityError: a file is damaged.
+    """
+    precision = "" if bundle.precision == "fp32" else f", {bundle.precision}"
+    embedders = Floors.load(run).shared_pass(device).embedders
+    onnx = OnnxEmbedder.of(bundle, bundle_device, bulk=True)
+    return {**embedders, f"bundle {bundle.folder}{precision}": onnx}
 
 
 def measure_run(folder: Path, config: RunConfig, device: torch.device) -> FloorTable | None:
     """The run's floor table; None where the settings name no labelled folders."""
     if config.eval.gallery is None or config.eval.queries is None:
         return None
-    embedders = load_embedders(folder, device)
     gallery, queries = Path(config.eval.gallery), Path(config.eval.queries)
     notes = SELECTION_NOTES[config.select]
+    embedders = run_embedders(folder, device)
     return floor_table(embedders, gallery, queries, config.max_bad, notes=notes)
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is scored, and on which labelled pictures.
+    """An encoder to score, and the labelled images to score it on.
 
     Attributes:
-        run: the run's folder; for a bundle that of the run it was exported from.
-        bundle: what stands in place of the run's encoder, if a bundle was named.
+        run: the folder of the run; for a bundle, of the run that it was exported from.
+        bundle: the bundle to score, if one was named; else the run itself is scored.
         config: the run's settings.
-        gallery: pictures searched.
-        queries: pictures looked up.
+        gallery: folder of the images to search.
+        queries: folder of the images to search for.
     """
 
     run: Path
@@ -71,25 +90,37 @@ class Subject:
         queries: Path | None,
         precision: str = "fp32",
     ) -> "Subject":
-        """The run or bundle of that name; the folders are the run's own unless given.
+        """The run or bundle of a name, with the folders to score it on.
+
+        Args:
+            model: name or folder of a run, or folder of a bundle; None for the latest run.
+            floor: folder of the bundle's run, where that was moved.
+            gallery: replaces the gallery of the run's settings.
+            queries: replaces the queries of the run's settings.
+            precision: of the bundle's ONNX file.
 
         Raises:
-            NotFoundError: the run, the bundle, or the bundle's run is not there.
-            ConfigError: no labelled folders are given or set.
+            NotFoundError: there is no such run or bundle, or the bundle's run is missing.
+            ConfigError: neither the arguments nor the settings name labelled folders.
+            IntegrityError: the bundle was exported from another run, or a file is damaged.
         """
         is_bundle = model is not None and (Path(model) / CONFIG_FILE).is_file()
         bundle = Bundle.open(Path(model), precision) if model is not None and is_bundle else None
         if bundle is None and precision != "fp32":
-            raise ConfigError(f"--precision {precision} is of a bundle", "give the bundle's folder")
+            raise ConfigError(
+                f"--precision {precision} is for bundles only, and {model or 'the latest run'} is "
+                "a run",
+                "give the folder of a bundle, or leave --precision out",
+            )
         run = _floor_run(bundle, floor) if bundle else find_run(model)
         config = validate(RunConfig, read_toml(run / "config.toml"), str(run))
         gallery = gallery or (Path(config.eval.gallery) if config.eval.gallery else None)
         queries = queries or (Path(config.eval.queries) if config.eval.queries else None)
         if gallery is None or queries is None:
             raise ConfigError(
-                "no labelled pictures to score on", "give --gallery DIR and --queries DIR"
+                "no labelled images to score on", "give --gallery DIR and --queries DIR"
             )
-        return cls(run, bundle, config, gallery, queries)
+        return cls(run=run, bundle=bundle, config=config, gallery=gallery, queries=queries)
 
 
 def measure(
@@ -99,40 +130,42 @@ def measure(
     measures: Sequence[Measure] = (),
     bundle_device: str | None = None,
 ) -> FloorTable:
-    """The floor table of a run or a bundle; `bundle_device` is ONNX Runtime's, `device` torch's.
+    """The floor table of a run or a bundle.
+
+    Args:
+        subject: the run or bundle.
+        max_bad: the share of unreadable images that is accepted, in 0..1.
+        device: torch's.
+        measures: scores beyond retrieval.
+        bundle_device: ONNX Runtime's; as `device` if None.
 
     Raises:
         FgembedError: see `fgembed.evaluation.protocol.floor_table`.
     """
-    embedders = load_embedders(subject.run, choose_device(device))
-    if subject.bundle:
-        embedders = _with_bundle(embedders, subject.bundle, bundle_device or device)
+    run, torch_device = subject.run, choose_device(device)
+    if subject.bundle is None:
+        embedders = run_embedders(run, torch_device)
+    else:
+        embedders = bundle_embedders(run, subject.bundle, torch_device, bundle_device or device)
     notes = SELECTION_NOTES[subject.config.select]
     return floor_table(embedders, subject.gallery, subject.queries, max_bad, measures, notes)
 
 
 def _floor_run(bundle: Bundle, floor: Path | None) -> Path:
+    """The run whose start is the bundle's floor."""
     run = floor or bundle.source_run
     if not run.is_dir():
         raise NotFoundError(
-            f"{bundle.folder} was exported from {run}, which is not there, and no score is shown "
+            f"{bundle.folder} was exported from {run}, which is missing, and no score is shown "
             "without its floor",
-            "give the run's folder by --floor",
+            "give the run's folder as --floor",
         )
-    of_run, of_start = run / "encoder.safetensors", run / "start" / "encoder.safetensors"
+    of_run, of_start = run / "encoder.safetensors", run / START / "encoder.safetensors"
     sums = [sha256(weights) for weights in (of_run, of_start) if weights.is_file()]
     if bundle.config.files[WEIGHTS_FILE] not in sums:
         raise IntegrityError(
             f"{bundle.folder} was not exported from {run} as it is now, so its start is not the "
             "bundle's floor",
-            "export the run again, or give the right one by --floor",
+            "export the run again, or give the folder of the right run as --floor",
         )
     return run
-
-
-def _with_bundle(embedders: dict[str, Embed], bundle: Bundle, device: str) -> dict[str, Embed]:
-    """The floors, and ONNX Runtime on the bundle in place of the run's torch encoder."""
-    *floors, _ = embedders
-    name = f"bundle {bundle.folder}{'' if bundle.precision == 'fp32' else f', {bundle.precision}'}"
-    onnx = OnnxEmbedder.of(bundle, device, bulk=True)
-    return {floor: embedders[floor] for floor in floors} | {name: onnx}

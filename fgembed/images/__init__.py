@@ -1,1 +1,1 @@
-"""Images: found, decoded, preprocessed, and read in batches or from archives."""
+"""Images: find, decode and preprocess them; read them in batches, from folders or archives."""

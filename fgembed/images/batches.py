@@ -1,6 +1,6 @@
-"""Pictures as a stream of ready batches: decoded in threads, bad ones set aside.
+"""Images as a stream of batches: decoded in threads, unreadable ones skipped and listed.
 
-Rows never shift: each batch says the places of its pictures, and what could not be read is listed.
+Each batch comes with the positions of its images, so results stay aligned with their images.
 """
 
 import json
@@ -18,106 +18,122 @@ from fgembed.errors import BadImagesError, ImageError
 from fgembed.images.decoding import Pixels, load_rgb
 from fgembed.images.finding import Skipped
 from fgembed.images.preprocessing import Preprocessing, read_image
-from fgembed.images.sources import Picture
+from fgembed.images.sources import ImageFile
 
 Result = TypeVar("Result")
-Source = TypeVar("Source")
+Item = TypeVar("Item")
 
 
 @dataclass
 class ImageBatches:
-    """Iterates (places in `pictures`, pixels (B, size, size, 3) uint8); `skipped` fills as it goes.
+    """Iterates (positions in `images`, pixels (B, size, size, 3) uint8), and fills `skipped`.
 
     Attributes:
-        pictures: what to read, in the order in which the batches give them.
+        images: what to read; batches keep this order.
         spec: the preprocessing.
-        batch_size: pictures in a batch; the last one may be smaller.
-        threads: decoder threads (Pillow decodes outside Python's interpreter lock); 0 decodes
-            where the batches are taken.
-        skipped: pictures that could not be read so far.
+        batch_size: images in a batch; the last one may be smaller.
+        threads: decoder threads (Pillow decodes outside Python's interpreter lock); with 0 the
+            consumer's thread decodes.
+        skipped: images that could not be read so far.
     """
 
-    pictures: Sequence[Picture]
+    images: Sequence[ImageFile]
     spec: Preprocessing
     batch_size: int = 32
     threads: int = 2
     skipped: list[Skipped] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[tuple[list[int], Pixels]]:
-        places: list[int] = []
+        positions: list[int] = []
         pixels: list[Pixels] = []
-        results = ahead(self._read, self.pictures, self.threads, 2 * self.batch_size)
-        for place, result in enumerate(results):
+        results = prefetch(self._read, self.images, self.threads, 2 * self.batch_size)
+        for position, result in enumerate(results):
             if isinstance(result, Skipped):
                 self.skipped.append(result)
                 continue
-            places.append(place)
+            positions.append(position)
             pixels.append(result)
-            if len(places) == self.batch_size:
-                yield places, np.stack(pixels)
-                places, pixels = [], []
-        if places:
-            yield places, np.stack(pixels)
+            if len(positions) == self.batch_size:
+                yield positions, np.stack(pixels)
+                positions, pixels = [], []
+        if positions:
+            yield positions, np.stack(pixels)
 
-    def _read(self, picture: Picture) -> Pixels | Skipped:
+    def _read(self, image: ImageFile) -> Pixels | Skipped:
         try:
-            return read_image(picture if isinstance(picture, Path) else picture.open(), self.spec)
+            return read_image(image if isinstance(image, Path) else image.open(), self.spec)
         except ImageError as error:
-            return Skipped(Path(str(picture)), error.reason)
+            return Skipped(Path(str(image)), error.reason)
 
 
-def survey(
+def split_readable(
     paths: Sequence[Path], at_least: int, threads: int = 2
 ) -> tuple[list[Path], list[Skipped]]:
-    """Decodes every picture once and parts the readable from the bad."""
+    """Decodes every image once; returns the readable ones and the others.
 
-    def check(path: Path) -> Skipped | None:
+    Args:
+        paths: the images.
+        at_least: a JPEG is decoded at a reduced scale with at least this many pixels a side.
+        threads: decoder threads.
+    """
+
+    def skipped_or_none(path: Path) -> Skipped | None:
         try:
             load_rgb(path, at_least)
         except ImageError as error:
             return Skipped(path, error.reason)
         return None
 
-    results = list(ahead(check, paths, threads, 64))
+    results = list(prefetch(skipped_or_none, paths, threads, 64))
     readable = [path for path, bad in zip(paths, results, strict=True) if bad is None]
     return readable, [bad for bad in results if bad is not None]
 
 
 def check_bad(skipped: Sequence[Skipped], total: int, max_bad: float) -> None:
-    """Refuses to go on when more than the allowed share of the pictures is bad.
+    """Checks that the share of unreadable images is allowed.
 
     Raises:
-        BadImagesError: the share is above `max_bad`, or nothing is left.
+        BadImagesError: the share is above `max_bad`, or no image is left.
     """
     if not skipped or len(skipped) <= min(max_bad * total, total - 1):
         return
     first = f"the first: {str(skipped[0].path)!r} ({skipped[0].reason})"
     if len(skipped) == total:
-        raise BadImagesError(f"none of {total} pictures can be read", f"{first}")
+        raise BadImagesError(
+            f"none of {total} images can be read, {first}",
+            "give other images, or save them again as JPEG or PNG",
+        )
     raise BadImagesError(
-        f"{len(skipped)} of {total} pictures cannot be read, allowed are {max_bad:.0%}; {first}",
+        f"{len(skipped)} of {total} images cannot be read, allowed are {max_bad:.0%}, {first}",
         "repair them, or allow more with --max-bad (in a training --set max_bad=SHARE)",
     )
 
 
 def write_skipped(file: Path, skipped: Sequence[Skipped]) -> None:
-    """Lists the bad pictures as JSON lines with path and reason."""
+    """Lists the skipped images as JSON lines with path and reason."""
     lines = [json.dumps({"path": str(bad.path), "reason": bad.reason}) for bad in skipped]
     write_text(file, "".join(line + "\n" for line in lines))
 
 
-def ahead(
-    work: Callable[[Source], Result], sources: Iterable[Source], threads: int, window: int
+def prefetch(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int, window: int
 ) -> Iterator[Result]:
-    """Results in order, computed in threads at most `window` sources ahead of the reader."""
+    """The results of `function` in order, computed in threads up to `window` items ahead.
+
+    With 0 threads, each is computed when it is taken.
+
+    Example:
+        >>> list(prefetch(abs, [-3, 2, -1], threads=2, window=2))
+        [3, 2, 1]
+    """
     if threads == 0:
-        yield from map(work, sources)
+        yield from map(function, items)
         return
-    waiting: deque[Future[Result]] = deque()
+    pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
-        for source in sources:
-            waiting.append(pool.submit(work, source))
-            if len(waiting) > window:
-                yield waiting.popleft().result()
-        for future in waiting:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > window:
+                yield pending.popleft().result()
+        for future in pending:
             yield future.result()

@@ -1,6 +1,7 @@
-"""One decoder: a file to upright 8-bit RGB, or an error that says why not."""
+"""The only image decoder: a file becomes upright 8-bit RGB, or an error says why not."""
 
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,15 +12,9 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from fgembed.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # a camera's MPO opens as JPEG
-
-
 MIN_SIDE = 16
-
-
 MAX_PIXELS = 89_478_485  # decoded, after a JPEG's reduction: 256 MiB of RGB, Pillow's own limit
-
-
-TURNS: dict[Any, Image.Transpose] = {  # what undoes each EXIF orientation
+UPRIGHT: Mapping[Any, Image.Transpose] = {  # undoes each EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -28,25 +23,23 @@ TURNS: dict[Any, Image.Transpose] = {  # what undoes each EXIF orientation
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
 Pixels = NDArray[np.uint8]
 
 
 def load_rgb(source: Path | BinaryIO, at_least: int | None = None) -> Image.Image:
-    """An upright 8-bit RGB picture.
+    """The image in upright 8-bit RGB.
 
-    EXIF orientation is applied, transparency laid over white, 16-bit grey reduced to 8, and
-    of an animation the first frame is taken. The file's content decides its format, not its
+    Applies the EXIF orientation, composites transparency over white, reduces 16-bit grey to 8 bits
+    and takes the first frame of an animation. The content of a file decides its format, not its
     name.
 
     Args:
         source: a file or an open binary stream.
-        at_least: a JPEG may be decoded at a reduced scale whose sides are still at least
-            this many pixels.
+        at_least: decode a JPEG at a reduced scale (1/2, 1/4 or 1/8) if both sides still have at
+            least this many pixels.
 
     Raises:
-        ImageError: it is damaged, of a format that is not allowed, too small or too large.
+        ImageError: the image is damaged, of a format that is not allowed, too small or too large.
     """
     name = source if isinstance(source, Path) else "<stream>"
     try:
@@ -60,10 +53,10 @@ def load_rgb(source: Path | BinaryIO, at_least: int | None = None) -> Image.Imag
                 raise ValueError(f"{image.width} x {image.height} px is too large to decode")
             return _to_rgb(_upright(image))
     except UnidentifiedImageError:
-        raise ImageError(name, "not a picture of an allowed format") from None
+        raise ImageError(name, "not an image of a supported format") from None
     except Exception as error:
         # Hostile files make Pillow's decoders raise nearly anything (zlib.error, struct.error,
-        # IndexError, MemoryError, its bomb warning as an error): all mean an unreadable picture.
+        # IndexError, MemoryError, its bomb warning as an error): all mean an unreadable image.
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ImageError(name, reason) from None
 
@@ -74,13 +67,13 @@ def _check_sides(image: Image.Image) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The picture turned as its EXIF says; EXIF that cannot be read says nothing."""
-    image.load()  # not exif_transpose: it also writes the EXIF anew, which fails on some
+    """The image turned as its EXIF says; EXIF that cannot be read is ignored."""
+    image.load()  # not exif_transpose: it also writes the EXIF again, which can fail
     try:
-        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+        transpose = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation))
     except Exception:  # damaged metadata raises nearly anything
         return image
-    return image if turn is None else image.transpose(turn)
+    return image if transpose is None else image.transpose(transpose)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,5 +1,6 @@
-"""Which files are images: walks folders, and says what cannot be looked at."""
+"""Which files of a folder are images, by file extension."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,35 +11,39 @@ EXTENSIONS = {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff",
 
 @dataclass(frozen=True)
 class Skipped:
-    """A picture that is left out, and why."""
+    """An image or folder that is left out, and why."""
 
     path: Path
     reason: str
 
 
 def find_images(root: Path) -> tuple[list[Path], list[Skipped]]:
-    """Every picture below `root` by file extension, sorted; and what could not be looked at.
+    """Every image below `root` by file extension, sorted; and the files and folders left out.
 
-    Links to folders are followed, each folder once.
+    Links to folders are followed; a folder that several links lead to is read once.
 
     Raises:
-        NotFoundError: `root` is no folder, cannot be read, or holds nothing named as a picture.
+        NotFoundError: `root` is no folder, cannot be read, or holds no file named like an image.
     """
     if not root.is_dir():
         raise NotFoundError(f"no folder at {root}", "give a folder that holds photographs")
-    found: list[Path] = []
+    paths: list[Path] = []
     skipped: list[Skipped] = []
-    _walk(root, found, skipped)
+    for entry in _walk(root):
+        skipped.append(entry) if isinstance(entry, Skipped) else paths.append(entry)
     if skipped and skipped[0].path == root:
-        raise NotFoundError(f"cannot read folder {root}: {skipped[0].reason}")
-    if not found and not skipped:
         raise NotFoundError(
-            f"no pictures in {root}", f"expected files named {', '.join(sorted(EXTENSIONS))}"
+            f"cannot read folder {root}: {skipped[0].reason}",
+            "change its permissions, or give another folder",
         )
-    return sorted(found), skipped
+    if not paths and not skipped:
+        raise NotFoundError(
+            f"no images in {root}", f"give a folder with {', '.join(sorted(EXTENSIONS))} files"
+        )
+    return sorted(paths), skipped
 
 
-def _walk(root: Path, found: list[Path], skipped: list[Skipped]) -> None:
+def _walk(root: Path) -> Iterator[Path | Skipped]:
     pending, seen = [root], set()
     while pending:
         folder = pending.pop()
@@ -50,33 +55,35 @@ def _walk(root: Path, found: list[Path], skipped: list[Skipped]) -> None:
             entries = sorted(folder.iterdir(), reverse=True)
             folders = [path for path in entries if path.is_dir()]
         except OSError as error:
-            skipped.append(Skipped(folder, error.strerror or "cannot be read"))
+            yield Skipped(folder, error.strerror or "cannot be read")
             continue
         pending += folders
-        for path in entries:
-            if path.suffix.lower() in EXTENSIONS and path not in folders:
-                _add(path, found, skipped)
+        images = (path for path in entries if path.suffix.lower() in EXTENSIONS)
+        yield from (_checked(path) for path in images if path not in folders)
 
 
-def _add(path: Path, found: list[Path], skipped: list[Skipped]) -> None:
+def _checked(path: Path) -> Path | Skipped:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        skipped.append(Skipped(path, "file name is not valid UTF-8"))
-    else:
-        found.append(path)
+        return Skipped(path, "file name is not valid UTF-8")
+    return path
 
 
 def class_names(paths: list[Path], root: Path) -> list[str]:
-    """Each picture's label: the first folder below `root` on its way.
+    """The label of each image: the first folder below `root` in its path.
 
     Raises:
-        FgembedError: a picture lies directly in `root`, so it has no class folder.
+        FgembedError: an image lies directly in `root`, so it has no class folder.
+
+    Example:
+        >>> class_names([Path("birds/kiwi/1.jpg"), Path("birds/emu/2.jpg")], Path("birds"))
+        ['kiwi', 'emu']
     """
     parts = [path.relative_to(root).parts for path in paths]
     for path, names in zip(paths, parts, strict=True):
         if len(names) < 2:
             raise FgembedError(
-                f"{path} is in no class folder", f"expected {root}/<class>/{path.name}"
+                f"{path} is in no class folder", f"move it to {root}/<class>/{path.name}"
             )
     return [names[0] for names in parts]

@@ -1,8 +1,6 @@
-"""The one preprocessing: find pictures, read them safely, fit them to the model's size.
+"""How an image becomes the model's input, a uint8 square, with Pillow and numpy.
 
-Everything up to the uint8 square is here (Pillow and numpy); what follows it (to float,
-normalise) is inside the exported graph. Training reads its pictures through `load_rgb` too,
-so there is one decoder.
+The conversion to float and the normalisation are inside the exported graph.
 """
 
 from dataclasses import asdict, dataclass
@@ -23,18 +21,26 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture becomes the model's input; travels with the model, hashed.
+    """How an image becomes the model's input; saved with the model and covered by its hash.
 
     Attributes:
         size: side of the square input, in pixels.
         fit: `squash` ignores the aspect ratio, `crop` resizes the shorter side to
             size / crop_ratio and keeps the centre, `pad` adds grey to the shorter side.
         resample: Pillow's filter, always with antialiasing.
-        draft: a JPEG is decoded at the smallest DCT scale that is still at least
-            `draft * size` on both sides.
+        draft: a JPEG is decoded at the smallest DCT scale at which both sides have at least
+            `draft * size` pixels.
         crop_ratio: see `fit`; used by `crop` only.
         mean: subtracted from RGB in [0, 1], inside the exported graph.
-        std: divides after `mean`, inside the exported graph.
+        std: divides the difference, inside the exported graph.
+
+    Example:
+        >>> Preprocessing(size=160, fit="crop").to_json()["size"]
+        160
+        >>> Preprocessing(size=8)
+        Traceback (most recent call last):
+            ...
+        ValueError: size 8 is not in 16..4096
     """
 
     size: int = 224
@@ -60,8 +66,12 @@ class Preprocessing:
         return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
 
     @classmethod
-    def from_json(cls, value: Any, where: Path | str = "a model") -> "Preprocessing":
-        """The specification that `to_json` gave; `where` is named where it is damaged.
+    def from_json(cls, value: Any, where: Path | str = "the model") -> "Preprocessing":
+        """The specification that `to_json` gave.
+
+        Args:
+            value: the JSON object.
+            where: what it belongs to, for the message.
 
         Raises:
             IntegrityError: a key is unknown or missing, or a value is out of range.
@@ -69,7 +79,10 @@ class Preprocessing:
         try:
             return record(cls, value)
         except ValueError as error:
-            raise IntegrityError(f"preprocessing of {where} is damaged: {error}") from None
+            raise IntegrityError(
+                f"preprocessing of {where} is damaged: {error}",
+                f"restore {where} from a copy, or make it again",
+            ) from None
 
     def digest(self) -> str:
         """SHA-256 that binds a bundle and an index to this specification."""
@@ -77,7 +90,7 @@ class Preprocessing:
 
 
 def fit_to_size(image: Image.Image, spec: Preprocessing) -> Pixels:
-    """The picture as the model's input, (size, size, 3) uint8."""
+    """The image as the model's input, (size, size, 3) uint8."""
     resample = Image.Resampling[spec.resample.upper()]
     square = (spec.size, spec.size)
     if spec.fit == "squash":
@@ -90,5 +103,9 @@ def fit_to_size(image: Image.Image, spec: Preprocessing) -> Pixels:
 
 
 def read_image(source: Path | BinaryIO, spec: Preprocessing) -> Pixels:
-    """`load_rgb` and `fit_to_size` in one: (size, size, 3) uint8."""
+    """The image decoded and fitted, (size, size, 3) uint8.
+
+    Raises:
+        ImageError: it cannot be decoded.
+    """
     return fit_to_size(load_rgb(source, at_least=spec.draft * spec.size), spec)

@@ -1,4 +1,4 @@
-"""Where pictures to embed come from: folders, tar shards, manifests, and lists of files."""
+"""Where the images to embed come from: folders, tar shards, manifests, and lists of files."""
 
 import csv
 import io
@@ -12,14 +12,18 @@ from typing import Any, BinaryIO
 from fgembed.errors import FgembedError, ImageError, MissingExtraError, NotFoundError
 from fgembed.images.finding import EXTENSIONS, Skipped, find_images
 
-PATH_COLUMNS = ("image_path", "path", "filename")  # of a manifest, the first that it has
+PATH_COLUMNS = ("image_path", "path", "filename")  # of a manifest; the first one that exists counts
 LABEL = "label"
 MAX_MEMBER_BYTES = 1 << 28
+SOURCE_REMEDY = (
+    "give a folder of images, a .tar file, a .csv, .tsv or .parquet manifest, or a .txt list of "
+    "paths"
+)
 
 
 @dataclass(frozen=True)
 class TarMember:
-    """A picture inside an uncompressed tar file: `size` bytes at `offset`."""
+    """An image inside an uncompressed tar file: `size` bytes at `offset`."""
 
     tar: Path
     name: str
@@ -30,10 +34,10 @@ class TarMember:
         return str(self.tar / self.name)
 
     def open(self) -> BinaryIO:
-        """Its bytes as a stream; safe in several threads.
+        """The bytes of the image as a stream; thread-safe.
 
         Raises:
-            ImageError: the file has become shorter, or cannot be read.
+            ImageError: the tar file has become shorter, or cannot be read.
         """
         try:
             with self.tar.open("rb") as file:
@@ -45,109 +49,120 @@ class TarMember:
         return io.BytesIO(content)
 
 
-Picture = Path | TarMember
+ImageFile = Path | TarMember
 
 
 @dataclass
 class Listing:
-    """Pictures in a fixed order: the place of each is its id.
+    """Images in a fixed order: the position of an image is its id.
 
     Attributes:
-        pictures: files, or members of tar files.
-        columns: what a manifest says of each picture, by column; of a folder its first level of
-            folders as `label`.
-        skipped: what was found and could not be looked at; it has no place.
+        images: files, or members of tar files.
+        columns: the values of each manifest column, one per image; of a folder, `label` is the
+            name of the first-level subfolder.
+        skipped: files and folders that cannot be read or named; they have no position.
     """
 
-    pictures: list[Picture] = field(default_factory=list)
+    images: list[ImageFile] = field(default_factory=list)
     columns: dict[str, list[Any]] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
 
 
 def list_images(sources: Sequence[Path], lines: Iterable[str] = ()) -> Listing:
-    """Every picture of the sources, source by source.
+    """Every image of the sources, source by source.
 
-    A source is a folder (its pictures, or where it has none its .tar files), a .tar file, a .csv,
-    .tsv or .parquet manifest with one picture a row, a .txt list with one path a line, or `-`
-    for such a list from `lines`. Paths in a manifest or a list file are relative to its folder.
+    A source is a folder (its images, or if it has none its .tar files), a .tar file, a .csv, .tsv
+    or .parquet manifest with one image a row, a .txt list with one path a line, or `-` for such a
+    list from `lines`. Paths in a manifest or a list file are relative to its folder.
 
     Args:
-        sources: what to read; only one on its own has columns.
+        sources: what to read; several sources give no columns.
         lines: standard input.
 
     Raises:
         NotFoundError: a source is missing or empty.
-        FgembedError: a manifest or a tar file cannot be understood.
+        FgembedError: a manifest, a list or a tar file cannot be read.
     """
-    listing = Listing()
-    for source in sources:
-        found = _read_source(source, lines)
-        listing.pictures += found.pictures
-        listing.skipped += found.skipped
-        listing.columns = found.columns if len(sources) == 1 else {}
-    if not listing.pictures and not listing.skipped:
-        raise NotFoundError(f"no pictures in {', '.join(map(str, sources)) or 'nothing'}")
+    if len(sources) == 1:
+        listing = _list_source(sources[0], lines)
+    else:
+        listing = Listing()
+        for source in sources:
+            part = _list_source(source, lines)
+            listing.images += part.images
+            listing.skipped += part.skipped
+    if not listing.images and not listing.skipped:
+        raise NotFoundError(
+            f"no images in {', '.join(map(str, sources)) or 'no source'}", SOURCE_REMEDY
+        )
     return listing
 
 
-def _read_source(source: Path, lines: Iterable[str]) -> Listing:
-    kind = source.suffix.lower()
+def _list_source(source: Path, lines: Iterable[str]) -> Listing:
+    extension = source.suffix.lower()
     if str(source) == "-":
         return _from_lines(lines, Path())
     if source.is_dir():
         return _from_folder(source)
     if not source.is_file():
-        raise NotFoundError(f"no folder, manifest, list or tar file at {source}")
-    if kind == ".tar":
-        return _named(_tar_members(source))
-    if kind == ".txt":
+        raise NotFoundError(f"no folder, manifest, list or tar file at {source}", SOURCE_REMEDY)
+    if extension == ".tar":
+        return _encodable(_tar_members(source))
+    if extension == ".txt":
         return _from_lines(source.read_text("utf-8", "surrogateescape").split("\n"), source.parent)
-    if kind in (".csv", ".tsv"):
+    if extension in (".csv", ".tsv"):
         return _from_columns(_csv_columns(source), source)
-    if kind == ".parquet":
+    if extension == ".parquet":
         return _from_columns(_parquet_columns(source), source)
-    raise FgembedError(
-        f"{source} is none of: a folder, .tar, .csv, .tsv, .parquet, .txt with a path a line"
-    )
+    raise FgembedError(f"{source} is no source of images that fgembed can read", SOURCE_REMEDY)
 
 
 def _from_folder(folder: Path) -> Listing:
     tars = sorted(folder.glob("*.tar"))
     try:
-        found, skipped = find_images(folder)
+        paths, skipped = find_images(folder)
     except NotFoundError:
         if not tars:
             raise
-        found, skipped = [], []
-    if found or not tars:
-        return Listing(list(found), labels_of(found, folder), skipped)
-    return _named([member for tar in tars for member in _tar_members(tar)])
+        paths, skipped = [], []
+    if paths or not tars:
+        return Listing(list(paths), labels_of(paths, folder), skipped)
+    return _encodable([member for tar in tars for member in _tar_members(tar)])
 
 
-def labels_of(pictures: Sequence[Path], folder: Path) -> dict[str, list[Any]]:
-    """The folder on the first level below `folder` of each, as a column; none if it is flat."""
-    names = [picture.relative_to(folder).parts[:-1] for picture in pictures]
-    return {LABEL: [name[0] if name else None for name in names]} if any(names) else {}
+def labels_of(paths: Sequence[Path], folder: Path) -> dict[str, list[Any]]:
+    """The `label` column: the first-level subfolder of `folder` of each image; {} if it has none.
+
+    Example:
+        >>> labels_of([Path("birds/kiwi/1.jpg"), Path("birds/2.jpg")], Path("birds"))
+        {'label': ['kiwi', None]}
+    """
+    parents = [path.relative_to(folder).parts[:-1] for path in paths]
+    return {LABEL: [names[0] if names else None for names in parents]} if any(parents) else {}
 
 
 def _from_lines(lines: Iterable[str], folder: Path) -> Listing:
     try:
-        return _named([folder / line for each in lines if (line := each.rstrip("\r\n"))])
+        paths = [path for line in lines if (path := line.rstrip("\r\n"))]
     except UnicodeDecodeError as error:
-        raise FgembedError(f"the list on standard input is not UTF-8: {error}") from None
+        raise FgembedError(
+            f"the list on standard input is not UTF-8: {error}",
+            "convert it, or save it as a .txt list, of which such lines are skipped",
+        ) from None
+    return _encodable([folder / path for path in paths])
 
 
-def _named(pictures: Sequence[Picture]) -> Listing:
-    """Those whose names can be written down; the others are skipped."""
+def _encodable(images: Sequence[ImageFile]) -> Listing:
+    """The images, but those whose name cannot be written as UTF-8 are skipped."""
     listing = Listing()
-    for picture in pictures:
+    for image in images:
         try:
-            str(picture).encode()
+            str(image).encode()
         except UnicodeEncodeError:
             reason = "file name is not valid UTF-8"
-            listing.skipped.append(Skipped(Path(str(picture)), reason))
+            listing.skipped.append(Skipped(Path(str(image)), reason))
         else:
-            listing.pictures.append(picture)
+            listing.images.append(image)
     return listing
 
 
@@ -155,13 +170,17 @@ def _from_columns(columns: dict[str, list[Any]], source: Path) -> Listing:
     name = next((name for name in PATH_COLUMNS if name in columns), None)
     if name is None:
         raise FgembedError(
-            f"{source} has none of the columns {', '.join(PATH_COLUMNS)}",
-            f"it has: {', '.join(columns) or 'none'}",
+            f"{source} has none of the columns {', '.join(PATH_COLUMNS)}: "
+            f"its columns are {', '.join(columns) or 'none'}",
+            f"name the column with the paths of the images {PATH_COLUMNS[0]!r}",
         )
     paths = columns.pop(name)
     missing = next((row for row, path in enumerate(paths, start=1) if not path), None)
     if missing is not None:
-        raise FgembedError(f"{source} names no picture in row {missing} of column {name!r}")
+        raise FgembedError(
+            f"{source} names no image in row {missing} of column {name!r}",
+            "add its path, or remove the row",
+        )
     return Listing([source.parent / str(path) for path in paths], columns)
 
 
@@ -171,14 +190,20 @@ def _csv_columns(file: Path) -> dict[str, list[Any]]:
             delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
             rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
         except (csv.Error, UnicodeDecodeError) as error:
-            raise FgembedError(f"{file} cannot be read as a table: {error}") from None
+            raise FgembedError(
+                f"{file} cannot be read as a table: {error}",
+                "save it again as comma-separated (.csv) or tab-separated (.tsv) UTF-8 text",
+            ) from None
     if not rows:
-        raise FgembedError(f"{file} is empty", "expected a line of column names")
+        raise FgembedError(f"{file} is empty", "begin it with a line of column names")
     names, *rows = rows
     for number, row in enumerate(rows, start=1):
         if len(row) != len(names):
-            raise FgembedError(f"{file}: row {number} has {len(row)} of {len(names)} columns")
-    return {name: [row[place] for row in rows] for place, name in enumerate(names)}
+            raise FgembedError(
+                f"{file}: row {number} has {len(row)} values, expected {len(names)}",
+                "correct the row, with quotes around values that hold the separator",
+            )
+    return {name: [row[column] for row in rows] for column, name in enumerate(names)}
 
 
 def _parquet_columns(file: Path) -> dict[str, list[Any]]:
@@ -190,7 +215,9 @@ def _parquet_columns(file: Path) -> dict[str, list[Any]]:
     try:
         columns: dict[str, list[Any]] = pyarrow.parquet.read_table(file).to_pydict()
     except (pyarrow.ArrowException, OSError) as error:
-        raise FgembedError(f"{file} cannot be read as Parquet: {error}") from None
+        raise FgembedError(
+            f"{file} cannot be read as Parquet: {error}", "write it again, or give it as .csv"
+        ) from None
     return columns
 
 
@@ -206,4 +233,7 @@ def _tar_members(tar: Path) -> list[TarMember]:
                 and Path(member.name).suffix.lower() in EXTENSIONS
             ]
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-        raise FgembedError(f"{tar} cannot be read as an uncompressed tar file: {error}") from None
+        raise FgembedError(
+            f"{tar} cannot be read as an uncompressed tar file: {error}",
+            f'make it again with "tar -cf {tar.name} FOLDER", or unpack it and give the folder',
+        ) from None

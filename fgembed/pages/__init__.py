@@ -1,1 +1,1 @@
-"""Pages for people: cards, heat maps, the HTML page and the contact sheet."""
+"""Pages for people: the results page (HTML), the contact sheet (PNG), their cards and heat maps."""

@@ -1,6 +1,6 @@
-"""What a gallery shows: cards (picture, score, heat map), each query in a row with its hits.
+"""What a results page shows: cards (image, score, heat map), each query in a row with its hits.
 
-The layout belongs to `gallery_page` (HTML) and `contact_sheet` (PNG).
+The layout belongs to `html_page` (HTML) and `contact_sheet` (PNG).
 """
 
 import math
@@ -9,25 +9,32 @@ from typing import Literal
 
 from PIL import Image
 
-from fgembed.pages.heat_maps import Heat, _check_heat
+from fgembed.pages.heat_maps import Heat, check_heat
 
 _LARGEST_ENLARGEMENT = 2.0
 
 
 @dataclass(frozen=True, eq=False)
 class Card:
-    """One picture with what is known about it.
+    """An image with its title, score, caption and heat map.
 
     Attributes:
         title: The file name; any string, shown through `showable`.
         image: RGB, of any size.
-        heat: (h, w) in [0, 1], usually 4x4 to 14x14, spread over the whole picture.
+        heat: (h, w) in [0, 1], usually 4x4 to 14x14, resized to the image.
         score: Cosine with the query; None for the query itself.
-        caption: What the picture shows, such as its class folder; empty when unknown.
+        caption: What the image shows, such as its class folder; empty when unknown.
 
     Raises:
-        ValueError: If the picture is not RGB, the heat map is not a finite (h, w) grid in
-            [0, 1], or the score is not finite.
+        ValueError: If the image is not RGB, the heat map is not a finite (h, w) grid in [0, 1],
+            or the score is not finite.
+
+    Example:
+        >>> card = Card("kiwi.jpg", Image.new("RGB", (640, 480)), score=0.91234)
+        >>> score_text(card)
+        '0.912'
+        >>> thumbnail(card.image, 200).size
+        (200, 150)
     """
 
     title: str
@@ -39,11 +46,11 @@ class Card:
     def __post_init__(self) -> None:
         if self.image.mode != "RGB":
             raise ValueError(
-                f"picture of {self.title!r} has mode {self.image.mode}, expected RGB; "
+                f"image {self.title!r} has mode {self.image.mode}, expected RGB; "
                 'convert it with `image.convert("RGB")`'
             )
         if self.heat is not None:
-            _check_heat(self.heat)
+            check_heat(self.heat)
         if self.score is not None and not math.isfinite(self.score):
             raise ValueError(
                 f"score of {self.title!r} is {self.score}, expected a finite cosine; "
@@ -72,9 +79,9 @@ def score_text(card: Card) -> str:
 
 
 def thumbnail(image: Image.Image, side: int) -> Image.Image:
-    """The picture fitted into `side` x `side` pixels, its proportions kept.
+    """The image resized to fit `side` x `side` pixels, with its aspect ratio.
 
-    A small picture is enlarged at most twice: beyond that only blur is added.
+    A small image is enlarged at most twice: more adds only blur.
     """
     scale = min(side / max(image.size), _LARGEST_ENLARGEMENT)
     width, height = (max(1, round(length * scale)) for length in image.size)

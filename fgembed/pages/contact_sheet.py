@@ -1,4 +1,4 @@
-"""A search result as one PNG: each query on the left, its hits on the right."""
+"""A search result as one PNG image: each query on the left, its hits on the right."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from fgembed.disk.files import atomic_write
+from fgembed.errors import FgembedError
 from fgembed.pages.cards import Card, ResultRow, agreement, score_text, thumbnail
 from fgembed.pages.heat_maps import heat_overlay
 from fgembed.text import showable
@@ -27,16 +28,16 @@ TEXT_SIZE = 14
 BORDER = 3
 HITS_PER_LINE = 10
 # Pillow warns of a decompression bomb when it opens more than 89 million pixels.
-MOST_PIXELS = 80_000_000
+MAX_PIXELS = 80_000_000
 
-GROUND = (251, 250, 248)
-INK = (29, 28, 26)
-QUIET = (106, 103, 98)
+BACKGROUND = (251, 250, 248)
+TEXT_COLOUR = (29, 28, 26)
+MUTED_COLOUR = (106, 103, 98)
 
 
 @dataclass(frozen=True)
 class _Line:
-    """One line of pictures: up to `HITS_PER_LINE` hits, the query beside the first ones."""
+    """One line of images: up to `HITS_PER_LINE` hits, the query beside the first ones."""
 
     row: ResultRow
     start: int
@@ -55,17 +56,19 @@ class _Line:
 def write_png(file: Path, rows: Sequence[ResultRow], heat: bool = False) -> None:
     """Write the sheet, replacing `file` only once it is complete.
 
-    Names are drawn in Pillow's own typeface, which knows Latin letters; others become boxes.
+    Names are drawn in Pillow's own typeface, which has Latin letters; others become boxes.
 
     Args:
-        file: Where the picture goes; its folder must exist.
+        file: Where the image goes; its folder must exist.
         rows: One or more queries with their hits, nearest first.
         heat: Whether a second line of thumbnails shows the heat maps.
 
     Raises:
-        ValueError: If there are no rows, or so many that viewers would refuse the picture.
+        ValueError: If there are no rows.
+        FgembedError: If the sheet would be too large for image viewers.
     """
     if not rows:
+        # invariant: a search has a query
         raise ValueError("no rows to show, expected at least one; pass a row for each query")
     lines = [line for row in rows for line in _lines(row, heat)]
     sheet = _empty_sheet(lines)
@@ -89,12 +92,13 @@ def _hit_left(column: int) -> int:
 def _empty_sheet(lines: Sequence[_Line]) -> Image.Image:
     width = _hit_left(max(len(line.hits) for line in lines)) - GAP + MARGIN
     height = 2 * MARGIN - ROW_GAP + sum(line.height + ROW_GAP for line in lines)
-    if width * height > MOST_PIXELS:
-        raise ValueError(
-            f"sheet would be {width} x {height} pixels, more than the {MOST_PIXELS:,} that viewers "
-            "open; show fewer queries or write an HTML page"
+    if width * height > MAX_PIXELS:
+        raise FgembedError(
+            f"the sheet would be {width} x {height} pixels, more than the {MAX_PIXELS:,} that "
+            "image viewers open",
+            "show fewer hits, or write an HTML page instead",
         )
-    return Image.new("RGB", (width, height), GROUND)
+    return Image.new("RGB", (width, height), BACKGROUND)
 
 
 def _draw_line(sheet: Image.Image, line: _Line, top: int) -> None:
@@ -103,14 +107,14 @@ def _draw_line(sheet: Image.Image, line: _Line, top: int) -> None:
         _draw_border(sheet, line.row.query, (MARGIN, top))
     for column, hit in enumerate(line.hits):
         mark = agreement(line.row.query, hit)
-        words = f"{line.start + column + 1}   {score_text(hit)}   {mark}"
-        _draw_card(sheet, hit, (_hit_left(column), top), words.rstrip(), line.heat)
+        heading = f"{line.start + column + 1}   {score_text(hit)}   {mark}"
+        _draw_card(sheet, hit, (_hit_left(column), top), heading.rstrip(), line.heat)
 
 
 def _draw_card(
-    sheet: Image.Image, card: Card, corner: tuple[int, int], words: str, heat: bool
+    sheet: Image.Image, card: Card, corner: tuple[int, int], heading: str, heat: bool
 ) -> None:
-    """Draw the picture, its heat map under it and three lines of text, from the top left corner."""
+    """Draw the image, its heat map under it and three lines of text, from the top left corner."""
     left, top = corner
     small = thumbnail(card.image, THUMBNAIL)
     _paste(sheet, small, left, top)
@@ -120,13 +124,13 @@ def _draw_card(
             _paste(sheet, heat_overlay(small, card.heat), left, top)
     top += THUMBNAIL + TEXT_GAP
     draw, font = ImageDraw.Draw(sheet), _font()
-    texts = (words, INK), (card.caption, INK), (card.title, QUIET)
+    texts = (heading, TEXT_COLOUR), (card.caption, TEXT_COLOUR), (card.title, MUTED_COLOUR)
     for number, (text, colour) in enumerate((text, colour) for text, colour in texts if text):
         draw.text((left, top + number * LINE), _shortened(text, font), fill=colour, font=font)
 
 
 def _paste(sheet: Image.Image, small: Image.Image, left: int, top: int) -> None:
-    """Place a thumbnail at the bottom left of its square, so that a line shares one baseline."""
+    """Place a thumbnail at the bottom left of its square: all of a line share one baseline."""
     sheet.paste(small, (left, top + THUMBNAIL - small.height))
 
 
@@ -139,7 +143,7 @@ def _draw_border(sheet: Image.Image, query: Card, corner: tuple[int, int]) -> No
         left + width + BORDER - 1,
         top + THUMBNAIL + BORDER - 1,
     )
-    ImageDraw.Draw(sheet).rectangle(outside, outline=INK, width=BORDER)
+    ImageDraw.Draw(sheet).rectangle(outside, outline=TEXT_COLOUR, width=BORDER)
 
 
 @cache
@@ -148,18 +152,18 @@ def _font() -> Font:
 
 
 def _shortened(text: str, font: Font) -> str:
-    """The text cut in the middle to the width of a thumbnail: names differ at their ends."""
+    """The text cut in the middle to the width of a thumbnail, because names differ at the ends."""
     text = showable(text)
     if font.getlength(text) <= THUMBNAIL:
         return text
-    letters = range(len(text))
-    too_many = bisect_left(
-        letters, True, key=lambda kept: font.getlength(_elided(text, kept)) > THUMBNAIL
+    lengths = range(len(text))
+    first_too_long = bisect_left(
+        lengths, True, key=lambda length: font.getlength(_elided(text, length)) > THUMBNAIL
     )
-    return _elided(text, too_many - 1)
+    return _elided(text, first_too_long - 1)
 
 
-def _elided(text: str, kept: int) -> str:
-    """The first and last letters of the text, `kept` of them in all, around an ellipsis."""
-    tail = kept // 2
-    return f"{text[: kept - tail]}…{text[len(text) - tail :]}"
+def _elided(text: str, length: int) -> str:
+    """The first and last letters of the text, `length` in all, around an ellipsis."""
+    tail = length // 2
+    return f"{text[: length - tail]}…{text[len(text) - tail :]}"

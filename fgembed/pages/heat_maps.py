@@ -8,9 +8,7 @@ from PIL import Image
 
 Heat = npt.NDArray[np.floating[Any]]
 
-
 _HEAT_TOLERANCE = 1e-3  # half-precision models overshoot 1 by rounding
-
 
 # Indigo, violet, magenta, orange, yellow: lightness only rises, so the order survives greyscale.
 _ANCHORS = np.array(
@@ -24,8 +22,6 @@ _ANCHORS = np.array(
     ],
     dtype=np.float64,
 )
-
-
 _COLOURS = np.stack(
     [
         np.interp(np.linspace(0, 1, 256), np.linspace(0, 1, len(_ANCHORS)), channel)
@@ -36,37 +32,42 @@ _COLOURS = np.stack(
 
 
 def heat_overlay(image: Image.Image, heat: Heat, strength: float = 0.55) -> Image.Image:
-    """The RGB picture with the heat map laid over it, cold regions left as they are.
+    """The RGB image with the heat map laid over it; where heat is 0 it stays unchanged.
 
-    The colour goes from indigo over magenta to yellow. Opacity is `strength` times the root of
-    heat: a warm spot then keeps a violet rim, which tells it from yellow or orange things.
+    The colour goes from indigo over magenta to yellow. Opacity is `strength` times the square root
+    of heat. A warm spot then keeps a violet rim, which sets it apart from yellow or orange objects.
 
     Args:
         image: RGB, of any size.
-        heat: (h, w) in [0, 1], spread over the whole picture by bicubic interpolation.
+        heat: (h, w) in [0, 1], resized to the image by bicubic interpolation.
         strength: Opacity at heat 1, in [0, 1].
 
     Raises:
         ValueError: If the heat map is not a finite (h, w) grid in [0, 1].
     """
-    _check_heat(heat)
-    spread = _spread(heat, image.size)
-    opacity = strength * np.sqrt(spread)[..., None]  # (H, W, 1)
-    colour = _COLOURS[np.rint(spread * 255).astype(np.intp)]  # (H, W, 3)
+    check_heat(heat)
+    resized = _resized(heat, image.size)
+    opacity = strength * np.sqrt(resized)[..., None]  # (H, W, 1)
+    colour = _COLOURS[np.rint(resized * 255).astype(np.intp)]  # (H, W, 3)
     blended = (1 - opacity) * np.asarray(image, dtype=np.float64) + opacity * colour
     return Image.fromarray(np.rint(blended).astype(np.uint8))
 
 
-def _spread(heat: Heat, size: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """The heat map at (width, height) `size`, as (height, width)."""
+def _resized(heat: Heat, size: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """The heat map resized to `size`, (width, height), as an array (height, width)."""
     coarse = Image.fromarray(np.asarray(heat, dtype=np.float32))
     # Bicubic interpolation overshoots beside a peak.
     return np.clip(np.asarray(coarse.resize(size, Image.Resampling.BICUBIC), np.float64), 0, 1)
 
 
-def _check_heat(heat: Heat) -> None:
+def check_heat(heat: Heat) -> None:
+    """Checks that the heat map is a finite (h, w) grid in [0, 1].
+
+    Raises:
+        ValueError: If it is not.
+    """
     if heat.ndim != 2 or heat.size == 0:
-        raise ValueError(f"heat map of shape {heat.shape}, expected (h, w); pass one map a picture")
+        raise ValueError(f"heat map of shape {heat.shape}, expected (h, w); pass one map per image")
     low, high = float(heat.min()), float(heat.max())
     if not (-_HEAT_TOLERANCE <= low and high <= 1 + _HEAT_TOLERANCE):
         raise ValueError(

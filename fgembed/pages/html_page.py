@@ -1,7 +1,7 @@
-"""A search result as one HTML page that needs no network and runs no script.
+"""The results page: a search result as one HTML file that needs no network and runs no script.
 
-Pictures travel inside the page. Every string goes through `_escape`, and a content security
-policy refuses whatever the page does not itself contain.
+Images are embedded in the page. Every string goes through `_escape`, and a content security policy
+refuses everything that the page does not itself contain.
 """
 
 import base64
@@ -33,12 +33,13 @@ def write_html(file: Path, rows: Sequence[ResultRow], title: str, facts: Mapping
         file: Where the page goes; its folder must exist.
         rows: One or more queries with their hits, nearest first.
         title: The heading.
-        facts: What produced the result, such as method, backbone and index kind, in order.
+        facts: What produced the result, such as method, backbone and index kind, in this order.
 
     Raises:
         ValueError: If there are no rows.
     """
     if not rows:
+        # invariant: a search has a query
         raise ValueError("no rows to show, expected at least one; pass a row for each query")
     with atomic_write(file) as page:
         for part in _parts(rows, title, facts):
@@ -46,7 +47,7 @@ def write_html(file: Path, rows: Sequence[ResultRow], title: str, facts: Mapping
 
 
 def _parts(rows: Sequence[ResultRow], title: str, facts: Mapping[str, str]) -> Iterator[str]:
-    """The page piece by piece, so that a long one is never held in memory whole."""
+    """The page in parts, so that a long one never has to fit into memory."""
     has_heat = any(card.heat is not None for row in rows for card in (row.query, *row.hits))
     yield _head(title)
     yield _header(title, facts)
@@ -92,10 +93,10 @@ def _header(title: str, facts: Mapping[str, str]) -> str:
 
 
 def _controls() -> str:
-    """The switch that lays every heat map over its picture, and the colour scale it reveals."""
+    """The switch that shows every heat map, and the colour scale that appears with them."""
     grey = Image.new("RGB", (220, 16), (128, 128, 128))
     ramp = heat_overlay(grey, np.linspace(0, 1, 64)[None])
-    scale = _picture(ramp, "ramp", "from indigo over magenta to yellow")
+    scale = _image_tag(ramp, "ramp", "from indigo over magenta to yellow")
     return f"""<div class="controls">
 <label><input type="checkbox" id="heat">Heat maps</label>
 <span class="scale">low {scale} high</span>
@@ -151,16 +152,16 @@ def _bar(hit: Card) -> str:
 
 
 def _frame(card: Card, side: int, role: str) -> str:
-    """The picture and, stacked over it, its heat map."""
+    """The image and, stacked over it, its heat map."""
     small = thumbnail(card.image, side)
-    pictures = _picture(small, "picture", f"{role}: {card.title}")
+    tags = _image_tag(small, "image", f"{role}: {card.title}")
     if card.heat is not None:
         overlaid = heat_overlay(small, card.heat)
-        pictures += _picture(overlaid, "heat", f"{role} with heat map: {card.title}")
-    return f'<div class="frame">\n{pictures}</div>\n'
+        tags += _image_tag(overlaid, "heat", f"{role} with heat map: {card.title}")
+    return f'<div class="frame">\n{tags}</div>\n'
 
 
-def _picture(image: Image.Image, kind: str, text: str) -> str:
+def _image_tag(image: Image.Image, kind: str, text: str) -> str:
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", quality=_JPEG_QUALITY)
     data = base64.b64encode(encoded.getvalue()).decode()

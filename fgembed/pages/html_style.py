@@ -1,17 +1,17 @@
-"""The style sheet of the gallery page; `gallery_page` places it inline and pins its hash."""
+"""The style sheet of the results page; `html_page` inlines it and pins its hash."""
 
 STYLE = """
 :root {
   color-scheme: light dark;
-  --ground: #fbfaf8; --ink: #1d1c1a; --quiet: #6a6762; --line: #e5e2dc; --fill: #8a857d;
+  --page: #fbfaf8; --ink: #1d1c1a; --quiet: #6a6762; --line: #e5e2dc; --fill: #8a857d;
 }
 @media (prefers-color-scheme: dark) {
-  :root { --ground: #151515; --ink: #ebe9e5; --quiet: #9c9890; --line: #2e2d2b; --fill: #7d7972; }
+  :root { --page: #151515; --ink: #ebe9e5; --quiet: #9c9890; --line: #2e2d2b; --fill: #7d7972; }
 }
 *, ::before, ::after { box-sizing: border-box; }
 body {
   margin: 0 auto; max-width: 1480px; padding: 0 clamp(16px, 3.2vw, 48px) 64px;
-  background: var(--ground); color: var(--ink);
+  background: var(--page); color: var(--ink);
   font: 14px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
   -webkit-text-size-adjust: 100%; text-size-adjust: 100%;
 }
@@ -26,7 +26,7 @@ header { padding: clamp(24px, 4vw, 44px) 0 20px; }
 
 .controls {
   position: sticky; top: 0; z-index: 1; display: flex; align-items: center;
-  justify-content: space-between; gap: 24px; min-height: 46px; background: var(--ground);
+  justify-content: space-between; gap: 24px; min-height: 46px; background: var(--page);
   border-bottom: 1px solid var(--line);
 }
 .controls label {

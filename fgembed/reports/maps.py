@@ -1,4 +1,4 @@
-"""What a report shows of an encoder and of its method, on a few of the queries."""
+"""The image rows of a report: maps of the encoder and illustrations of its method."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +13,8 @@ from torch import Tensor
 from fgembed.config import RunConfig
 from fgembed.data.loading import TrainingImages
 from fgembed.errors import ImageError, NotFoundError
+from fgembed.evaluation.floors import START
+from fgembed.evaluation.label_free import spread_evenly
 from fgembed.evaluation.protocol import LabelledImages
 from fgembed.images.decoding import load_rgb
 from fgembed.images.preprocessing import Preprocessing, fit_to_size, read_image
@@ -27,24 +29,23 @@ from fgembed.reports.plots import SheetRow
 from fgembed.training.checkpoint import has_state, load_method
 from fgembed.training.preparation import make_method
 
-SHOWN = 8
-SIDE = 224  # pixels, of a picture in a sheet
+MAX_SAMPLES = 8
+SIDE = 224  # pixels, of an image in a sheet
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Pictures that a report shows, each of another class."""
+    """The queries that a report shows, one for each class."""
 
     paths: list[Path]
     classes: list[str]
 
     @classmethod
     def of(cls, images: LabelledImages, spec: Preprocessing) -> "Samples":
-        """The first readable picture of each of up to eight classes, spread over all of them."""
+        """The first readable image of each of up to eight classes, evenly spread over all."""
         names = sorted(set(images.labels.values()))
-        spread = np.unique(np.linspace(0, len(names) - 1, min(SHOWN, len(names))).astype(int))
         paths, classes = [], []
-        for name in (names[index] for index in spread):
+        for name in (names[index] for index in spread_evenly(len(names), MAX_SAMPLES)):
             for path in (p for p in images.paths if images.labels[p] == name):
                 try:
                     read_image(path, spec)
@@ -53,20 +54,21 @@ class Samples:
                 paths.append(path)
                 classes.append(name)
                 break
-        return cls(paths, classes)
+        return cls(paths=paths, classes=classes)
 
 
 def map_rows(run: Path, samples: Samples) -> list[SheetRow]:
-    """Where the untouched start and the trained encoder look, over the pictures as they see them.
+    """Maps of the untouched start and of the trained encoder, laid over the model's input.
 
-    Activation is the length of the feature vector at each position; the rationale is what the
-    pooling weighs by, where it learned to; attention is the class token's, in the last layer.
+    Activation is the length of the feature vector at each position. The rationale is the weight
+    that a learned pooling gives to each position. Attention is that of the class token, in the
+    last layer.
     """
     trained, spec = load_encoder(run)
-    start, _ = load_encoder(run / "start")
-    shown = replace(spec, size=max(spec.size, SIDE))
-    pictures = [
-        Image.fromarray(fit_to_size(load_rgb(path, at_least=2 * shown.size), shown))
+    start, _ = load_encoder(run / START)
+    enlarged = replace(spec, size=max(spec.size, SIDE))
+    images = [
+        Image.fromarray(fit_to_size(load_rgb(path, at_least=2 * enlarged.size), enlarged))
         for path in samples.paths
     ]
     pixels = np.stack([read_image(path, spec) for path in samples.paths])
@@ -83,22 +85,25 @@ def map_rows(run: Path, samples: Samples) -> list[SheetRow]:
             maps["attention, last layer"] = last
     # Stretched from each map's smallest to its largest value: on a coarse map of strong features
     # the smallest is not far from the largest, and all would be yellow.
-    laid = [SheetRow(name, _overlaid(pictures, min_max(each))) for name, each in maps.items()]
-    return [SheetRow("query", pictures), *laid]
+    overlays = [SheetRow(name, _overlaid(images, min_max(values))) for name, values in maps.items()]
+    return [SheetRow("query", images), *overlays]
 
 
 def method_rows(run: Path, config: RunConfig, samples: Samples) -> list[SheetRow]:
-    """What the run's method has to show of itself; nothing for most methods.
+    """The illustrations of a run's method; most methods have none.
 
     Raises:
-        NotFoundError: the method's weights are gone with the run's state.
-        FgembedError: the method cannot be built again, for want of a teacher's weights, say.
+        NotFoundError: the run's state was deleted, and with it the method's weights.
+        FgembedError: the method cannot be built again, for example without a teacher's weights.
     """
     method_class = method_named(config.method.name)
     if method_class.illustrate is Method.illustrate:
         return []
     if not has_state(run):
-        raise NotFoundError(f"{run} holds no state/ any more, and with it no method's weights")
+        raise NotFoundError(
+            f"{run} holds no state/ any more, and with it no method's weights",
+            "restore state/ from a copy, or train the run again under another name",
+        )
     settings = config.backbone.model_copy(update={"weights": "random"})  # replaced right away
     with torch.random.fork_rng(devices=[]):
         method = make_method(config.model_copy(update={"backbone": settings}), method_class)
@@ -110,33 +115,36 @@ def method_rows(run: Path, config: RunConfig, samples: Samples) -> list[SheetRow
         views = list(zip(*(images[0, index] for index in range(len(images))), strict=True))
         stacked = [torch.stack(view) for view in views]
         torch.manual_seed(config.seed)
-        given = method.eval().illustrate(stacked)
-    first = _pictures(stacked[0], spec)
-    return [_illustrated(name, value, first, spec) for name, value in given.items()]
+        illustrations = method.eval().illustrate(stacked)
+    first_views = _images(stacked[0], spec)
+    return [
+        SheetRow(name, _illustrated(value, first_views, spec))
+        for name, value in illustrations.items()
+    ]
 
 
 def _illustrated(
-    name: str, value: Tensor, first: list[Image.Image], spec: Preprocessing
-) -> SheetRow:
-    """Pictures (B, 3, H, W) as they are, maps (B, h, w) over the first view, masks sharp."""
+    value: Tensor, first_views: list[Image.Image], spec: Preprocessing
+) -> list[Image.Image]:
+    """Images (B, 3, H, W) as they are, maps (B, h, w) over the first view, masks sharp."""
     if value.ndim == 4:
-        return SheetRow(name, _pictures(value, spec))
+        return _images(value, spec)
     if bool(((value == 0) | (value == 1)).all()):
-        value = F.interpolate(value[:, None].float(), first[0].size[::-1])[:, 0]
-    return SheetRow(name, _overlaid(first, value))
+        value = F.interpolate(value[:, None].float(), first_views[0].size[::-1])[:, 0]
+    return _overlaid(first_views, value)
 
 
 def _activation(encoder: Encoder, inputs: Tensor) -> Tensor:
     return MeanPooling().rationale(encoder.features(inputs))
 
 
-def _overlaid(pictures: Sequence[Image.Image], maps: Tensor) -> list[Image.Image]:
+def _overlaid(images: Sequence[Image.Image], maps: Tensor) -> list[Image.Image]:
     heats = maps.detach().float().clamp(0, 1).numpy()
-    return [heat_overlay(picture, heat) for picture, heat in zip(pictures, heats, strict=True)]
+    return [heat_overlay(image, heat) for image, heat in zip(images, heats, strict=True)]
 
 
-def _pictures(normalised: Tensor, spec: Preprocessing) -> list[Image.Image]:
-    """(B, 3, H, W) normalised -> pictures; what lies outside the range of pixels is cut off."""
-    std, mean = (torch.tensor(each).view(1, 3, 1, 1) for each in (spec.std, spec.mean))
+def _images(normalised: Tensor, spec: Preprocessing) -> list[Image.Image]:
+    """(B, 3, H, W) normalised -> images; values outside the range of pixels are cut off."""
+    std, mean = (torch.tensor(channel).view(1, 3, 1, 1) for channel in (spec.std, spec.mean))
     pixels = (255 * (normalised.detach() * std + mean)).round().clamp(0, 255).byte()
-    return [Image.fromarray(each.permute(1, 2, 0).numpy()) for each in pixels]
+    return [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in pixels]

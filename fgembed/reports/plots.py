@@ -1,4 +1,4 @@
-"""A report's pictures: recall curves, and sheets of small pictures under common labels."""
+"""The figures of a report: recall curves, and sheets of thumbnails."""
 
 import textwrap
 import warnings
@@ -31,21 +31,19 @@ TRAINED_STYLE = ("#b4007d", "-")
 
 @dataclass(frozen=True)
 class SheetRow:
-    """Pictures of one kind, one for each column."""
+    """A row of a sheet: one image for each column."""
 
     label: str
-    pictures: list[Image.Image]
+    images: list[Image.Image]
 
 
 def draw_curves(file: Path, table: FloorTable) -> None:
-    """Recall@k over k of every row; the floors are not solid."""
-    from matplotlib.figure import (
-        Figure,  # not at the top: a missing extra is refused in words first
-    )
+    """Draws recall@k over k of every row of the table; the floors' lines are not solid."""
+    from matplotlib.figure import Figure  # not at the top: a missing extra is refused first
 
     figure = Figure(figsize=(7.5, 4.6), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
-    floors = islice(cycle(FLOOR_STYLES), len(table.rows) - 1)
+    floors = islice(cycle(FLOOR_STYLES), len(table.floors))
     for row, (colour, line) in zip(table.rows, [*floors, TRAINED_STYLE], strict=True):
         ks = range(1, len(row.recall_curve) + 1)
         percents = [100 * recall for recall in row.recall_curve]
@@ -59,8 +57,8 @@ def draw_curves(file: Path, table: FloorTable) -> None:
     axes.set_xlim(1, max(longest, 2))
     axes.set_ylim(0, 100)
     axes.set_xticks([k for k in (1, 5, 10, 20, 30, 40, 50) if k <= max(longest, 2)])
-    axes.set_xlabel("k, pictures looked at")
-    axes.set_ylabel("queries with one of their class among them, %")
+    axes.set_xlabel("k, nearest images")
+    axes.set_ylabel("queries with an image of their class among them, %")
     axes.set_title(f"Recall@k, {table.protocol}", loc="left", fontsize=11)
     axes.grid(color="#e4e1dd", linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
@@ -68,20 +66,18 @@ def draw_curves(file: Path, table: FloorTable) -> None:
 
 
 def draw_sheet(file: Path, title: str, columns: Sequence[str], rows: Sequence[SheetRow]) -> None:
-    """A row of pictures for each kind, labelled on the left, a column for each subject."""
+    """Draws a sheet of thumbnails, labelled at the left of each row and above each column."""
     cell = THUMBNAIL + GAP
     width = LABELS + len(columns) * cell + MARGIN
     height = TITLE + HEADER + len(rows) * cell + MARGIN
-    from matplotlib.figure import (
-        Figure,  # not at the top: a missing extra is refused in words first
-    )
+    from matplotlib.figure import Figure  # not at the top: a missing extra is refused first
 
     figure = Figure(figsize=(width, height), dpi=DPI)
 
     def write(left: float, top: float, text: str, size: float, centred: bool) -> None:
         aligned = "center" if centred else "left"
-        place = (left / width, 1 - top / height)
-        label = figure.text(*place, text, fontsize=size, ha=aligned, va="center")
+        x, y = left / width, 1 - top / height
+        label = figure.text(x, y, text, fontsize=size, ha=aligned, va="center")
         label.set_parse_math(False)
 
     write(MARGIN, TITLE / 2 + 0.03, title, 11, False)
@@ -91,17 +87,17 @@ def draw_sheet(file: Path, title: str, columns: Sequence[str], rows: Sequence[Sh
     for line, row in enumerate(rows):
         top = TITLE + HEADER + line * cell
         write(MARGIN, top + THUMBNAIL / 2, textwrap.fill(row.label, 17), 9, False)
-        for number, picture in enumerate(row.pictures):
+        for number, image in enumerate(row.images):
             left, bottom = LABELS + number * cell, height - top - THUMBNAIL
             box = (left / width, bottom / height, THUMBNAIL / width, THUMBNAIL / height)
             axes = figure.add_axes(box)
-            axes.imshow(picture, interpolation="lanczos")
+            axes.imshow(image, interpolation="lanczos")
             axes.set_axis_off()
     _save(figure, file)
 
 
 def _shortened(text: str, characters: int) -> str:
-    """The text cut in the middle: names differ at their ends."""
+    """The text, cut in the middle because names differ at their ends."""
     text = showable(text)
     if len(text) <= characters:
         return text

@@ -1,6 +1,6 @@
-"""A folder that shows what a model came to: the floor table in Markdown and JSON, and pictures.
+"""The report on a model: a folder with the floor table in Markdown and JSON, and figures.
 
-The same model, pictures and command give the same report.
+The same model, images and command give the same report.
 """
 
 import importlib.util
@@ -25,18 +25,24 @@ from fgembed.text import showable
 
 @dataclass(frozen=True)
 class Section:
-    """One picture of the report, or why it is missing."""
+    """A section of the report: a figure with its caption, or the reason why it has none.
+
+    Attributes:
+        title: its heading.
+        text: the caption or the reason.
+        file: name of the figure's file, None where there is none.
+    """
 
     title: str
-    words: str
+    text: str
     file: str | None
 
 
 def report_folder(folder: Path) -> Path:
-    """The folder, made if need be; what it holds besides a report stays there.
+    """Makes the folder if it is missing; other files in it stay as they are.
 
     Raises:
-        FgembedError: it is a file.
+        FgembedError: the path is a file.
     """
     if folder.exists() and not folder.is_dir():
         raise FgembedError(f"{folder} is a file", "a report is a folder, choose another path")
@@ -47,15 +53,15 @@ def report_folder(folder: Path) -> Path:
 def write_report(
     folder: Path, table: FloorTable, run: Path, config: RunConfig, queries: Path, command: str
 ) -> Path:
-    """Writes `report.md`, `report.json` and the pictures that they name.
+    """Writes `report.md`, `report.json` and the figures that they name.
 
     Args:
         folder: see `report_folder`.
         table: the scores.
-        run: the run that was scored, or that the scored bundle came from.
+        run: the run that was scored, or from which the scored bundle was exported.
         config: the run's settings.
-        queries: labelled pictures, a few of which are shown.
-        command: what gives the report again.
+        queries: folder of labelled images, a few of which are shown.
+        command: the command that gives this report again.
 
     Returns:
         The Markdown file.
@@ -63,10 +69,10 @@ def write_report(
     folder = report_folder(folder)
     draw_curves(folder / "recall_curves.png", table)
     curves = Section(
-        "Recall curves",
-        "Of how many queries is a picture of their class among the k nearest? The floors, which "
-        "are the untouched start read in two ways, are not solid lines.",
-        "recall_curves.png",
+        title="Recall curves",
+        text="The share of queries that have an image of their class among the k nearest. The "
+        "floors, which are readings of the untouched start, are not solid lines.",
+        file="recall_curves.png",
     )
     spec = load_encoder(run)[1]
     samples = Samples.of(LabelledImages.find(queries), spec)
@@ -74,7 +80,11 @@ def write_report(
     facts = {"command": command, "queries": str(queries), **_facts(run, config)}
     write_json(
         folder / "report.json",
-        facts | {"table": table.to_json(), "pictures": [s.file for s in sections if s.file]},
+        facts
+        | {
+            "table": table.to_json(),
+            "pictures": [section.file for section in sections if section.file],
+        },
     )
     write_text(folder / "report.md", _markdown(table, facts, sections))
     return folder / "report.md"
@@ -84,11 +94,12 @@ def _maps(folder: Path, run: Path, samples: Samples) -> Section:
     title = "Where the encoder looks"
     draw_sheet(folder / "maps.png", title, samples.classes, map_rows(run, samples))
     return Section(
-        title,
-        "Yellow is most and no colour least, each map by itself. Activation is the strength of the "
-        "features, a learned rationale what the pooling weighs them by, attention that of the "
-        "class token. They show what the encoder weighs, not why a match is right.",
-        "maps.png",
+        title=title,
+        text="Yellow is the largest value and no colour the smallest, in each map by itself. "
+        "Activation is the strength of the features, the learned rationale is the weight that the "
+        "pooling gives them, and attention is that of the class token. The maps show what the "
+        "encoder weighs, not why a match is right.",
+        file="maps.png",
     )
 
 
@@ -98,12 +109,12 @@ def _method(folder: Path, run: Path, config: RunConfig, samples: Samples) -> lis
     try:
         rows = method_rows(run, config, samples)
     except FgembedError as error:
-        return [Section(title, f"No picture: {error}.", None)]
+        return [Section(title, f"No figure: {error}.", None)]
     if not rows:
         return []
     draw_sheet(folder / "method.png", title, samples.classes, rows)
-    kept = "" if config.select == "last" else "; the encoder kept may be of an earlier epoch"
-    return [Section(title, f"After the last step of the training{kept}.", "method.png")]
+    selected = "" if config.select == "last" else "; the run's encoder may be of an earlier epoch"
+    return [Section(title, f"After the last step of the training{selected}.", "method.png")]
 
 
 def _facts(run: Path, config: RunConfig) -> dict[str, Any]:
@@ -120,36 +131,35 @@ def _facts(run: Path, config: RunConfig) -> dict[str, Any]:
 
 
 def _markdown(table: FloorTable, facts: dict[str, Any], sections: list[Section]) -> str:
-    name = showable(table.rows[-1].encoder).replace("`", "'")
+    name = showable(table.trained.encoder).replace("`", "'")
     lines = [f"# Report on {name}", "", "## Scores, floors first", "", table.markdown()]
     for section in sections:
         lines += [f"## {section.title}", ""]
         if section.file:
             lines += [f"![{section.title}]({section.file})", ""]
-        lines += [section.words, ""]
+        lines += [section.text, ""]
     lines += ["## How it was made", "", "| | |", "|---|---|"]
     lines += [f"| {key} | {_code(str(value))} |" for key, value in facts.items()]
     return "\n".join(lines) + "\n"
 
 
 def _code(text: str) -> str:
-    """The text as code in a table's cell."""
+    """The text as code in a cell of a table."""
     return "`" + showable(text).replace("`", "'").replace("|", "\\|") + "`"
 
 
 def prepare_report(folder: Path, subject: Subject) -> None:
-    """Makes the report's folder, so that what stands in its way is known before the scores are.
+    """Makes the report's folder before the scores are computed, so that its errors come first.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        FgembedError: the folder is a file, or lies among photographs.
+        FgembedError: the folder is a file, or lies in a folder of images.
     """
-    images = [Path(subject.config.images)] if subject.config.images else []
-    for photographs in (subject.gallery, subject.queries, *images):
-        if folder.resolve().is_relative_to(photographs.resolve()):
+    training = [Path(subject.config.images)] if subject.config.images else []
+    for images in (subject.gallery, subject.queries, *training):
+        if folder.resolve().is_relative_to(images.resolve()):
             raise FgembedError(
-                f"{folder} lies in {photographs}, where the report's pictures would be taken for "
-                "photographs",
+                f"{folder} lies in {images}, where the report's figures would count as images",
                 "choose a folder outside",
             )
     if importlib.util.find_spec("matplotlib") is None:
@@ -158,6 +168,6 @@ def prepare_report(folder: Path, subject: Subject) -> None:
 
 
 def report_on(subject: Subject, table: FloorTable, folder: Path) -> Path:
-    """Writes the report; its Markdown file."""
+    """Writes the report on a subject with its scores, and gives the Markdown file."""
     command = shlex.join(["fgembed", *sys.argv[1:]])
     return write_report(folder, table, subject.run, subject.config, subject.queries, command)

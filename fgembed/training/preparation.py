@@ -16,9 +16,9 @@ from fgembed.config import RunConfig, validate
 from fgembed.cores import core_count
 from fgembed.data.loading import TrainingImages, require_full_batch
 from fgembed.errors import ConfigError
-from fgembed.evaluation.floors import calibrated_start
+from fgembed.evaluation.floors import uncalibrated_start
 from fgembed.evaluation.protocol import Split
-from fgembed.images.batches import check_bad, survey
+from fgembed.images.batches import check_bad, split_readable
 from fgembed.images.finding import Skipped, find_images
 from fgembed.images.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from fgembed.methods.base import Method
@@ -68,7 +68,7 @@ def prepare(config: RunConfig, method_class: type[Method]) -> Prepared:
     if config.eval.gallery and config.eval.queries:  # what would fail later fails now
         Split.find(Path(config.eval.gallery), Path(config.eval.queries))
     torch.manual_seed(config.seed)
-    start = calibrated_start(_backbone(config), config.pooling).to(device)
+    start = uncalibrated_start(_backbone(config), config.pooling).to(device)
     method = make_method(config, method_class)
     method.to(device).to(memory_format=torch.channels_last)
     config = resolved(config, method)
@@ -99,7 +99,7 @@ def readable_images(
         BadImagesError: too many cannot be read.
     """
     at_least = config.preprocessing.draft * config.preprocessing.size
-    paths, bad = survey(found, at_least, core_count())
+    paths, bad = split_readable(found, at_least, core_count())
     skipped = [*unreadable, *bad]
     check_bad(skipped, len(paths) + len(skipped), config.max_bad)
     return paths, skipped

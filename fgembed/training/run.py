@@ -13,9 +13,9 @@ from typing import Any
 from fgembed.config import RunConfig, write_config
 from fgembed.disk.files import write_json
 from fgembed.evaluation.floor_table import FloorTable, Selected
-from fgembed.evaluation.floors import calibrate_floors, save_floors
+from fgembed.evaluation.floors import Floors
 from fgembed.evaluation.guard import START_ITSELF, Verdict, judged_by_labels, judged_by_views
-from fgembed.evaluation.label_free import Figures, label_free_figures, views_found
+from fgembed.evaluation.label_free import Figures, label_free_figures, score_views
 from fgembed.evaluation.subject import measure_run
 from fgembed.images.batches import write_skipped
 from fgembed.images.finding import Skipped
@@ -115,7 +115,7 @@ def run_training(
         verdict = judged_by_labels(table)
     else:
         report_stage("comparing with the start, without labels")
-        of_start, of_trained = (views_found(each, paths) for each in embedders)
+        of_start, of_trained = (score_views(each, paths) for each in embedders)
         verdict = judged_by_views(of_trained, of_start)
     before, after = (label_free_figures(each, training_images) for each in embedders)
     result = RunReport(*counts, before, after, table, verdict)
@@ -126,8 +126,9 @@ def run_training(
 def _calibrate(prepared: Prepared, paths: Sequence[Path], folder: Path, is_start: bool) -> None:
     """Fits the floors and the run's encoder on the training pictures, and saves them."""
     config, spec, device = prepared.config, prepared.config.preprocessing, prepared.device
-    floors = calibrate_floors(prepared.start, paths, spec, device, config.pooling)
-    save_floors(folder, floors, spec)
+    floors = Floors(prepared.start, spec)
+    floors.calibrate(paths, device, config.pooling)
+    floors.save(folder)
     if is_start:
         save_encoder(folder, prepared.start, spec)
         return

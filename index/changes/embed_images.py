@@ -49,21 +49,21 @@ class SourceImages:
         """
         single = source.is_file() and source.suffix.lower() in EXTENSIONS
         listing = Listing([source]) if single else list_images([source])
-        if not all(isinstance(image, Path) for image in listing.pictures):
+        if not all(isinstance(image, Path) for image in listing.images):
             raise FgembedError(
                 f"the images of {source} lie in tar files, expected image files",
                 'embed them with "fgembed embed", then give its folder by --from-embeddings',
             )
-        invalid = next((path for path in listing.pictures if "\0" in str(path)), None)
+        invalid = next((path for path in listing.images if "\0" in str(path)), None)
         if invalid is not None:
             raise FgembedError(
                 f"{source} names an image {str(invalid)!r}, expected a path without null bytes",
                 "correct or remove that row",
             )
-        paths = [absolute(str(path)) for path in listing.pictures]
+        paths = [absolute(str(path)) for path in listing.images]
         folder = absolute(source) if source.is_dir() else _common_folder(paths)
         root = next((root for root in roots if folder.is_relative_to(root)), folder)
-        listing.pictures = list(paths)
+        listing.images = list(paths)
         if source.is_dir() or single:
             listing.columns = labels_of(paths, root)
         return cls(listing, root)
@@ -71,13 +71,13 @@ class SourceImages:
     def only(self, rows: Sequence[int]) -> "SourceImages":
         """The images at these rows of the listing, with their metadata."""
         columns = {name: [v[i] for i in rows] for name, v in self.listing.columns.items()}
-        selected = [self.listing.pictures[row] for row in rows]
+        selected = [self.listing.images[row] for row in rows]
         return SourceImages(Listing(selected, columns, self.listing.skipped), self.root)
 
     @property
     def paths(self) -> list[Path]:
         """The image files, absolute."""
-        return [image for image in self.listing.pictures if isinstance(image, Path)]
+        return [image for image in self.listing.images if isinstance(image, Path)]
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def test_every_way_is_measured_on_a_bundle_or_a_run(
     lines = capsys.readouterr().out.splitlines()
     names = [line.split(" | ")[0] for line in lines[2:6]]
     assert names == ["| plain", "| expansion", "| reciprocal", "| augmentation"]
-    assert lines[7].startswith("queries against gallery: 5 queries, 24 gallery pictures, 3 classes")
+    assert lines[7].startswith("queries against gallery: 5 queries, 24 gallery images, 3 classes")
     assert "Reciprocal(k1=20, k2=6, weight=0.3, candidates=100)" in lines[7]
 
 

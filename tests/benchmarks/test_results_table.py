@@ -77,7 +77,7 @@ def test_a_row_is_the_mean_and_the_range_over_the_seeds(tmp_path: Path):
         "untouched start, mean pooling", "", "1280", "50.0",
     ]  # fmt: skip
     assert cells(table, "untouched start, GeM + whitening")[3] == "55.0"
-    assert "40 queries, 100 gallery pictures, 5 classes. Percent" in table
+    assert "40 queries, 100 gallery images, 5 classes. Percent" in table
 
 
 def test_each_preprocessing_has_its_own_floors_and_its_own_moco(tmp_path: Path):

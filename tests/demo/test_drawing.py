@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from fgembed.demo.body import mark
-from fgembed.demo.drawing import SPECIES, Drawing, Filed, draw, draw_set
+from fgembed.demo.drawing import SPECIES, Drawing, DrawnImage, draw, draw_set
 
 NAMES = list(SPECIES)
 
@@ -31,7 +31,7 @@ def many() -> list[Drawing]:
 
 
 @pytest.fixture(scope="module")
-def filed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Filed]]:
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[DrawnImage]]:
     folder = tmp_path_factory.mktemp("beetles")
     return folder, draw_set(folder, species=3, train=2, test=1, size=48, seed=5)
 
@@ -122,8 +122,8 @@ def test_tilt_limits_how_far_the_body_leans() -> None:
     assert abs(np.degrees(np.arctan(slope))) < 10
 
 
-def test_set_files_each_picture_with_its_mask(filed: tuple[Path, list[Filed]]) -> None:
-    folder, entries = filed
+def test_set_files_each_picture_with_its_mask(drawn: tuple[Path, list[DrawnImage]]) -> None:
+    folder, entries = drawn
     found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
     expected = [
         name
@@ -135,34 +135,36 @@ def test_set_files_each_picture_with_its_mask(filed: tuple[Path, list[Filed]]) -
         )
     ]
     assert found == sorted(expected)
-    assert sorted(str(p) for e in entries for p in (e.picture, e.mask)) == sorted(
+    assert sorted(str(p) for e in entries for p in (e.image, e.mask)) == sorted(
         str(folder / name) for name in expected
     )
 
 
-def test_set_holds_what_draw_draws(filed: tuple[Path, list[Filed]]) -> None:
-    entry = filed[1][-1]
+def test_set_holds_what_draw_draws(drawn: tuple[Path, list[DrawnImage]]) -> None:
+    entry = drawn[1][-1]
     drawing = draw(NAMES[2], np.random.default_rng((5, 1, 2, 1)), size=48)
     assert (entry.species, entry.split) == (NAMES[2], "test")
-    with Image.open(entry.mask) as mask, Image.open(entry.picture) as picture:
+    with Image.open(entry.mask) as mask, Image.open(entry.image) as picture:
         assert mask.mode == "L"
         assert np.array_equal(pixels(mask), drawing.part * 255)
         assert np.abs(pixels(picture) - pixels(drawing.image)).mean() < 6
 
 
 def test_larger_set_repeats_the_pictures_of_a_smaller_one(
-    filed: tuple[Path, list[Filed]], tmp_path: Path
+    drawn: tuple[Path, list[DrawnImage]], tmp_path: Path
 ) -> None:
-    folder, entries = filed
+    folder, entries = drawn
     draw_set(tmp_path, species=4, train=3, test=2, size=48, seed=5)
     for entry in entries:
-        again = tmp_path / entry.picture.relative_to(folder)
-        assert again.read_bytes() == entry.picture.read_bytes()
+        again = tmp_path / entry.image.relative_to(folder)
+        assert again.read_bytes() == entry.image.read_bytes()
 
 
-def test_another_seed_draws_other_pictures(filed: tuple[Path, list[Filed]], tmp_path: Path) -> None:
+def test_another_seed_draws_other_pictures(
+    drawn: tuple[Path, list[DrawnImage]], tmp_path: Path
+) -> None:
     other = draw_set(tmp_path, species=3, train=2, test=1, size=48, seed=6)
-    pictures = {entry.picture.read_bytes() for entry in [*filed[1], *other]}
+    pictures = {entry.image.read_bytes() for entry in [*drawn[1], *other]}
     assert len(pictures) == 18
 
 
@@ -185,7 +187,7 @@ def test_species_counts_out_of_range_are_refused(count: int, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("train", "test"), [(-1, 2), (0, 0)])
 def test_picture_counts_out_of_range_are_refused(train: int, test: int, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="ask for at least one picture and no negative count"):
+    with pytest.raises(ValueError, match="ask for at least one image and no negative count"):
         draw_set(tmp_path, train=train, test=test)
 
 

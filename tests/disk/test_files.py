@@ -1,4 +1,4 @@
-"""Whole or absent: every write survives an error in its middle."""
+"""Complete or absent: every write survives an error in its middle."""
 
 import os
 import subprocess
@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from fgembed.disk.files import atomic_write, check_files, refuse_foreign, sha256, staged_folder
-from fgembed.disk.temporaries import _host, beside
+from fgembed.disk.files import (
+    atomic_write,
+    check_files,
+    read_json,
+    refuse_foreign,
+    sha256,
+    staged_folder,
+)
+from fgembed.disk.temporaries import host_digest, sweep_abandoned
 from fgembed.errors import FgembedError, IntegrityError
 
 
@@ -22,6 +29,10 @@ def dead_process() -> int:
     return process.pid
 
 
+def temporary_of(target: Path, host: str, process: int, kind: str = "tmp") -> Path:
+    return target.with_name(f".{target.name}.{kind}-{host}-{process}-0123abcd")
+
+
 def test_an_error_in_the_middle_leaves_the_old_file_and_nothing_else(tmp_path: Path):
     file = tmp_path / "a.txt"
     file.write_text("old")
@@ -32,28 +43,31 @@ def test_an_error_in_the_middle_leaves_the_old_file_and_nothing_else(tmp_path: P
 
 
 def test_what_a_killed_process_left_is_swept_and_a_live_one_s_is_not(tmp_path: Path):
-    here, elsewhere = _host(), "0123abcd"
-    (tmp_path / f".a.txt.tmp-{here}-{dead_process()}").write_text("left")
-    (tmp_path / f".a.txt.tmp-{here}-{os.getppid()}").write_text("in use")
-    busy = tmp_path / f".a.txt.tmp-{elsewhere}-{dead_process()}"
-    busy.write_text("in use elsewhere")
-    old = tmp_path / f".a.txt.tmp-{elsewhere}-1"
-    old.write_text("left elsewhere")
-    os.utime(old, (0, 0))
+    target, this_host, other_host = tmp_path / "a.txt", host_digest(), "0123abcd"
+    abandoned = temporary_of(target, this_host, dead_process())
+    in_use = temporary_of(target, this_host, os.getppid())
+    in_use_on_the_other = temporary_of(target, other_host, dead_process())
+    abandoned_on_the_other = temporary_of(target, other_host, 1)
+    for path in (abandoned, in_use, in_use_on_the_other, abandoned_on_the_other):
+        path.write_text("half")
+    os.utime(abandoned_on_the_other, (0, 0))
     with atomic_write(tmp_path / "a.txt") as stream:
         stream.write(b"new")
-    assert names(tmp_path) == sorted([f".a.txt.tmp-{here}-{os.getppid()}", busy.name, "a.txt"])
+    assert names(tmp_path) == sorted([in_use.name, in_use_on_the_other.name, "a.txt"])
 
 
-def test_what_an_earlier_process_of_our_number_left_is_swept(tmp_path: Path):
+def test_what_an_earlier_process_of_our_number_left_is_swept_and_what_we_use_is_not(
+    tmp_path: Path,
+):
     """As in a container that starts again after a kill."""
-    left = beside(tmp_path / "bundle", "tmp")
-    left.mkdir()
-    (left / "half").write_text("half")
+    abandoned = temporary_of(tmp_path / "bundle", host_digest(), os.getpid())
+    abandoned.mkdir()
+    (abandoned / "half").write_text("half")
     with staged_folder(tmp_path / "bundle") as staged:
         (staged / "new").write_text("new")
+        sweep_abandoned(tmp_path / "bundle")
         with staged_folder(tmp_path / "bundle2"), atomic_write(staged / "b") as stream:
-            stream.write(b"b")  # what is in use is not swept
+            stream.write(b"b")
     assert (names(tmp_path), names(tmp_path / "bundle")) == (["bundle", "bundle2"], ["b", "new"])
 
 
@@ -69,7 +83,7 @@ def test_the_current_folder_is_not_replaced_and_a_link_is_followed(tmp_path: Pat
     assert names(tmp_path / "real") == ["new"]
 
 
-def test_a_staged_folder_replaces_the_old_one_only_when_whole(tmp_path: Path):
+def test_a_staged_folder_replaces_the_old_one_only_when_complete(tmp_path: Path):
     target = tmp_path / "bundle"
     target.mkdir()
     (target / "old").write_text("old")
@@ -83,12 +97,24 @@ def test_a_staged_folder_replaces_the_old_one_only_when_whole(tmp_path: Path):
 
 
 def test_a_kill_between_the_two_renames_is_mended_by_the_next_write(tmp_path: Path):
-    old = tmp_path / f".bundle.old-{_host()}-{dead_process()}"
+    old = temporary_of(tmp_path / "bundle", host_digest(), dead_process(), "old")
     old.mkdir()
-    (old / "kept").write_text("kept")
+    (old / "model").write_text("old")
+    assert names(tmp_path) == [old.name]
     with pytest.raises(ValueError, match="stop"), staged_folder(tmp_path / "bundle"):
         raise ValueError("stop")
-    assert names(tmp_path / "bundle") == ["kept"]
+    assert names(tmp_path / "bundle") == ["model"]
+
+
+def test_a_file_that_is_no_json_object_is_refused_with_the_command_that_writes_it(tmp_path: Path):
+    file = tmp_path / "a.json"
+    for content, reason in (("{", "not valid JSON"), ("[1]", "expected a JSON object")):
+        file.write_text(content)
+        with pytest.raises(
+            IntegrityError, match=f"run report {file} is damaged: {reason}"
+        ) as error:
+            read_json(file, "run report", "fgembed train")
+        assert error.value.remedy.endswith('or make it again with "fgembed train"')
 
 
 def test_checksums_catch_a_changed_a_missing_and_an_outside_file(tmp_path: Path):
@@ -99,9 +125,9 @@ def test_checksums_catch_a_changed_a_missing_and_an_outside_file(tmp_path: Path)
     assert good == "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
     check_files(folder, {"a": good}, "bundle")
     for files, message in (
-        ({"a": "0" * 64}, "a differs from its checksum"),
-        ({"b": good}, "b is missing"),
-        ({"../a": good}, "outside itself"),
+        ({"a": "0" * 64}, "a differs from its checksum; restore it from a copy, or make it again$"),
+        ({"b": good}, "b is missing; restore it"),
+        ({"../a": good}, r"outside itself: '\.\./a'; restore it"),
     ):
         with pytest.raises(IntegrityError, match=message):
             check_files(folder, files, "bundle")

@@ -1,3 +1,5 @@
+"""Records: what has the fields becomes the dataclass, anything else is refused by name."""
+
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +15,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Whole:
+class Settings:
     count: int
     kind: Literal["flat", "ivf"]
     parts: list[Part]
@@ -35,11 +37,19 @@ VALUE: dict[str, Any] = {
 
 
 def test_a_sound_object_becomes_the_dataclass() -> None:
-    made = record(Whole, VALUE | {"shape": [3]})
-    expected = Whole(2, "flat", [Part("a", 1.0)], {"x": 3}, (0.5, 1.0), [3], ["anything"])
-    assert made == expected
-    assert type(made.parts[0].weight) is float
-    assert record(Whole, VALUE).shape is None
+    actual = record(Settings, VALUE | {"shape": [3]})
+    expected = Settings(
+        count=2,
+        kind="flat",
+        parts=[Part("a", 1.0)],
+        sizes={"x": 3},
+        mean=(0.5, 1.0),
+        shape=[3],
+        extra=["anything"],
+    )
+    assert actual == expected
+    assert type(actual.parts[0].weight) is float
+    assert record(Settings, VALUE).shape is None
 
 
 @pytest.mark.parametrize(
@@ -65,7 +75,7 @@ def test_a_sound_object_becomes_the_dataclass() -> None:
 )
 def test_anything_else_is_refused_by_name(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        record(Whole, VALUE | change)
+        record(Settings, VALUE | change)
 
 
 @pytest.mark.parametrize("value", [None, [], "text", 5])

@@ -1,5 +1,6 @@
 """Sessions: what was asked for or a refusal, and a graph that is optimised once."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from fgembed.bundle import CACHE, Bundle
 from fgembed.disk.files import sha256
-from fgembed.disk.temporaries import beside
+from fgembed.disk.temporaries import host_digest
 from fgembed.doctor import IDENTITY_MODEL
 from fgembed.embedding.onnx_embedder import CPU_BATCH, OnnxEmbedder
 from fgembed.embedding.onnx_sessions import TENSORRT, open_session
@@ -81,7 +82,8 @@ def test_what_a_killed_writer_left_is_swept(own):
     (kept,) = graphs(own)
     stem = kept.name.partition(f"{onnxruntime.__version__}-")[0]
     kept.unlink()
-    left = beside(kept.with_name(stem), "tmp")  # of an earlier process of our number
+    # Of an earlier process of our number.
+    left = kept.with_name(f".{stem}.tmp-{host_digest()}-{os.getpid()}-00000000")
     left.touch()
     OnnxEmbedder.of(own, "cpu")
     assert not left.exists() and len(graphs(own)) == 1

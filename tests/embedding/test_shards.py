@@ -43,7 +43,7 @@ def read(folder: Path) -> tuple[np.ndarray, dict[str, list[object]]]:
 
 def one_by_one(bundle: Bundle, listing: Listing) -> np.ndarray:
     embedder = OnnxEmbedder(bundle.model, bundle.preprocessing, "cpu")
-    pixels = [read_image(Path(str(one)), bundle.preprocessing) for one in listing.pictures]
+    pixels = [read_image(Path(str(one)), bundle.preprocessing) for one in listing.images]
     return np.concatenate([embedder.vectors(each[None]) for each in pixels])
 
 
@@ -53,7 +53,7 @@ def test_parts_hold_every_vector_beside_its_id_and_path(bundle, listing, tmp_pat
     vectors, columns = read(tmp_path / "out")
     assert (done.parts_written, done.existing_parts, done.pictures) == (4, 0, 24)
     assert columns["id"] == list(range(24))
-    assert columns["image_path"] == [str(path) for path in listing.pictures]
+    assert columns["image_path"] == [str(path) for path in listing.images]
     np.testing.assert_allclose(vectors, one_by_one(opened, listing), atol=1e-5)
     assert vectors.dtype == np.float32
 
@@ -83,19 +83,19 @@ def test_a_bad_picture_leaves_a_gap_in_the_ids_and_is_listed(bundle, photos, tmp
     copied = tmp_path / "photos"
     shutil.copytree(photos / "train", copied)
     listing = list_images([copied])
-    Path(str(listing.pictures[3])).write_bytes(b"no picture")
+    Path(str(listing.images[3])).write_bytes(b"no picture")
     done = embed_into(tmp_path / "out", listing, Bundle.open(bundle), part_size=10)
     _, columns = read(tmp_path / "out")
     assert columns["id"] == [0, 1, 2, *range(4, 24)]
-    assert [bad.path for bad in done.skipped] == [listing.pictures[3]]
+    assert [bad.path for bad in done.skipped] == [listing.images[3]]
     (line,) = (tmp_path / "out" / "skipped" / "skipped_0000.jsonl").read_text().splitlines()
-    assert json.loads(line)["path"] == str(listing.pictures[3])
+    assert json.loads(line)["path"] == str(listing.images[3])
 
 
 def test_a_part_of_bad_pictures_alone_is_empty(bundle, listing, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
-    pictures = Listing([*listing.pictures[:2], bad, bad])
+    pictures = Listing([*listing.images[:2], bad, bad])
     embed_into(tmp_path / "out", pictures, Bundle.open(bundle), part_size=2)
     vectors, columns = read(tmp_path / "out")
     assert (vectors.shape[0], columns["id"]) == (2, [0, 1])
@@ -107,13 +107,13 @@ def test_a_part_of_bad_pictures_alone_is_empty(bundle, listing, tmp_path):
 def test_what_could_not_be_read_counts_again_and_not_once_it_is_mended(bundle, photos, tmp_path):
     shutil.copytree(photos / "train", tmp_path / "photos")
     listing, out = list_images([tmp_path / "photos"]), tmp_path / "out"
-    whole = [Path(str(path)).read_bytes() for path in listing.pictures[:3]]
-    for path in listing.pictures[:3]:
+    whole = [Path(str(path)).read_bytes() for path in listing.images[:3]]
+    for path in listing.images[:3]:
         Path(str(path)).write_bytes(b"no picture")
     first = embed_into(out, listing, Bundle.open(bundle), part_size=10)
     second = embed_into(out, listing, Bundle.open(bundle), part_size=10)
     assert (second.parts_written, second.share, second.skipped) == (0, 24, first.skipped)
-    for path, content in zip(listing.pictures[:3], whole, strict=True):
+    for path, content in zip(listing.images[:3], whole, strict=True):
         Path(str(path)).write_bytes(content)
     (out / "metadata" / "metadata_0000.parquet").unlink()
     third = embed_into(out, listing, Bundle.open(bundle), part_size=10)
@@ -135,7 +135,7 @@ def test_columns_of_a_manifest_stay_with_their_rows(bundle, listing, tmp_path):
 def test_other_pictures_sizes_and_models_are_refused(bundle, listing, tmp_path):
     opened, out = Bundle.open(bundle), tmp_path / "out"
     embed_into(out, listing, opened, part_size=12)
-    fewer = Listing(listing.pictures[:-1])
+    fewer = Listing(listing.images[:-1])
     with pytest.raises(FgembedError, match="embeddings of 24 pictures, these 23 are not the same"):
         embed_into(out, fewer, opened, part_size=12)
     with pytest.raises(FgembedError, match=r"parts of 12 pictures, not 5; give --part-size 12"):
@@ -183,10 +183,10 @@ def test_a_share_that_is_none_is_refused(command: Command, share: str, photos: P
 @pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_without_gap_or_double(bundle, photos, tmp_path):
     """Ten kills while 5,000 pictures are embedded; then the bytes of a run that nobody killed."""
-    found = list_images([photos]).pictures
+    found = list_images([photos]).images
     listing = Listing([found[number % len(found)] for number in range(5000)])
     embed_into(tmp_path / "whole", listing, Bundle.open(bundle), part_size=100)
-    (tmp_path / "list.txt").write_text("".join(f"{path}\n" for path in listing.pictures))
+    (tmp_path / "list.txt").write_text("".join(f"{path}\n" for path in listing.images))
     arguments = ["embed", tmp_path / "list.txt", "--bundle", bundle, "--part-size", "100"]
     command = [sys.executable, "-c", RUN, *arguments, "--out", tmp_path / "killed"]
     random = np.random.default_rng(0)

@@ -24,14 +24,14 @@ from tests.end_to_end.refusals import checked_picture, refused, vectors_by_path,
 
 # Named so that in the order of names each lies between two good ones.
 BAD = {
-    "01-garbage.jpg": "not a picture of an allowed format",
+    "01-garbage.jpg": "not an image of a supported format",
     "03-pixel.png": "1 x 1 px is under 16 px a side",
     "05-truncated.jpg": "truncated",
-    "07-text.jpg": "not a picture of an allowed format",
-    "09-empty.jpg": "not a picture of an allowed format",
+    "07-text.jpg": "not an image of a supported format",
+    "09-empty.jpg": "not an image of a supported format",
     "11-bomb.png": "exceeds limit",
     "13-float.tiff": "floating-point pixels are not supported",
-    "15-postscript.jpg": "not a picture of an allowed format",
+    "15-postscript.jpg": "not an image of a supported format",
     "17-pipe.jpg": "not a file",
     "19-gone.jpg": "No such file",
     "21-loop.jpg": "symbolic link",
@@ -183,7 +183,7 @@ def test_more_bad_pictures_than_allowed_is_exit_3(
 ) -> None:
     folder = mixed.pictures
     done = command("index", "build", folder, "--bundle", bundle, "--out", "i", "--max-bad", 0.4)
-    refused(done, 3, f"{len(BAD)} of 27 pictures cannot be read, allowed are 40%", "--max-bad")
+    refused(done, 3, f"{len(BAD)} of 27 images cannot be read, allowed are 40%", "--max-bad")
     assert len(Path("i/skipped.jsonl").read_text().splitlines()) == len(BAD)
     assert not Path("i/manifest.json").exists()
 
@@ -194,8 +194,8 @@ def test_as_many_bad_pictures_as_allowed_are_reported(
     folder = mixed.pictures
     done = command("index", "build", folder, "--bundle", bundle, "--out", "i", "--max-bad", 0.5)
     assert done.code == 0
-    assert "15 pictures" in done.out
-    assert f"{len(BAD)} left out, listed in i/skipped.jsonl" in done.out
+    assert "15 images" in done.out
+    assert f"{len(BAD)} skipped, listed in i/skipped.jsonl" in done.out
 
 
 @pytest.mark.parametrize("name", ["picture.jpg", "\udcff.jpg"])
@@ -206,7 +206,7 @@ def test_nothing_but_bad_pictures_is_exit_3(
     photos.mkdir()
     (photos / name).write_bytes(b"")
     done = command("index", "build", photos, "--bundle", bundle, "--max-bad", 1)
-    refused(done, 3, "none of 1 pictures can be read")
+    refused(done, 3, "none of 1 images can be read")
 
 
 def test_training_on_nothing_but_bad_pictures_is_exit_3(command: Command, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_training_on_nothing_but_bad_pictures_is_exit_3(command: Command, tmp_pa
     (tmp_path / "photos" / "a.jpg").write_bytes(b"")
     done = command("train", "--images", "photos", "--weights", "random", "--set", "max_bad=1",
                    "--backbone", "torchvision/resnet18:layer1")  # fmt: skip
-    refused(done, 3, "none of 1 pictures can be read", "a.jpg")
+    refused(done, 3, "none of 1 images can be read", "a.jpg")
     assert not Path("runs").exists()
 
 
@@ -224,7 +224,7 @@ def test_an_empty_folder_is_refused(
 ) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "bundle").symlink_to(bundle)
-    refused(command(*command_line, "photos"), 1, "no pictures in photos", ".jpg")
+    refused(command(*command_line, "photos"), 1, "no images in photos", ".jpg")
 
 
 def test_a_loop_of_folders_is_walked_once(tmp_path: Path) -> None:

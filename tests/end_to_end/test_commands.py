@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 from PIL import Image
 
 from fgembed.backbones import make_backbone
+from fgembed.cli.main import LazyGroup, app
 from fgembed.cli.search import Rerank
 from fgembed.index import Searcher
 from fgembed.index.search.reranking import RERANKINGS
@@ -39,7 +41,7 @@ def test_search_prints_a_table_and_writes_pictures(
     )  # fmt: skip
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
-    assert lines[0].split() == ["rank", "score", "picture", "looks", "at", "x,", "y"]
+    assert lines[0].split() == ["rank", "score", "image", "peak", "x,", "y"]
     assert [line.split()[0] for line in lines[1:]] == ["1", "2", "3", "4"]
     assert re.fullmatch(r"\s*1\s+0\.\d{3}\s+\S+\.jpg\s+\d+%, \d+%", lines[1])
     page = (tmp_path / "hits.html").read_text()
@@ -63,7 +65,7 @@ def test_every_way_of_reranking_says_so_and_keeps_the_cosine(
         expected = [hit.id for hit in Searcher.open(index).search(picture, 24, RERANKINGS[way])]
         assert [hit["id"] for hit in hits] == expected
     done = command(*asked, "--rerank", "reciprocal", "--html", tmp_path / "hits.html")
-    said = "order: re-ranked by reciprocal; score: the cosine with the query, as without it"
+    said = "order: re-ranked by reciprocal; score: the cosine with the query"
     assert done.out.splitlines()[-1] == said
     assert "re-ranked by reciprocal, scores are cosines" in (tmp_path / "hits.html").read_text()
 
@@ -92,7 +94,7 @@ def test_evaluate_shows_every_floor_above_the_run(command: Command, run: Path, p
     assert all(line.startswith(start) for line, start in zip(lines[1:6], starts, strict=True)), (
         lines
     )
-    assert "queries against gallery: 9 queries, 24 gallery pictures, 3 classes" in lines[6]
+    assert "queries against gallery: 9 queries, 24 gallery images, 3 classes" in lines[6]
 
 
 def test_a_bundle_scores_as_its_run_does(command: Command, run: Path, bundle: Path):
@@ -181,16 +183,19 @@ def test_a_killed_training_is_resumed_by_the_command(
     assert (tmp_path / "runs" / "neighbours-1" / "encoder.json").exists()
 
 
-INDEX_COMMANDS = [
-    "build", "add", "remove", "compact", "info", "verify", "tune", "duplicates", "export",
-]  # fmt: skip
+def every_command() -> list[str]:
+    """As they are typed, those of a group with its name before theirs."""
+    root = typer.main.get_command(app)
+    assert isinstance(root, LazyGroup)
+    names = []
+    for name in root.list_commands(None):
+        command = root.get_command(None, name)
+        parts = getattr(command, "commands", None)
+        names += [name] if parts is None else [f"{name} {part}" for part in parts]
+    return names
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["init", "train", "evaluate", "export", "search", "demo", "doctor"]
-    + [f"index {name}" for name in INDEX_COMMANDS],
-)
+@pytest.mark.parametrize("name", every_command())
 def test_every_command_has_an_example_in_its_help(command: Command, name: str):
     done = command(*name.split(), "--help")
     assert done.code == 0

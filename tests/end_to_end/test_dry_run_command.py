@@ -49,13 +49,13 @@ def test_the_output_is_a_settings_file_that_says_the_estimate(
     assert done.code == 0
     assert done.err == "taking a few steps\n"
     lines = {line[2:14].strip(): line[15:] for line in done.out.splitlines() if line[:2] == "# "}
-    assert lines["pictures"] == "24 found, not yet checked"
+    assert lines["images"] == "24, not yet checked"
     # resnet18 to layer 1 has 157,504, of which its convolution and norm are frozen
     assert lines["trained"] == "147,968 encoder, 20,928 heads"
     assert lines["not trained"].startswith("178,432 key copies, 9,536 fixed, ")
-    assert lines["steps"] == "3 an epoch, 3 in all"
-    assert " s of it waiting for pictures (measured on 2)" in lines["one step"]
-    assert "whitening and measuring come on top" in lines["training"]
+    assert lines["steps"] == "3 per epoch, 3 in total"
+    assert " s of it waiting for images (measured on 2)" in lines["one step"]
+    assert "whitening and measuring add to it" in lines["training"]
     assert lines["checkpoint"].endswith(" MB on disk")
     Path("again.toml").write_text(done.out)
     again = command("train", "--dry-run", "--config", "again.toml", "--json")
@@ -78,7 +78,7 @@ def test_without_training_it_says_so(command: Command, settings: Path) -> None:
     settings.write_text(settings.read_text().replace("queue_size = 16", 'name = "none"'))
     done = command("train", "--dry-run")
     assert done.code == 0
-    assert "# training     none; the run goes straight to whitening" in done.out
+    assert "# training     none: only whitening and measuring" in done.out
     found = json.loads(command("train", "--dry-run", "--json").out)
     assert (found["steps"], found["pace"], found["training_s"]) == (0, None, 0.0)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fgembed.bundle import Bundle
-from fgembed.cli.train_run import print_report
+from fgembed.cli.train.run import print_report
 from fgembed.disk.files import read_json, sha256, write_json
 from fgembed.disk.json_records import record
 from fgembed.evaluation.guard import Verdict

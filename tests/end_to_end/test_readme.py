@@ -38,9 +38,9 @@ def test_the_five_commands_and_five_lines_work_as_written(
         assert (done.code, line, done.err.count("error")) == (0, line, 0)
         outputs.append(done.out)
     trained, exported, built, found = outputs
-    assert trained.startswith("runs/neighbours-1: neighbours on 24 pictures\n")
+    assert trained.startswith("runs/neighbours-1: neighbours on 24 images\n")
     assert "same nearest neighbour 100.0%" in exported
-    assert built.startswith("gallery.index: 24 pictures, 23 dimensions, flat, exact search")
+    assert built.startswith("gallery.index: 24 images, 23 dimensions, flat, exact search")
     paths = [line.split()[2] for line in found.splitlines()[1:]]
     assert len(paths) == 10
     exec("\n".join(block("python", "from fgembed.index")), {})

@@ -1,4 +1,4 @@
-"""The floors: readings of one start, fitted and embedded in one common pass, kept on disk."""
+"""The floors: readings of one start, fitted and embedded in one common pass, saved to disk."""
 
 from pathlib import Path
 
@@ -9,20 +9,12 @@ import torch
 from fgembed.backbones import Backbone, make_backbone
 from fgembed.config import PoolingSettings
 from fgembed.errors import IntegrityError
-from fgembed.evaluation.floors import (
-    WHITENINGS,
-    calibrate_floors,
-    calibrated_start,
-    floor_encoders,
-    load_floors,
-    save_floors,
-)
+from fgembed.evaluation.floors import WHITENINGS, Floors, uncalibrated_start
 from fgembed.images.batches import ImageBatches
 from fgembed.images.finding import find_images
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.batch_norm_folding import folded
 from fgembed.model.encoder import Encoder
-from fgembed.model.shared_backbone import SharedPass
 from fgembed.model.tensor_files import read_note, read_tensors, write_tensors
 from fgembed.model.torch_embedder import TorchEmbedder
 from tests.conftest import TINY, TINY_VIT
@@ -33,27 +25,34 @@ SETTINGS = PoolingSettings(whitening=8)
 
 
 @pytest.fixture
-def floors(photos: Path) -> dict[str, Encoder]:
+def floors(photos: Path) -> Floors:
     torch.manual_seed(0)
-    start = calibrated_start(make_backbone(TINY), SETTINGS).eval()
-    return calibrate_floors(start, find_images(photos / "train")[0], SPEC, CPU, SETTINGS)
+    floors = Floors(uncalibrated_start(make_backbone(TINY), SETTINGS).eval(), SPEC)
+    floors.calibrate(find_images(photos / "train")[0], CPU, SETTINGS)
+    return floors
+
+
+def names(floors: Floors) -> list[str]:
+    return [floor.name for floor in floors.readings]
 
 
 def test_the_readings_are_named_lowest_first_and_end_with_the_start_itself():
-    start = calibrated_start(make_backbone(TINY), PoolingSettings())
-    rows = floor_encoders(start)
-    assert list(rows) == [
+    start = uncalibrated_start(make_backbone(TINY), PoolingSettings())
+    floors = Floors(start, SPEC)
+    assert names(floors) == [
         "untouched start, mean pooling",
         "untouched start, GeM + whitening",
         "untouched start, GeM + whitening + mirror",
         "untouched start, 2 levels + whitening + mirror",
     ]
-    assert list(rows.values())[-1] is start
+    assert floors.readings[-1] is floors.calibrated_start
+    assert floors.calibrated_start.encoder is start
+    assert floors.readings == [floors.mean_pooling, *floors.whitened, floors.calibrated_start]
 
 
 def test_without_mirror_no_floor_is_mirrored_and_a_transformer_reads_its_class_token():
-    start = calibrated_start(make_backbone(TINY_VIT, size=32), PoolingSettings(mirror=False))
-    assert list(floor_encoders(start))[1:] == [
+    start = uncalibrated_start(make_backbone(TINY_VIT, size=32), PoolingSettings(mirror=False))
+    assert names(Floors(start, SPEC))[1:] == [
         "untouched start, class token + whitening",
         "untouched start, 2 levels + whitening",
     ]
@@ -62,26 +61,24 @@ def test_without_mirror_no_floor_is_mirrored_and_a_transformer_reads_its_class_t
 def test_a_run_that_reads_no_levels_is_measured_against_the_default_reading():
     published = PoolingSettings(kind="mean", levels=(), mirror=False, whitening=0)
     assert published.of_the_floor() == PoolingSettings()
-    own = PoolingSettings(levels=(0.5,), mirror=False, whitening=0)
-    assert own.of_the_floor() == PoolingSettings(levels=(0.5,), mirror=False, whitening=512)
+    with_levels = PoolingSettings(levels=(0.5,), mirror=False, whitening=0)
+    assert with_levels.of_the_floor() == PoolingSettings(levels=(0.5,), mirror=False, whitening=512)
 
 
-def test_a_common_pass_gives_what_each_encoder_gives_alone(
-    floors: dict[str, Encoder], photos: Path
-):
+def test_a_common_pass_gives_what_each_encoder_gives_alone(floors: Floors, photos: Path):
     paths, _ = find_images(photos / "test")
-    for name, embed in SharedPass(floors, SPEC, CPU).embedders.items():
-        alone = TorchEmbedder(floors[name], SPEC, CPU)(paths)
-        together = embed(paths)
+    embedders = floors.shared_pass(CPU).embedders
+    assert list(embedders) == names(floors)
+    for floor in floors.readings:
+        alone = TorchEmbedder(floor.encoder, SPEC, CPU)(paths)
+        together = embedders[floor.name](paths)
         assert together.paths == alone.paths
         np.testing.assert_allclose(together.vectors, alone.vectors, atol=1e-5)
 
 
 @torch.inference_mode()
-def test_a_whitening_is_fitted_on_the_joined_vectors_of_all_pictures(
-    floors: dict[str, Encoder], photos: Path
-):
-    *_, start = floors.values()
+def test_a_whitening_is_fitted_on_the_joined_vectors_of_all_images(floors: Floors, photos: Path):
+    start = floors.calibrated_start.encoder
     assert start.levels is not None
     assert start.whitening is not None
     model = TorchEmbedder(start, SPEC, CPU)
@@ -93,40 +90,63 @@ def test_a_whitening_is_fitted_on_the_joined_vectors_of_all_pictures(
     joined = start.levels(pooled)
     joined = joined / joined.norm(dim=1, keepdim=True)
     torch.testing.assert_close(start.whitening.mean, joined.mean(dim=0), rtol=1e-3, atol=1e-5)
-    assert floors["untouched start, mean pooling"].whitening is None
+    assert floors.mean_pooling.encoder.whitening is None
 
 
-def test_floors_come_back_from_disk_as_they_were(
-    floors: dict[str, Encoder], photos: Path, tmp_path: Path
-):
-    save_floors(tmp_path, floors, SPEC)
-    loaded = load_floors(tmp_path)
-    assert list(loaded) == list(floors)
+def test_loaded_floors_embed_as_the_saved_ones(floors: Floors, photos: Path, tmp_path: Path):
+    floors.save(tmp_path)
+    loaded = Floors.load(tmp_path)
+    assert names(loaded) == names(floors)
+    assert loaded.spec == SPEC
     paths, _ = find_images(photos / "test")
-    for name, encoder in floors.items():
-        kept = TorchEmbedder(loaded[name].eval(), SPEC, CPU)(paths)
+    for before, after in zip(floors.readings, loaded.readings, strict=True):
         np.testing.assert_allclose(
-            kept.vectors, TorchEmbedder(encoder, SPEC, CPU)(paths).vectors, atol=1e-6
+            TorchEmbedder(after.encoder.eval(), SPEC, CPU)(paths).vectors,
+            TorchEmbedder(before.encoder, SPEC, CPU)(paths).vectors,
+            atol=1e-6,
         )
 
 
-def test_whitenings_of_another_start_are_refused(floors: dict[str, Encoder], tmp_path: Path):
-    save_floors(tmp_path, floors, SPEC)
+def test_whitenings_are_numbered_by_their_reading_on_disk(floors: Floors, tmp_path: Path):
+    floors.save(tmp_path)
+    tensors = read_tensors(tmp_path / "start" / "whitenings.safetensors")
+    assert sorted(tensors) == ["1.mean", "1.projection", "2.mean", "2.projection"]
+    for number, floor in enumerate(floors.whitened, start=1):
+        assert floor.encoder.whitening is not None
+        torch.testing.assert_close(tensors[f"{number}.mean"], floor.encoder.whitening.mean)
+
+
+def test_a_start_without_inner_levels_is_one_floor_and_not_two(floors: Floors, tmp_path: Path):
+    start = floors.calibrated_start.encoder
+    plain = Encoder(start.backbone, start.pooling, mirror=True)
+    assert names(Floors(plain, SPEC)) == [
+        "untouched start, mean pooling",
+        "untouched start, GeM + whitening",
+        "untouched start, GeM + whitening + mirror",
+    ]
+    assert Floors(plain, SPEC).calibrated_start.encoder is plain
+
+
+def test_whitenings_of_another_start_are_refused(floors: Floors, tmp_path: Path):
+    floors.save(tmp_path)
     start = read_note(tmp_path / WHITENINGS)
     other = {"1.mean": torch.zeros(3), "1.projection": torch.zeros(3, 2)}
     for tensors, note in (({}, start), (other, start), (read_tensors(tmp_path / WHITENINGS), {})):
         write_tensors(tmp_path / WHITENINGS, tensors, note)
-        with pytest.raises(IntegrityError, match="of another start"):
-            load_floors(tmp_path)
+        with pytest.raises(
+            IntegrityError,
+            match=r'is of another start; restore it .* "fgembed train --resume --run \S+"$',
+        ):
+            Floors.load(tmp_path)
 
 
-def test_a_flipped_bit_in_the_whitenings_is_found(floors: dict[str, Encoder], tmp_path: Path):
-    save_floors(tmp_path, floors, SPEC)
+def test_a_flipped_bit_in_the_whitenings_is_detected(floors: Floors, tmp_path: Path):
+    floors.save(tmp_path)
     content = bytearray((tmp_path / WHITENINGS).read_bytes())
     content[-5] ^= 1
     (tmp_path / WHITENINGS).write_bytes(content)
     with pytest.raises(IntegrityError, match="differs from its checksum"):
-        load_floors(tmp_path)
+        Floors.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -149,15 +169,15 @@ def test_a_folded_backbone_gives_the_same_maps_and_levels(name: str):
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_()  # type: ignore[union-attr]
             module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
-    twin = folded(backbone, 32)
+    without_norms = folded(backbone, 32)
     assert backbone.training
-    assert (twin is backbone) == (name == TINY_VIT)
-    pictures = torch.randn(2, 3, 32, 32)
-    expected = backbone.eval().read_levels(pictures, (0.72, 0.89))
-    found = twin.eval().read_levels(pictures, (0.72, 0.89))
-    torch.testing.assert_close(found.features, expected.features, rtol=1e-3, atol=1e-4)
-    for level, other in zip(found.inner, expected.inner, strict=True):
-        torch.testing.assert_close(level, other, rtol=1e-3, atol=1e-4)
+    assert (without_norms is backbone) == (name == TINY_VIT)
+    images = torch.randn(2, 3, 32, 32)
+    expected = backbone.eval().read_levels(images, (0.72, 0.89))
+    actual = without_norms.eval().read_levels(images, (0.72, 0.89))
+    torch.testing.assert_close(actual.features, expected.features, rtol=1e-3, atol=1e-4)
+    for level, expected_level in zip(actual.inner, expected.inner, strict=True):
+        torch.testing.assert_close(level, expected_level, rtol=1e-3, atol=1e-4)
 
 
 def test_a_network_that_computes_in_another_order_is_not_folded():

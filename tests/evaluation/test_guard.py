@@ -1,4 +1,4 @@
-"""The guard: its verdict from tables made of known vectors, and what a report must hold."""
+"""The guard: its verdict from tables of scripted vectors, and what a report must hold."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ import torch
 from fgembed.embedding.array_types import Vectors
 from fgembed.embedding.bulk import Embedded, embed_paths
 from fgembed.errors import FgembedError, IntegrityError
-from fgembed.evaluation.floor_table import FloorTable
+from fgembed.evaluation.floor_table import SELECTION_NOTES, FloorTable
 from fgembed.evaluation.guard import (
     START_ITSELF,
     judged_by_labels,
@@ -20,7 +20,7 @@ from fgembed.evaluation.guard import (
     refuse_below_floor,
     verdict_in,
 )
-from fgembed.evaluation.label_free import views_found
+from fgembed.evaluation.label_free import score_views
 from fgembed.evaluation.metrics import bootstrap_interval
 from fgembed.evaluation.protocol import floor_table
 from fgembed.images.decoding import Pixels
@@ -46,13 +46,14 @@ class Scripted:
         raise NotImplementedError
 
     def _of(self, path: Path) -> list[float]:
-        own, other = ([1.0, 0.0], [0.0, 1.0]) if path.parent.name == "a" else ([0, 1.0], [1.0, 0])
-        return own if path.stem == "gallery" or int(path.stem) in self.right else other
+        axes = [[1.0, 0.0], [0.0, 1.0]]
+        match, mismatch = axes if path.parent.name == "a" else reversed(axes)
+        return match if path.stem == "gallery" or int(path.stem) in self.right else mismatch
 
 
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
-    """Two classes, a gallery picture each, ten queries each; nothing in them is decoded."""
+    """Two classes, a gallery image each, ten queries each; nothing in them is decoded."""
     for name in "ab":
         for split in ("gallery", "queries"):
             (tmp_path / split / name).mkdir(parents=True)
@@ -71,14 +72,14 @@ def test_the_gain_is_paired_over_queries_and_of_the_last_two_rows(folders: tuple
     difference = np.array([-1.0] * 6 + [0.0] * 4 + [1.0] * 8 + [0.0] * 2)
     assert table.gain is not None
     assert table.gain.value == pytest.approx(0.1)
-    # Each picture's query is drawn as often, in whatever order they come.
+    # Each image's query is drawn as often, in whatever order they come.
     low, high = bootstrap_interval(difference)
     assert (table.gain.low, table.gain.high) == pytest.approx((low, high), abs=0.1)
     assert "recall@1 beyond the row above: +10.0 [" in table.caption()
     assert FloorTable.from_json(json.loads(json.dumps(table.to_json()))) == table
 
 
-def test_a_run_that_finds_less_than_the_calibrated_start_is_below(folders: tuple[Path, Path]):
+def test_a_run_that_retrieves_less_than_the_calibrated_start_is_below(folders: tuple[Path, Path]):
     verdict = judged_by_labels(table_of(folders, {"mean": [], "start": range(15), "run": range(3)}))
     assert (verdict.outcome, verdict.by) == ("below", "labels")
     assert (verdict.trained, verdict.floor) == pytest.approx((0.15, 0.75))
@@ -87,7 +88,7 @@ def test_a_run_that_finds_less_than_the_calibrated_start_is_below(folders: tuple
     assert verdict.sentence.endswith("over 20 queries")
 
 
-def test_a_run_that_finds_more_passes(folders: tuple[Path, Path]):
+def test_a_run_that_retrieves_more_passes(folders: tuple[Path, Path]):
     table = table_of(folders, {"mean": range(20), "start": range(5), "run": range(16)})
     verdict = judged_by_labels(table)
     assert (verdict.outcome, verdict.trained, verdict.floor) == ("passed", 0.8, 0.25)
@@ -95,66 +96,71 @@ def test_a_run_that_finds_more_passes(folders: tuple[Path, Path]):
     assert verdict.headline().startswith("passed: ")
 
 
-def test_one_query_less_is_below_and_said_to_be_noise(folders: tuple[Path, Path]):
+def test_one_query_less_is_below_and_within_noise(folders: tuple[Path, Path]):
     table = table_of(folders, {"start": range(11), "run": range(1, 11)})
     verdict = judged_by_labels(table)
     assert verdict.outcome == "below"
     assert verdict.sentence.endswith("over 20 queries, within noise")
 
 
-def test_a_run_that_finds_as_much_passes(folders: tuple[Path, Path]):
+def test_a_run_that_retrieves_as_much_passes(folders: tuple[Path, Path]):
     verdict = judged_by_labels(table_of(folders, {"start": range(10), "run": range(10, 20)}))
     assert verdict.outcome == "passed"
     assert verdict.trained == verdict.floor == 0.5
 
 
-def found(share: float) -> Vectors:
+def hits(share: float) -> Vectors:
     return (np.arange(500) < 500 * share) * 1.0
 
 
 def test_without_labels_a_clear_loss_of_views_is_below():
-    verdict = judged_by_views(found(0.5), found(0.7))
+    verdict = judged_by_views(hits(0.5), hits(0.7))
     assert (verdict.outcome, verdict.by) == ("below", "views")
     assert (verdict.trained, verdict.floor) == (0.5, 0.7)
-    said = "50.0 % of training pictures found by a gentle view of them against 70.0 by the"
-    assert said in verdict.sentence
+    expected = "50.0 % of training images found by a gentle view of them against 70.0 by the"
+    assert expected in verdict.sentence
     assert "-20.0 [" in verdict.sentence
 
 
 @pytest.mark.parametrize("share", [0.6, 0.7, 0.9])
-def test_without_labels_no_more_is_known_than_that(share: float):
-    verdict = judged_by_views(found(share), found(0.7))
+def test_without_labels_any_smaller_change_is_unknown(share: float):
+    verdict = judged_by_views(hits(share), hits(0.7))
     assert (verdict.outcome, verdict.by) == ("unknown", "views")
     assert "fgembed evaluate --gallery DIR --queries DIR" in verdict.headline()
 
 
-def test_views_are_found_by_the_encoder_that_looks_and_not_by_one_that_does_not(
-    run: Path, photos: Path
-):
+def test_views_are_retrieved_by_a_sound_encoder_and_not_by_a_constant_one(run: Path, photos: Path):
     encoder, spec = load_encoder(run / "start")
     paths = sorted((photos / "train").rglob("*.jpg"))
-    sees = views_found(TorchEmbedder(encoder, spec, torch.device("cpu")), paths)
-    again = views_found(TorchEmbedder(encoder, spec, torch.device("cpu")), paths)
+    sees = score_views(TorchEmbedder(encoder, spec, torch.device("cpu")), paths)
+    again = score_views(TorchEmbedder(encoder, spec, torch.device("cpu")), paths)
     np.testing.assert_array_equal(sees, again)
     assert encoder.whitening is not None
     encoder.whitening.projection.zero_()
-    blind = views_found(TorchEmbedder(encoder, spec, torch.device("cpu")), paths)
+    blind = score_views(TorchEmbedder(encoder, spec, torch.device("cpu")), paths)
     assert sees.mean() > 0.5
     assert blind.sum() == 1  # all are as near, so the first is taken for each
 
 
-def test_floors_alone_say_nothing_of_the_run(folders: tuple[Path, Path]):
-    biased = "the trained encoder's epoch was selected on the test pictures: biased"
+def test_a_table_of_floors_has_no_note_or_gain_of_the_trained_encoder(folders: tuple[Path, Path]):
+    (biased,) = SELECTION_NOTES["test"]
+    earlier = "the trained encoder's epoch was selected on held-out training pictures"
     embedders = {"start": Scripted(range(10)), "run": Scripted(range(20))}
-    table = floor_table(embedders, *folders, notes=[biased, "another"])
-    floors = table.floors()
+    table = floor_table(embedders, *folders, notes=[biased, earlier, "another"])
+    floors = table.without_trained()
     assert [row.encoder for row in floors.rows] == ["start"]
     assert (floors.notes, floors.gain) == (["another"], None)
 
 
+def test_a_table_s_rows_are_reached_by_what_they_are(folders: tuple[Path, Path]):
+    table = table_of(folders, {"mean": range(5), "start": range(10), "run": range(20)})
+    assert [row.encoder for row in table.floors] == ["mean", "start"]
+    assert (table.calibrated_start.encoder, table.trained.encoder) == ("start", "run")
+
+
 def test_only_a_run_below_its_floor_is_refused(folders: tuple[Path, Path]):
     below = judged_by_labels(table_of(folders, {"start": range(20), "run": range(5)}))
-    for admitted in (START_ITSELF, judged_by_views(found(0.7), found(0.7))):
+    for admitted in (START_ITSELF, judged_by_views(hits(0.7), hits(0.7))):
         refuse_below_floor(admitted, Path("runs/moco-1"))
     with pytest.raises(FgembedError) as refusal:
         refuse_below_floor(below, Path("runs/moco 1"))
@@ -164,21 +170,21 @@ def test_only_a_run_below_its_floor_is_refused(folders: tuple[Path, Path]):
 
 
 def test_a_report_gives_its_verdict_back_or_is_refused(tmp_path: Path):
-    known = asdict(START_ITSELF)
-    assert verdict_in(json.loads(json.dumps({"guard": known})), tmp_path) == START_ITSELF
-    for damaged in ({}, {"guard": None}, {"guard": known | {"outcome": "fine"}}):
+    intact = asdict(START_ITSELF)
+    assert verdict_in(json.loads(json.dumps({"guard": intact})), tmp_path) == START_ITSELF
+    for damaged in ({}, {"guard": None}, {"guard": intact | {"outcome": "fine"}}):
         with pytest.raises(IntegrityError, match=r"no sound verdict.*fgembed train --resume"):
             verdict_in(damaged, tmp_path)
 
 
-def test_few_views_refuse_nothing():
-    lost = found(0.2)
-    assert judged_by_views(lost, found(0.7)).outcome == "below"
+def test_fewer_than_30_views_refuse_no_run():
+    lost = hits(0.2)
+    assert judged_by_views(lost, hits(0.7)).outcome == "below"
     assert judged_by_views(lost[:29], np.ones(29)).outcome == "unknown"
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_vectors_that_are_no_numbers_have_no_score(bad: float, photos: Path):
+def test_vectors_that_are_not_finite_have_no_score(bad: float, photos: Path):
     """Their order is the gallery's, which can look better than a floor."""
 
     def embed(pixels: Pixels) -> np.ndarray:

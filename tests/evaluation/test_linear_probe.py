@@ -1,4 +1,4 @@
-"""Linear probes: the update written out in numpy, and cases with known answers."""
+"""Linear probes: the update written out in numpy, and cases with an exact answer."""
 
 import numpy as np
 import pytest
@@ -96,11 +96,11 @@ def test_the_first_k_count_and_an_unknown_class_never_does():
     probe = LinearProbe(PROBES["lcr"], 6, 6, seed=0)
     with torch.no_grad():
         probe.weight.copy_(torch.diag(torch.arange(6.0)))
-    ones = torch.ones(4, 6)  # logits 0, 1, 2, 3, 4, 5
+    vectors = torch.ones(4, 6)  # logits 0, 1, 2, 3, 4, 5
     truth = torch.tensor([5, 1, 0, -1])
-    assert probe.correct(ones, truth, 1).tolist() == [1, 0, 0, 0]
-    assert probe.correct(ones, truth, 5).tolist() == [1, 1, 0, 0]
-    assert probe.correct(ones, truth, 9).tolist() == [1, 1, 1, 0]
+    assert probe.correct(vectors, truth, 1).tolist() == [1, 0, 0, 0]
+    assert probe.correct(vectors, truth, 5).tolist() == [1, 1, 0, 0]
+    assert probe.correct(vectors, truth, 9).tolist() == [1, 1, 1, 0]
 
 
 def test_few_labels_are_a_share_of_each_class_and_at_least_one():
@@ -114,11 +114,11 @@ def test_few_labels_are_a_share_of_each_class_and_at_least_one():
     assert len(draws) == 3
 
 
-def test_a_probe_sees_the_chosen_rows_alone():
+def test_a_probe_trains_on_its_sample_alone():
     vectors, targets = drawn(6)
-    chosen = torch.tensor([1, 4])
+    sample = torch.tensor([1, 4])
     probe = LinearProbe(PROBES["papn"], 3, 2, seed=1)
-    weight, bias = by_hand(probe, vectors.numpy(), targets.numpy(), [chosen.numpy()])
-    probe.train_epoch(vectors, targets, chosen, 0)
+    weight, bias = by_hand(probe, vectors.numpy(), targets.numpy(), [sample.numpy()])
+    probe.train_epoch(vectors, targets, sample, 0)
     np.testing.assert_allclose(probe.weight.detach(), weight, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(probe.bias.detach(), bias, rtol=1e-4, atol=1e-6)

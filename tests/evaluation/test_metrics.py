@@ -88,7 +88,7 @@ def test_alignment_and_uniformity_by_hand():
     assert uniformity(right_angle) == pytest.approx(-4.0)
 
 
-def test_the_pointing_game_asks_for_the_centre_of_the_largest_cell():
+def test_the_pointing_game_takes_the_centre_of_the_largest_cell():
     maps = np.zeros((2, 2, 2))
     maps[0, 0, 1] = maps[1, 1, 0] = 1.0
     masks = np.zeros((2, 8, 8), dtype=bool)

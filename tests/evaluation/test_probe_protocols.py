@@ -21,7 +21,7 @@ from tests.end_to_end.refusals import refused
 
 @dataclass
 class ColourEmbed:
-    """Mean colour and a constant, as a unit vector; counts the batches it is given."""
+    """Mean colour and a constant, as a unit vector; counts its batches."""
 
     spec: Preprocessing = field(default_factory=lambda: Preprocessing(size=16))
     batches: int = 0
@@ -46,7 +46,14 @@ def clusters(query_labels: list[str]) -> EmbeddedSplit:
     gallery = Embedded([], np.repeat(np.eye(3, dtype=np.float32), 5, axis=0), [])
     queries = Embedded([], np.eye(3, dtype=np.float32), [])
     labels = np.repeat(["a", "b", "c"], 5)
-    return EmbeddedSplit(ColourEmbed(), queries, np.array(query_labels), gallery, labels, False)
+    return EmbeddedSplit(
+        embedder=ColourEmbed(),
+        queries=queries,
+        query_labels=np.array(query_labels),
+        gallery=gallery,
+        gallery_labels=labels,
+        leave_one_out=False,
+    )
 
 
 def test_a_probe_gives_one_value_a_query_and_column():
@@ -76,29 +83,29 @@ def test_random_views_are_embedded_once_and_gone_through_in_turn(photos: Path):
     assert not np.allclose(first, sides.gallery.vectors)
     np.testing.assert_array_equal(first, third)
     np.testing.assert_array_equal(second, fourth)
-    # views of the same pictures: nearer to their own picture than to the others on average
-    own = (first.numpy() * sides.gallery.vectors).sum(axis=1).mean()
-    assert own > (first.numpy() @ sides.gallery.vectors.T).mean()
+    # on average a view is nearer to its image than to all images
+    to_source = (first.numpy() * sides.gallery.vectors).sum(axis=1).mean()
+    assert to_source > (first.numpy() @ sides.gallery.vectors.T).mean()
 
 
 def test_the_caption_says_what_the_probe_was_trained_on(photos: Path):
     embedders: dict[str, Embed] = {"start": ColourEmbed()}
-    for views, words in ((0, "plain pictures (published: views)"), (2, "2 random views a picture")):
+    for views, words in ((0, "plain images (published: views)"), (2, "2 random views an image")):
         probe = Probe("lcr", views=views)
         table = floor_table(embedders, photos / "train", photos / "test", measures=[probe])
         assert words in table.caption()
         assert "learning rate 30 x 0.1 at epochs 60 and 80" in table.markdown()
 
 
-def test_queries_without_a_picture_of_their_class_are_mentioned(photos: Path, tmp_path: Path):
+def test_queries_without_an_image_of_their_class_are_mentioned(photos: Path, tmp_path: Path):
     test = tmp_path / "test"
     for number, folder in enumerate(sorted(p for p in (photos / "test").iterdir() if p.is_dir())):
         (test / (folder.name if number else "zebra")).mkdir(parents=True)
-        picture = sorted(folder.glob("*.jpg"))[0]
+        image = sorted(folder.glob("*.jpg"))[0]
         name = folder.name if number else "zebra"
-        (test / name / picture.name).write_bytes(picture.read_bytes())
+        (test / name / image.name).write_bytes(image.read_bytes())
     table = floor_table({"start": ColourEmbed()}, photos / "train", test)
-    assert "queries without a picture of their class to find: 1." in table.caption()
+    assert "queries without an image of their class to find: 1." in table.caption()
 
 
 def test_a_table_from_before_notes_and_curves_is_still_read():
@@ -140,7 +147,7 @@ def test_evaluate_gives_every_row_every_column(command: Command, run: Path):
         (["--probe", "lcr", "--probe-views", "101"], ["101", "range"]),
     ],
 )
-def test_a_probe_that_is_not_there_is_refused(
+def test_an_unknown_or_misused_probe_is_refused(
     command: Command, run: Path, arguments: list[str], words: list[str]
 ):
     refused(command("evaluate", run, *arguments), 2, *words)

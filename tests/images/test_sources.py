@@ -1,4 +1,4 @@
-"""Folders, tar files, manifests and lists, read picture by picture; and what is refused."""
+"""Folders, tar files, manifests and lists, read image by image; and what is refused."""
 
 import io
 import os
@@ -15,7 +15,7 @@ from fgembed.images.decoding import load_rgb
 from fgembed.images.sources import Listing, TarMember, list_images
 
 
-def picture(colour: str = "red") -> bytes:
+def png(colour: str = "red") -> bytes:
     stream = io.BytesIO()
     Image.new("RGB", (32, 24), colour).save(stream, "PNG")
     return stream.getvalue()
@@ -31,41 +31,41 @@ def tar_of(file: Path, members: dict[str, bytes]) -> Path:
 
 
 def names(listing: Listing) -> list[str]:
-    return [str(one) for one in listing.pictures]
+    return [str(image) for image in listing.images]
 
 
-def test_a_folder_gives_its_pictures_sorted(tmp_path: Path):
+def test_a_folder_gives_its_images_sorted(tmp_path: Path):
     for name in ("b/2.png", "a/1.png", "notes.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(picture())
+        (tmp_path / name).write_bytes(png())
     assert names(list_images([tmp_path])) == [f"{tmp_path}/a/1.png", f"{tmp_path}/b/2.png"]
 
 
-def test_a_member_of_a_tar_file_is_the_picture_that_went_in(tmp_path: Path):
+def test_a_member_of_a_tar_file_is_the_image_that_went_in(tmp_path: Path):
     tar = tar_of(
-        tmp_path / "0.tar", {"red.png": picture("red"), "a.json": b"{}", "x/b.PNG": picture("blue")}
+        tmp_path / "0.tar", {"red.png": png("red"), "a.json": b"{}", "x/b.PNG": png("blue")}
     )
     listing = list_images([tar])
     assert names(listing) == [f"{tar}/red.png", f"{tar}/x/b.PNG"]
     colours = []
-    for member in listing.pictures:
+    for member in listing.images:
         assert isinstance(member, TarMember)
         colours.append(load_rgb(member.open()).getpixel((0, 0)))
     assert colours == [(255, 0, 0), (0, 0, 255)]
 
 
 def test_a_folder_of_tar_files_is_read_in_their_order(tmp_path: Path):
-    tar_of(tmp_path / "01.tar", {"b.png": picture()})
-    tar_of(tmp_path / "00.tar", {"z.png": picture()})
+    tar_of(tmp_path / "01.tar", {"b.png": png()})
+    tar_of(tmp_path / "00.tar", {"z.png": png()})
     assert names(list_images([tmp_path])) == [
         f"{tmp_path}/00.tar/z.png",
         f"{tmp_path}/01.tar/b.png",
     ]
 
 
-def test_a_tar_file_that_was_cut_short_after_listing_is_one_bad_picture(tmp_path: Path):
-    tar = tar_of(tmp_path / "0.tar", {"a.png": picture()})
-    (member,) = list_images([tar]).pictures
+def test_a_tar_file_that_was_cut_short_after_listing_is_one_bad_image(tmp_path: Path):
+    tar = tar_of(tmp_path / "0.tar", {"a.png": png()})
+    (member,) = list_images([tar]).images
     os.truncate(tar, 520)
     assert isinstance(member, TarMember)
     with pytest.raises(ImageError, match="ends before it"):
@@ -73,14 +73,14 @@ def test_a_tar_file_that_was_cut_short_after_listing_is_one_bad_picture(tmp_path
 
 
 @pytest.mark.parametrize("name", ["list.csv", "list.tsv", "list.parquet"])
-def test_a_manifest_names_pictures_beside_itself_and_keeps_its_columns(tmp_path: Path, name: str):
+def test_a_manifest_names_images_beside_itself_and_keeps_its_columns(tmp_path: Path, name: str):
     file = tmp_path / name
     if name.endswith("parquet"):
         table = pyarrow.table({"label": ["kiwi", "pear"], "path": ["a.png", "/x/b.png"]})
         pyarrow.parquet.write_table(table, file)
     else:
-        comma = "," if name.endswith("csv") else "\t"
-        file.write_text(f"label{comma}path\nkiwi{comma}a.png\npear{comma}/x/b.png\n")
+        separator = "," if name.endswith("csv") else "\t"
+        file.write_text(f"label{separator}path\nkiwi{separator}a.png\npear{separator}/x/b.png\n")
     listing = list_images([file])
     assert names(listing) == [f"{tmp_path}/a.png", "/x/b.png"]
     assert listing.columns == {"label": ["kiwi", "pear"]}
@@ -104,18 +104,26 @@ def test_several_sources_follow_one_another_without_columns(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("a.csv", "", "is empty; expected a line of column names"),
+        ("a.csv", "", "is empty; begin it with a line of column names"),
         ("a.csv", "\n\n", "is empty"),
         (
             "a.csv",
             "label,year\nkiwi,1\n",
-            "none of the columns image_path, path, filename; it has: l",
+            "none of the columns image_path, path, filename: its columns are label, year; name ",
         ),
-        ("a.csv", "path,label\na.png\n", "row 1 has 1 of 2 columns"),
-        ("a.csv", "path,label\na.png,x\n,kiwi\n", "names no picture in row 2 of column 'path'"),
+        ("a.csv", "path,label\na.png\n", "row 1 has 1 values, expected 2; correct the row"),
+        (
+            "a.csv",
+            "path,label\na.png,x\n,kiwi\n",
+            "names no image in row 2 of column 'path'; add its path, or remove the row",
+        ),
         ("a.parquet", "no parquet", "cannot be read as Parquet"),
-        ("a.tar", "no tar file at all", "cannot be read as an uncompressed tar file"),
-        ("a.zip", "x", "is none of: a folder, .tar"),
+        ("a.tar", "no tar file at all", "cannot be read as an uncompressed tar file: "),
+        (
+            "a.zip",
+            "x",
+            "is no source of images that fgembed can read; give a folder of images, a .tar",
+        ),
     ],
 )
 def test_what_cannot_be_understood_is_named(tmp_path: Path, name: str, content: str, expected: str):
@@ -129,7 +137,9 @@ def test_nothing_is_no_listing(tmp_path: Path):
     for source in (tmp_path / "none", tmp_path):
         with pytest.raises(NotFoundError):
             list_images([source])
-    with pytest.raises(NotFoundError, match="no pictures in -"):
+    with pytest.raises(
+        NotFoundError, match=r"no images in -; give a folder of images, a \.tar file"
+    ):
         list_images([Path("-")], ["\n"])
 
 
@@ -139,5 +149,5 @@ def test_names_that_are_no_utf_8_are_left_out(tmp_path: Path):
     listing = list_images([file])
     assert names(listing) == [f"{tmp_path}/a.png", f"{tmp_path}/c.png"]
     assert [bad.reason for bad in listing.skipped] == ["file name is not valid UTF-8"]
-    with pytest.raises(FgembedError, match="standard input is not UTF-8"):
+    with pytest.raises(FgembedError, match=r"standard input is not UTF-8: .*; convert it"):
         list_images([Path("-")], io.TextIOWrapper(io.BytesIO(b"b\xff.png\n"), "utf-8"))

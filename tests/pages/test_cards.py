@@ -1,3 +1,5 @@
+"""Cards, thumbnails and heat maps by value."""
+
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,8 @@ from fgembed.text import showable
 GREY = Image.new("RGB", (70, 70), (128, 128, 128))
 
 
-def card(image: Image.Image = GREY, **known: Any) -> Card:
-    return Card("a.jpg", image, **known)
+def card(image: Image.Image = GREY, **attributes: Any) -> Card:
+    return Card("a.jpg", image, **attributes)
 
 
 def one_hot(side: int, row: int, column: int) -> Heat:
@@ -30,13 +32,13 @@ def change(heat: Heat, image: Image.Image = GREY, strength: float = 0.55) -> npt
     return difference
 
 
-def test_zero_heat_leaves_the_picture_unchanged():
+def test_zero_heat_leaves_the_image_unchanged():
     noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     overlaid = heat_overlay(Image.fromarray(noise), np.zeros((7, 7)))
     np.testing.assert_array_equal(np.asarray(overlaid), noise)
 
 
-def test_zero_strength_leaves_the_picture_unchanged():
+def test_zero_strength_leaves_the_image_unchanged():
     assert change(np.ones((4, 4)), strength=0.0).max() == 0
 
 
@@ -60,7 +62,7 @@ def test_the_peak_changes_most_and_far_corners_not_at_all():
     assert changed[-20:, :20].max() == 0
 
 
-def test_heat_follows_the_proportions_of_the_picture():
+def test_heat_follows_the_proportions_of_the_image():
     wide = Image.new("RGB", (140, 20), (128, 128, 128))
     changed = change(one_hot(4, row=0, column=3), wide)
     row, column = np.unravel_index(changed.argmax(), changed.shape)
@@ -84,13 +86,13 @@ def test_heat_that_rounds_a_little_above_one_is_taken_as_one():
     np.testing.assert_array_equal(change(np.full((2, 2), 1.0005)), change(np.ones((2, 2))))
 
 
-def test_heat_of_a_whole_batch_is_refused():
+def test_heat_of_a_batch_is_refused():
     with pytest.raises(ValueError, match=r"shape \(1, 7, 7\), expected \(h, w\)"):
         heat_overlay(GREY, np.zeros((1, 7, 7)))
 
 
-def test_pictures_that_are_not_rgb_are_refused():
-    with pytest.raises(ValueError, match="mode RGBA, expected RGB"):
+def test_images_that_are_not_rgb_are_refused():
+    with pytest.raises(ValueError, match=r"image 'a\.jpg' has mode RGBA, expected RGB; convert it"):
         card(image=GREY.convert("RGBA"))
 
 

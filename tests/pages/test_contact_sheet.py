@@ -1,3 +1,5 @@
+"""The sheet by its pixels: where images lie, and that text is drawn where it belongs."""
+
 import io
 from typing import Any
 
@@ -5,13 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fgembed.errors import FgembedError
 from fgembed.pages import contact_sheet
 from fgembed.pages.cards import Card, ResultRow
 from fgembed.pages.contact_sheet import write_png
 
 Colour = tuple[int, int, int]
 RED, GREEN, BLUE = (200, 40, 40), (40, 160, 60), (50, 80, 200)
-GROUND, INK = contact_sheet.GROUND, contact_sheet.INK
+BACKGROUND, TEXT_COLOUR = contact_sheet.BACKGROUND, contact_sheet.TEXT_COLOUR
 
 # Margin 32, thumbnails 200, 44 after the query, 20 between hits, 10 above three lines of 19.
 QUERY_X, HITS_X, TOP = 32, (276, 496), 32
@@ -19,13 +22,13 @@ TEXT = slice(242, 299)
 
 
 def card(
-    title: str, colour: Colour = RED, size: tuple[int, int] = (300, 300), **known: Any
+    title: str, colour: Colour = RED, size: tuple[int, int] = (300, 300), **attributes: Any
 ) -> Card:
-    return Card(title, Image.new("RGB", size, colour), **known)
+    return Card(title, Image.new("RGB", size, colour), **attributes)
 
 
-def row(**of_first_hit: Any) -> ResultRow:
-    first = card("first.jpg", GREEN, score=0.9, **of_first_hit)
+def row(**first_hit: Any) -> ResultRow:
+    first = card("first.jpg", GREEN, score=0.9, **first_hit)
     return ResultRow(card("query.jpg"), [first, card("second.jpg", BLUE, score=0.5)])
 
 
@@ -49,15 +52,17 @@ def test_query_and_hits_lie_side_by_side(draw):
 
 def test_only_the_query_has_a_border(draw):
     sheet = draw([row()])
-    assert (sheet[29:32, 29:235] == INK).all() and (sheet[29:235, 232:235] == INK).all()
-    assert (sheet[100, 26:29] == GROUND).all() and (sheet[100, 235:238] == GROUND).all()
-    assert (sheet[100, 273:276] == GROUND).all()
+    assert (sheet[29:32, 29:235] == TEXT_COLOUR).all() and (
+        sheet[29:235, 232:235] == TEXT_COLOUR
+    ).all()
+    assert (sheet[100, 26:29] == BACKGROUND).all() and (sheet[100, 235:238] == BACKGROUND).all()
+    assert (sheet[100, 273:276] == BACKGROUND).all()
 
 
-def test_low_pictures_stand_on_the_common_baseline(draw):
+def test_low_images_stand_on_the_common_baseline(draw):
     sheet = draw([ResultRow(card("query.jpg", size=(400, 100)), [])])
     assert (sheet[182:232, 32:232] == RED).all()
-    assert (sheet[TOP:179, 32:232] == GROUND).all()
+    assert (sheet[TOP:179, 32:232] == BACKGROUND).all()
 
 
 def test_each_query_starts_a_line(draw):
@@ -65,7 +70,7 @@ def test_each_query_starts_a_line(draw):
     second = TOP + 267 + 36
     assert (sheet[second : second + 200, QUERY_X : QUERY_X + 200] == BLUE).all()
     assert (sheet[second : second + 200, HITS_X[0] : HITS_X[0] + 200] == RED).all()
-    assert (sheet[second : second + 200, HITS_X[1] :] == GROUND).all()
+    assert (sheet[second : second + 200, HITS_X[1] :] == BACKGROUND).all()
 
 
 def test_hits_beyond_ten_continue_on_the_next_line(draw):
@@ -74,7 +79,7 @@ def test_hits_beyond_ten_continue_on_the_next_line(draw):
     second = TOP + 267 + 36
     assert sheet.shape[1] == 276 + 10 * 220 - 20 + 32
     assert (sheet[second : second + 200, HITS_X[0] : HITS_X[0] + 200] == GREEN).all()
-    assert (sheet[second : second + 200, : HITS_X[0]] == GROUND).all()
+    assert (sheet[second : second + 200, : HITS_X[0]] == BACKGROUND).all()
 
 
 def test_heat_maps_form_a_second_line_of_thumbnails(draw):
@@ -84,13 +89,13 @@ def test_heat_maps_form_a_second_line_of_thumbnails(draw):
     # 0.45 of green and 0.55 of the hottest colour, (255, 225, 30).
     assert (sheet[below, HITS_X[0] : HITS_X[0] + 200] == (158, 196, 44)).all()
     assert (sheet[TOP : TOP + 200, HITS_X[0] : HITS_X[0] + 200] == GREEN).all()
-    assert (sheet[below, HITS_X[1] :] == GROUND).all()
+    assert (sheet[below, HITS_X[1] :] == BACKGROUND).all()
 
 
 def test_the_score_is_written_under_its_hit(draw):
     low, high = draw([row()]), draw([ResultRow(row().query, [card("first.jpg", GREEN, score=0.1)])])
     first_line = slice(242, 261)
-    assert (low[first_line, 276:476] != GROUND).any()
+    assert (low[first_line, 276:476] != BACKGROUND).any()
     assert (low[first_line, 276:476] != high[first_line, 276:476]).any()
     np.testing.assert_array_equal(low[261:, 276:476], high[261:, 276:476])
 
@@ -104,10 +109,8 @@ def test_the_rank_is_written_under_its_hit(draw):
 
 def test_captions_take_a_line_and_decide_the_mark(draw):
     def text(query: str, hit: str) -> Any:
-        known = ResultRow(
-            card("query.jpg", caption=query), [card("hit.jpg", score=0.5, caption=hit)]
-        )
-        return draw([known])[TEXT, 276:476]
+        row = ResultRow(card("query.jpg", caption=query), [card("hit.jpg", score=0.5, caption=hit)])
+        return draw([row])[TEXT, 276:476]
 
     same, different, unknown = text("cat", "cat"), text("dog", "cat"), text("", "cat")
     assert (same[:19] != different[:19]).any()
@@ -115,11 +118,11 @@ def test_captions_take_a_line_and_decide_the_mark(draw):
     np.testing.assert_array_equal(same[19:], different[19:])
 
 
-def test_long_names_stay_under_their_picture(draw):
-    known = card("W" * 300 + "\n\udcff.jpg", GREEN, score=0.5)
-    sheet = draw([ResultRow(card("query.jpg"), [known, card("b.jpg", BLUE, score=0.4)])])
-    assert (sheet[TEXT, 276:476] != GROUND).any()
-    assert (sheet[TEXT, 477:495] == GROUND).all()
+def test_long_names_stay_under_their_image(draw):
+    hit = card("W" * 300 + "\n\udcff.jpg", GREEN, score=0.5)
+    sheet = draw([ResultRow(card("query.jpg"), [hit, card("b.jpg", BLUE, score=0.4)])])
+    assert (sheet[TEXT, 276:476] != BACKGROUND).any()
+    assert (sheet[TEXT, 477:495] == BACKGROUND).all()
 
 
 def test_names_are_cut_in_the_middle():
@@ -135,9 +138,9 @@ def test_names_are_cut_in_the_middle():
 def test_a_failure_halfway_leaves_the_old_sheet_and_nothing_else(tmp_path):
     file = tmp_path / "sheet.png"
     file.write_bytes(b"old")
-    whole = io.BytesIO()
-    Image.effect_noise((300, 300), 50).convert("RGB").save(whole, "JPEG")
-    broken = Card("broken.jpg", Image.open(io.BytesIO(whole.getvalue()[:5000])))
+    encoded = io.BytesIO()
+    Image.effect_noise((300, 300), 50).convert("RGB").save(encoded, "JPEG")
+    broken = Card("broken.jpg", Image.open(io.BytesIO(encoded.getvalue()[:5000])))
     with pytest.raises(OSError, match="truncated"):
         write_png(file, [row(), ResultRow(broken, [])])
     assert file.read_bytes() == b"old"
@@ -145,7 +148,9 @@ def test_a_failure_halfway_leaves_the_old_sheet_and_nothing_else(tmp_path):
 
 
 def test_a_sheet_too_large_for_viewers_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"sheet would be 508 x 909028 pixels"):
+    with pytest.raises(
+        FgembedError, match=r"the sheet would be 508 x 909028 pixels, .*; show fewer hits, or write"
+    ):
         write_png(tmp_path / "sheet.png", [ResultRow(card("q.jpg"), [card("h.jpg")])] * 3000)
 
 

@@ -1,3 +1,5 @@
+"""The results page as a browser parses it: what it holds, shows and refuses."""
+
 import base64
 import hashlib
 import io
@@ -47,8 +49,10 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def card(title: str, colour: Colour = RED, size: tuple[int, int] = (60, 40), **known: Any) -> Card:
-    return Card(title, Image.new("RGB", size, colour), **known)
+def card(
+    title: str, colour: Colour = RED, size: tuple[int, int] = (60, 40), **attributes: Any
+) -> Card:
+    return Card(title, Image.new("RGB", size, colour), **attributes)
 
 
 def animals() -> list[ResultRow]:
@@ -95,17 +99,17 @@ def pixels(attributes: Attributes) -> Image.Image:
 
 
 def centre(attributes: Attributes) -> Any:
-    picture = np.asarray(pixels(attributes))
-    return picture[picture.shape[0] // 2, picture.shape[1] // 2]
+    image = np.asarray(pixels(attributes))
+    return image[image.shape[0] // 2, image.shape[1] // 2]
 
 
 def test_hostile_strings_add_no_element_and_no_attribute(render):
     expected = Page(render(harmless(), "t", {"f": "v"}))
-    found = Page(render(hostile(), HOSTILE, {HOSTILE: HOSTILE}))
-    assert [(tag, list(names)) for tag, names in found.elements] == [
+    page = Page(render(hostile(), HOSTILE, {HOSTILE: HOSTILE}))
+    assert [(tag, list(names)) for tag, names in page.elements] == [
         (tag, list(names)) for tag, names in expected.elements
     ]
-    assert found.comments == []
+    assert page.comments == []
 
 
 def test_hostile_strings_show_up_as_text(render):
@@ -124,7 +128,7 @@ def test_the_page_refers_to_nothing_outside_itself(render):
     assert not re.search(r"https?:|//|url\(|@import", re.sub('src="[^"]*"', "", render(harmless())))
 
 
-def test_the_policy_allows_only_this_style_sheet_and_inline_pictures(render):
+def test_the_policy_allows_only_this_style_sheet_and_inline_images(render):
     source = render(harmless())
     style = source.split("<style>")[1].split("</style>")[0]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -144,12 +148,12 @@ def test_no_element_needs_what_the_policy_refuses(render):
         assert not [name for name in attributes if name == "style" or name.startswith("on")]
 
 
-def test_every_picture_decodes_to_its_colour_in_order(render):
+def test_every_image_decodes_to_its_colour_in_order(render):
     colours = [centre(attributes) for attributes in Page(render(animals())).of("img")]
     np.testing.assert_allclose(colours, [RED, GREEN, BLUE, BLUE], atol=4)
 
 
-def test_pictures_declare_their_size_and_their_text(render):
+def test_images_declare_their_size_and_their_text(render):
     image = Page(render(animals())).of("img")[1]
     assert (image["width"], image["height"]) == ("120", "80")
     assert pixels(image).size == (120, 80)
@@ -175,15 +179,15 @@ def test_facts_are_printed_in_order(render):
     assert texts[:6] == ["Cats", "Cats", "Method", "MoCo", "Backbone", "ResNet"]
 
 
-def test_a_switch_reveals_heat_maps_laid_over_their_pictures(render):
+def test_a_switch_reveals_heat_maps_laid_over_their_images(render):
     page = Page(render(harmless()))
     assert page.of("input") == [{"type": "checkbox", "id": "heat"}]
-    picture, heat = page.of("img")[1:3]
+    image, heat = page.of("img")[1:3]
     assert heat["class"] == "heat" and heat["alt"] == "Query with heat map: q"
-    assert pixels(heat).size == pixels(picture).size == (120, 80)
+    assert pixels(heat).size == pixels(image).size == (120, 80)
     # 0.45 of red and 0.55 of the hottest colour, (255, 225, 30).
     np.testing.assert_allclose(centre(heat), (230, 142, 34), atol=4)
-    np.testing.assert_allclose(centre(picture), RED, atol=4)
+    np.testing.assert_allclose(centre(image), RED, atol=4)
 
 
 def test_without_heat_maps_there_is_no_switch(render):
@@ -208,9 +212,9 @@ def test_a_query_without_hits_says_so(render):
 def test_a_failure_halfway_leaves_the_old_page_and_nothing_else(tmp_path):
     file = tmp_path / "page.html"
     file.write_text("old")
-    whole = io.BytesIO()
-    Image.effect_noise((300, 300), 50).convert("RGB").save(whole, "JPEG")
-    broken = Card("broken.jpg", Image.open(io.BytesIO(whole.getvalue()[:5000])))
+    encoded = io.BytesIO()
+    Image.effect_noise((300, 300), 50).convert("RGB").save(encoded, "JPEG")
+    broken = Card("broken.jpg", Image.open(io.BytesIO(encoded.getvalue()[:5000])))
     with pytest.raises(OSError, match="truncated"):
         write_html(file, [*animals(), ResultRow(broken, [])], "Cats", {})
     assert file.read_text() == "old"

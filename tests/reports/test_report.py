@@ -1,4 +1,4 @@
-"""The report: what stands in it, what is drawn, and what is in its way."""
+"""The report: its content, its figures, and what it refuses."""
 
 import json
 import re
@@ -50,11 +50,11 @@ def samples_of(photos: Path) -> Samples:
     return Samples.of(LabelledImages.find(photos / "test"), Preprocessing(size=64))
 
 
-def array(picture: Image.Image) -> np.ndarray:
-    return np.asarray(picture, dtype=int)
+def array(image: Image.Image) -> np.ndarray:
+    return np.asarray(image, dtype=int)
 
 
-def test_a_report_holds_the_table_twice_and_every_picture_it_names(
+def test_a_report_holds_the_table_twice_and_every_figure_it_names(
     command: Command, run: Path, tmp_path: Path
 ):
     (tmp_path / "report").mkdir()
@@ -71,8 +71,8 @@ def test_a_report_holds_the_table_twice_and_every_picture_it_names(
     linked = re.findall(r"!\[[^]]+\]\(([^)]+)\)", words)
     assert linked == content["pictures"] == ["recall_curves.png", "maps.png"]
     for name in linked:
-        with Image.open(tmp_path / "report" / name) as picture:
-            assert min(picture.size) > 400
+        with Image.open(tmp_path / "report" / name) as figure:
+            assert min(figure.size) > 400
     names = {path.name for path in (tmp_path / "report").iterdir()}
     assert names == {"notes.txt", "report.md", "report.json", *linked}
 
@@ -80,7 +80,7 @@ def test_a_report_holds_the_table_twice_and_every_picture_it_names(
 def test_the_recall_curve_passes_through_the_table_s_recalls(command: Command, run: Path):
     for row in json.loads(command("evaluate", run, "--json").out)["rows"]:
         curve = row["recall_curve"]
-        assert len(curve) == 24  # the gallery's pictures
+        assert len(curve) == 24  # the gallery's images
         assert [curve[k - 1] for k in (1, 5, 10)] == [
             row["scores"][f"recall@{k}"]["value"] for k in (1, 5, 10)
         ]
@@ -105,7 +105,7 @@ def test_the_same_command_gives_the_same_report(command: Command, run: Path, ill
     assert "method.png" in contents[0]
 
 
-def test_a_file_in_the_place_of_the_report_is_refused(command: Command, run: Path, tmp_path: Path):
+def test_a_file_at_the_path_of_the_report_is_refused(command: Command, run: Path, tmp_path: Path):
     (tmp_path / "report").write_text("mine")
     done = command("evaluate", run, "--report", "report")
     refused(done, 1, "report is a file", "choose another path")
@@ -132,24 +132,22 @@ def test_maps_are_of_the_start_the_encoder_and_its_rationale(run: Path, photos: 
     assert [row.label for row in rows] == [
         "query", "activation, untouched start", "activation, trained", "learned rationale",
     ]  # fmt: skip
-    assert {len(row.pictures) for row in rows} == {3}
-    plain, start, trained, rationale = (array(row.pictures[0]) for row in rows)
+    assert {len(row.images) for row in rows} == {3}
+    plain, start, trained, rationale = (array(row.images[0]) for row in rows)
     assert plain.shape == (224, 224, 3)
     assert not (start == trained).all()
     assert not (rationale == trained).all()
-    for laid in (start, trained, rationale):  # stretched: somewhere there is no colour
-        assert (laid == plain).all(axis=2).any()
-        assert not (laid == plain).all()
+    for overlay in (start, trained, rationale):  # stretched: somewhere there is no colour
+        assert (overlay == plain).all(axis=2).any()
+        assert not (overlay == plain).all()
 
 
-def test_what_a_method_illustrates_is_shown_as_it_gives_it(
-    run: Path, photos: Path, illustrated: None
-):
+def test_a_method_s_illustrations_are_shown_unchanged(run: Path, photos: Path, illustrated: None):
     before = torch.get_rng_state()
     rows = method_rows(run, config_of(run), samples_of(photos))
     assert torch.equal(torch.get_rng_state(), before)
     assert [row.label for row in rows] == ["view", "mirrored", "half", "noise"]
-    view, mirrored, half, noise = (array(row.pictures[2]) for row in rows)
+    view, mirrored, half, noise = (array(row.images[2]) for row in rows)
     np.testing.assert_array_equal(mirrored, view[:, ::-1])
     np.testing.assert_array_equal(half[:, 32:], view[:, 32:])
     yellow = 0.45 * view[:, :32] + 0.55 * np.array([255, 225, 30])
@@ -157,19 +155,19 @@ def test_what_a_method_illustrates_is_shown_as_it_gives_it(
     assert noise.min() == 0  # cut off, not wrapped around
     assert noise.max() == 255
     again = method_rows(run, config_of(run), samples_of(photos))
-    np.testing.assert_array_equal(array(again[3].pictures[2]), noise)
+    np.testing.assert_array_equal(array(again[3].images[2]), noise)
 
 
-def test_without_its_state_a_method_shows_nothing_and_the_report_says_so(
+def test_without_its_state_a_method_is_not_drawn_and_the_report_says_why(
     command: Command, run: Path, photos: Path, tmp_path: Path, illustrated: None
 ):
     shutil.copytree(run, tmp_path / "bare")
     shutil.rmtree(tmp_path / "bare" / "state")
-    with pytest.raises(NotFoundError, match="no method's weights"):
+    with pytest.raises(NotFoundError, match=r"no method's weights; restore state/"):
         method_rows(tmp_path / "bare", config_of(run), samples_of(photos))
     assert command("evaluate", "bare", "--report", "report").code == 0
     words = Path("report/report.md").read_text()
-    assert "No picture: bare holds no state/ any more" in words
+    assert "No figure: bare holds no state/ any more" in words
     assert not Path("report/method.png").exists()
 
 
@@ -185,14 +183,21 @@ def test_samples_are_spread_over_the_classes_and_skip_what_cannot_be_read(tmp_pa
     assert {path.name for path in samples.paths} == {"b.png"}
 
 
-def test_names_are_drawn_whatever_they_hold(tmp_path: Path):
+def test_any_name_can_be_drawn(tmp_path: Path):
     """Neither mathematics, nor a script that the typeface lacks, nor a name too long."""
     names = ["$x_", "$\\frac{", "蛋糕", "a" * 300, "_hidden", "\x1b[31m\n"]
     rows = [SheetRow(name, [Image.new("RGB", (8, 8))] * len(names)) for name in names]
     draw_sheet(tmp_path / "sheet.png", "$\\frac{", names, rows)
     score = {"recall@1": Score(0.5, 0.4, 0.6)}
-    table_rows = [ScoreRow(name, 8, score, [0.5, 0.75]) for name in names]
-    draw_curves(tmp_path / "curves.png", FloorTable(table_rows, "leave-one-out", 2, 2, 1, 0))
+    table = FloorTable(
+        rows=[ScoreRow(name, 8, score, [0.5, 0.75]) for name in names],
+        protocol="leave-one-out",
+        queries=2,
+        gallery=2,
+        classes=1,
+        skipped=0,
+    )
+    draw_curves(tmp_path / "curves.png", table)
     for name in ("sheet.png", "curves.png"):
-        with Image.open(tmp_path / name) as picture:
-            assert picture.width < 2000
+        with Image.open(tmp_path / name) as figure:
+            assert figure.width < 2000

@@ -124,7 +124,7 @@ def test_a_bad_picture_is_replaced_and_a_folder_of_them_refused(
     for number in range(8):
         (tmp_path / f"{number}.jpg").write_bytes(b"no picture")
     config = settings(tiny_settings, images=str(tmp_path), optimiser={"epochs": 1})
-    with pytest.raises(BadImagesError, match="none of 8 pictures can be read"):
+    with pytest.raises(BadImagesError, match="none of 8 images can be read"):
         dry_run(config, LCR)
     good = next((photos / "train").rglob("*.jpg"))
     (tmp_path / "7.jpg").write_bytes(good.read_bytes())

@@ -194,7 +194,7 @@ def test_a_damaged_best_encoder_is_found_before_more_is_trained(
 def test_what_was_selected_on_the_test_pictures_says_so_everywhere(
     command: Command, tiny_settings: dict[str, Any], tmp_path: Path
 ):
-    words = "selected on the test pictures: biased"
+    words = "selected on the test images: biased"
     train(settings(tiny_settings, "test"), tmp_path / "runs" / "biased")
     report = json.loads((tmp_path / "runs" / "biased" / "report.json").read_text())
     assert report["selected"]["how"] == "test"

@@ -13,16 +13,16 @@ app = typer.Typer(add_completion=False)
 
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Any setting; may be repeated."),
+    typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Any setting; repeatable."),
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Only say what it would take; write nothing.")
+    bool, typer.Option("--dry-run", help="Only estimate time and memory; write nothing.")
 ]
 SelectOption = Annotated[
     str | None,
     typer.Option(
-        help="The epoch to keep: last, holdout (the best on a slice of the pictures, needs class "
-        "folders), or test (the best on the test pictures, as papers do: biased)."
+        help="The epoch to keep: last, holdout (the best on held-out images, needs class folders), "
+        "or test (the best on the test images, as papers do: biased)."
     ),
 ]
 
@@ -40,28 +40,29 @@ def train(
         typer.Option(help=", ".join(recipe_names()) + ", or a TOML file."),
     ] = None,
     assign: SetOption = None,
-    run: Annotated[str | None, typer.Option(help="Name of the run; else numbered.")] = None,
+    run: Annotated[str | None, typer.Option(help="Name of the run; default: numbered.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a killed run (the latest, or --run).")
+        bool, typer.Option("--resume", help="Resume a killed run (the latest, or --run).")
     ] = False,
     config: Annotated[
-        Path | None, typer.Option(help="Settings file; fgembed.toml if there is one.")
+        Path | None, typer.Option(help="Settings file; default: fgembed.toml.")
     ] = None,
     dry_run: DryRunOption = False,
     device: Annotated[Device | None, typer.Option(help="auto, cpu or cuda.")] = None,
     select: SelectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train an encoder on photographs without labels, and measure it against its start.
+    """Train an encoder on photographs without labels, and compare it with its start.
 
-    A run's settings come from flags and --set, then fgembed.toml, then the recipe. The run
-    folder runs/NAME can be resumed after a kill; runs/latest points to it. A run that finds less
-    than its start, calibrated, ends with that verdict, and fgembed export refuses it.
+    Settings come from flags and --set, then fgembed.toml, then the recipe. The run folder
+    runs/NAME can be resumed after a kill; runs/latest points to it. A run below its floor, the
+    calibrated start, ends with that verdict, and fgembed export refuses it.
 
     Example: fgembed train --backbone torchvision/mobilenet_v2 --set optimiser.epochs=5
     """
-    from fgembed.cli.train_dry_run import start_dry_run
-    from fgembed.cli.train_run import require_torch, start_run
+    from fgembed.cli.extras import require_torch
+    from fgembed.cli.train.dry_run import start_dry_run
+    from fgembed.cli.train.run import start_run
     from fgembed.resolve import merge, parse_assignment
 
     require_torch()

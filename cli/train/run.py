@@ -1,11 +1,10 @@
-"""What `train` calls: settings to a run folder, the training, its report."""
+"""`fgembed train`: from settings to a run folder, the training, and its report."""
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fgembed.errors import ConfigError, FgembedError, MissingExtraError
+from fgembed.errors import ConfigError, FgembedError
 from fgembed.text import showable
 from fgembed.workspace import CONFIG, LATEST, RUNS, find_run, new_run_name
 
@@ -14,21 +13,10 @@ if TYPE_CHECKING:
     from fgembed.training.run import RunReport
 
 
-def require_torch() -> None:
-    """Refuses to go on where the training extra is not installed.
-
-    Raises:
-        MissingExtraError: one of its modules is missing.
-    """
-    for module in ("torch", "torchvision", "safetensors", "tensorboard", "onnx", "onnxscript"):
-        if importlib.util.find_spec(module) is None:
-            raise MissingExtraError("this command", module, "train")
-
-
 def start_run(
     overrides: dict[str, Any], config: Path | None, name: str | None, resume: bool, as_json: bool
 ) -> None:
-    """Trains a new run, or goes on with an old one, and prints its report.
+    """Trains a new run, or resumes one, and prints its report.
 
     Raises:
         FgembedError: see `fgembed.training.run.run_training`.
@@ -47,10 +35,10 @@ def start_run(
 def settings_and_folder(
     overrides: dict[str, Any], config: Path | None, name: str | None, resume: bool
 ) -> tuple["RunConfig", Path]:
-    """What a run is to be made with, and where.
+    """The settings of a run, and its folder.
 
     Raises:
-        FgembedError: a setting is wrong, or the run is not there, or in the way.
+        FgembedError: a setting is wrong, the run to resume is missing, or the folder exists.
     """
     from fgembed.config import RunConfig, validate
     from fgembed.disk.files import read_toml
@@ -69,23 +57,25 @@ def settings_and_folder(
     name = name or new_run_name(settings.method.name)
     folder = RUNS / name
     if Path(name).name != name or name == ".." or folder == LATEST:
-        raise ConfigError(f"--run {name!r} is no name for a folder in {RUNS}")
+        raise ConfigError(
+            f"--run {name!r} is no name of a folder in {RUNS}", "give a name without slashes"
+        )
     if folder.exists():
         raise FgembedError(
-            f"{folder} exists", "go on with it by --resume, or give another --run NAME"
+            f"{folder} exists", "resume it with --resume, or give another --run NAME"
         )
     return settings, folder
 
 
 def print_report(report: "RunReport", folder: Path, as_json: bool) -> None:
-    """What the run came to, floors first."""
+    """Prints the results of a run, floors first."""
     from fgembed.cli.tables import print_floor_table
 
     if as_json:
         print(json.dumps({"run": str(folder)} | report.to_json()))
         return
-    print(f"{showable(str(folder))}: {report.method} on {report.images} pictures", end="")
-    print(f", {len(report.skipped)} unreadable left out (skipped.jsonl)" if report.skipped else "")
+    print(f"{showable(str(folder))}: {report.method} on {report.images} images", end="")
+    print(f", {len(report.skipped)} unreadable skipped (skipped.jsonl)" if report.skipped else "")
     if report.selected is not None:
         print(report.selected.sentence())
     print("without labels                 effective rank   alignment   uniformity")
@@ -97,7 +87,7 @@ def print_report(report: "RunReport", folder: Path, as_json: bool) -> None:
     if report.table is not None:
         print_floor_table(report.table)
     else:
-        print("no scores: set eval.gallery and eval.queries to labelled folders to measure them")
+        print("no scores: set eval.gallery and eval.queries to labelled folders")
     print(f"guard: {showable(report.guard.headline())}")
     if report.guard.outcome == "below":
         print('next: "fgembed export --start", or train more gently; --force exports this run')

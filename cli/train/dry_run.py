@@ -1,9 +1,11 @@
-"""What `train --dry-run` prints: TOML that reruns the settings, the estimate as its comments."""
+"""`train --dry-run`: prints the settings as TOML and the estimate as comments in it."""
 
 import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rich.filesize import decimal
 
 from fgembed.errors import ConfigError
 
@@ -14,18 +16,18 @@ if TYPE_CHECKING:
 def start_dry_run(
     overrides: dict[str, Any], config: Path | None, name: str | None, resume: bool, as_json: bool
 ) -> None:
-    """Estimates a new run and prints what it would take.
+    """Estimates a new run and prints the estimate.
 
     Raises:
         FgembedError: what the run itself would refuse before its training.
     """
-    from fgembed.cli.train_run import settings_and_folder
+    from fgembed.cli.train.run import settings_and_folder
     from fgembed.methods.table import method_named
     from fgembed.training.dry_run import dry_run
 
     if resume:
         raise ConfigError(
-            "--dry-run tells of a new run only", "leave out --resume, or go on without --dry-run"
+            "--dry-run estimates a new run only", "leave out --resume, or resume without --dry-run"
         )
     settings, _ = settings_and_folder(overrides, config, name, resume)
     method = method_named(settings.method.name)
@@ -37,7 +39,7 @@ def start_dry_run(
 
 
 def print_estimate(estimate: "Estimate") -> None:
-    """Comments and settings, one TOML file that can be given to `--config`."""
+    """Prints a TOML file for `--config`: the estimate as comments, then the settings."""
     from fgembed.config import config_text
 
     method = estimate.config.method.name
@@ -49,41 +51,36 @@ def print_estimate(estimate: "Estimate") -> None:
 
 
 def summary(estimate: "Estimate") -> dict[str, str]:
-    """The estimate in words, line by line."""
+    """The lines of the estimate, by their titles."""
     lines = {
-        "pictures": f"{estimate.pictures} found, not yet checked",
+        "images": f"{estimate.pictures}, not yet checked",
         "trained": _trained(estimate.parameters),
         "not trained": _not_trained(estimate.parameters),
     }
     pace = estimate.pace
     if pace is None:
-        lines["training"] = "none; the run goes straight to whitening and measuring"
+        lines["training"] = "none: only whitening and measuring"
     else:
         lines |= {
-            "steps": f"{estimate.steps_per_epoch:,} an epoch, {estimate.steps:,} in all",
+            "steps": f"{estimate.steps_per_epoch:,} per epoch, {estimate.steps:,} in total",
             "one step": f"{pace.step_s + pace.waiting_s:.3g} s, {pace.waiting_s:.3g} s of it "
-            f"waiting for pictures (measured on {pace.measured})",
-            "training": f"about {_duration(estimate.training_s)}; checking the pictures, "
-            "whitening and measuring come on top",
-            "checkpoint": f"{_size(estimate.checkpoint_bytes)} on disk",
+            f"waiting for images (measured on {pace.measured})",
+            "training": f"about {_duration(estimate.training_s)}; checking the images, "
+            "whitening and measuring add to it",
+            "checkpoint": f"{decimal(estimate.checkpoint_bytes)} on disk",
         }
     memory = estimate.peak_memory_bytes
-    known = "not known on this system" if memory is None else _size(memory)
-    return lines | {"peak memory": f"{known}, of {estimate.peak_memory_of}"}
+    peak = "unknown on this system" if memory is None else decimal(memory)
+    return lines | {"peak memory": f"{peak}, of {estimate.peak_memory_of}"}
 
 
 def _trained(count: "Parameters") -> str:
-    own = f", {count.own_adam:,} by an Adam of their own" if count.own_adam else ""
-    return f"{count.encoder:,} encoder, {count.heads:,} heads{own}"
+    decoder = f", {count.own_adam:,} with a separate Adam" if count.own_adam else ""
+    return f"{count.encoder:,} encoder, {count.heads:,} heads{decoder}"
 
 
 def _not_trained(count: "Parameters") -> str:
     return f"{count.key_copies:,} key copies, {count.fixed:,} fixed, {count.buffers:,} buffers"
-
-
-def _size(count: int) -> str:
-    """`41.2 MB`, of 1000 x 1000 bytes as disks are."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _duration(seconds: float) -> str:
@@ -94,5 +91,5 @@ def _duration(seconds: float) -> str:
 
 
 def _escaped(toml: str) -> str:
-    """The same TOML; what a terminal could take as a command is spelt out."""
+    """The same TOML with unprintable characters escaped, as a terminal may act on them."""
     return "".join(c if c.isprintable() or c == "\n" else f"\\U{ord(c):08x}" for c in toml)

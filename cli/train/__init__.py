@@ -1,0 +1,1 @@
+"""`fgembed train`: a run, or with --dry-run what it would take."""
