@@ -1,6 +1,6 @@
-"""A folder of pictures as an index, and its nearest neighbours. Never loads torch.
+"""An index of images, and the search for nearest neighbours in it. Never loads torch.
 
-Source: FAISS for vectors, ONNX Runtime for embedding, SQLite for what belongs to an id.
+FAISS searches the vectors, ONNX Runtime embeds images, SQLite holds metadata.
 """
 
 from fgembed.index.search.hits import Hit

@@ -55,7 +55,7 @@ def build_index(
     source = SourceImages.of(images)
     dimensions = bundle.config.dimensions
     check_kind(settings.kind, dimensions)
-    settings = replace(settings, store=settings.stored(len(source.paths), dimensions))
+    settings = replace(settings, store=settings.store_for(len(source.paths), dimensions))
     with only_writer(folder, new=True):
         segment, skipped = embed_segment(
             folder, source, bundle, settings, 0, BadImageLimit(max_bad), device, report
@@ -87,7 +87,7 @@ def new_manifest(
         dimensions=dimensions,
         count=segment.count,
         kind=settings.kind,
-        store=settings.stored(segment.count, dimensions),
+        store=settings.store_for(segment.count, dimensions),
         recall=settings.recall_target,
         memory=settings.memory_bytes,
         next_id=next_id,

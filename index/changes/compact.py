@@ -8,7 +8,7 @@ from fgembed.errors import ConfigError
 from fgembed.index.changes.live_rows import live_source
 from fgembed.index.changes.transaction import NO_IDS, ChangeReport, settings_for_count, settings_of
 from fgembed.index.format.manifest import Manifest
-from fgembed.index.format.publishing import changed, only_writer, publish
+from fgembed.index.format.publishing import changed_manifest, only_writer, publish
 from fgembed.index.search.open_index import IndexedVectors
 from fgembed.index.search.snapshot import open_vectors
 from fgembed.index.segments.faiss_building import check_kind
@@ -42,7 +42,7 @@ def compact(
         removed = manifest.removed.count if manifest.removed else 0
         if settings is not None:
             check_kind(settings.kind, manifest.dimensions)
-            store = settings.stored(manifest.count, manifest.dimensions)
+            store = settings.store_for(manifest.count, manifest.dimensions)
             manifest = replace(
                 manifest, kind=settings.kind, store=store, recall=settings.recall_target,
                 memory=settings.memory_bytes,
@@ -63,4 +63,4 @@ def _compacted(
             if not is_small(manifest.count, manifest.dimensions) or not is_raw(manifest.kind):
                 raise
             segments = [merge(settings=settings_for_count(manifest, manifest.count))]
-    return changed(folder, manifest, segments, NO_IDS, manifest.next_id)
+    return changed_manifest(folder, manifest, segments, NO_IDS, manifest.next_id)

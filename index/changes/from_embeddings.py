@@ -53,7 +53,7 @@ def build_from_embeddings(
         _check_dimensions(imported, bundle.config.dimensions, bundle.folder)
         _check_maker(imported, bundle.config.fingerprint, bundle.precision, bundle.folder)
     check_kind(settings.kind, imported.dimensions)
-    settings = replace(settings, store=settings.stored(imported.count, imported.dimensions))
+    settings = replace(settings, store=settings.store_for(imported.count, imported.dimensions))
     with only_writer(folder, new=True):
         ids = imported.metadata.ids
         segment = assemble(folder, imported.source(), settings, report)

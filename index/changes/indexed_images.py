@@ -33,7 +33,7 @@ def indexed_images(vectors: IndexedVectors) -> dict[str, list[IndexedImage]]:
 def _live_images(vectors: IndexedVectors) -> Iterator[tuple[str, IndexedImage]]:
     for segment in vectors.segments:
         root = segment.entry.root
-        for position, item in enumerate(all_items(segment.base)):
+        for position, item in enumerate(all_items(segment.connection)):
             if segment.live is None or segment.live[position]:
                 image = IndexedImage(item.id, item.sha256, item.size, item.mtime_ns)
                 yield str(Path(root, item.path)), image

@@ -39,7 +39,7 @@ class StoredPart:
     def items(self) -> list[Item]:
         """B items; a column that the segment lacks is None."""
         ids = self.segment.ids[self.positions].tolist()
-        stored = read_items(self.segment.base, ids)
+        stored = read_items(self.segment.connection, ids)
         segment_columns = [folded(name) for name in self.segment.entry.columns]
         root = self.segment.entry.root
         items = []

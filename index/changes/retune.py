@@ -12,7 +12,7 @@ from fgembed.index.format.publishing import only_writer, publish
 from fgembed.index.search.snapshot import open_vectors
 from fgembed.index.segments.faiss_index import Parameters
 from fgembed.index.segments.segment import OpenSegment
-from fgembed.index.segments.tuning import K, Tuned, tune
+from fgembed.index.segments.tuning import K, TuningResult, tune
 
 QUERIES = 1000
 
@@ -28,7 +28,7 @@ class Retuned:
     """
 
     manifest: Manifest
-    tuned: list[tuple[Segment, Tuned]]
+    tuned: list[tuple[Segment, TuningResult]]
 
 
 def retune(folder: Path, recall: float | None = None, queries: Vectors | None = None) -> Retuned:
@@ -68,7 +68,9 @@ def retune(folder: Path, recall: float | None = None, queries: Vectors | None = 
         return Retuned(publish(folder, manifest), tuned)
 
 
-def _tune_segment(segment: OpenSegment, recall_target: float, queries: Vectors | None) -> Tuned:
+def _tune_segment(
+    segment: OpenSegment, recall_target: float, queries: Vectors | None
+) -> TuningResult:
     structure, rows = segment.structure, segment.rows
     assert structure is not None
     if queries is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from fgembed.embedding.array_types import Ids
 from fgembed.images.finding import Skipped
 from fgembed.index.format.manifest import Manifest, Segment
-from fgembed.index.format.publishing import changed, publish
+from fgembed.index.format.publishing import changed_manifest, publish
 from fgembed.index.search.open_index import IndexedVectors, removed_ids
 from fgembed.index.search.snapshot import open_vectors
 from fgembed.index.segments.kinds import is_small
@@ -91,7 +91,7 @@ class Transaction:
             next_id = manifest.next_id + sum(segment.count for segment in new)
             root = new[0].root if new else None
         segments = [*manifest.segments, *new]
-        state = changed(self.folder, manifest, segments, all_removed, next_id, root)
+        state = changed_manifest(self.folder, manifest, segments, all_removed, next_id, root)
         return publish(self.folder, state)
 
 

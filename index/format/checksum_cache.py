@@ -1,57 +1,56 @@
-"""Checksums of an index's files, proved once: what has not changed since need not be read again.
+"""Checks the checksums of an index's files, and skips large files that have not changed since.
 
-A checksum of a gigabyte takes seconds, a search milliseconds. So the file's size, inode, and times
-of change are written down with the checksum they were proved with, as git does. Nobody can set the
-time of the last status change, so whatever was written since is read again. A disk that decays
-without a write is found by `fgembed index verify`, which reads everything.
+A checksum of a gigabyte takes seconds, a search milliseconds. So a cache file records the checksum
+with the file's size, inode and times of change, as git does. No program can set the time of the
+last status change, so a file that was written since is read again. Decay of a disk without a write
+is the task of `fgembed index verify`, which reads everything.
 """
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from fgembed.disk.files import check_files, write_text
 from fgembed.index.format.manifest import PROVED_FILE, Manifest
 
-WORTH_BYTES = 1 << 24  # smaller files are read each time
+MIN_CACHED_BYTES = 1 << 24  # smaller files are read every time
 
 
-def prove(folder: Path, manifest: Manifest) -> None:
-    """Proves every file of the index, except the large ones that were and have not changed.
+def check_index_files(folder: Path, manifest: Manifest) -> None:
+    """Checks every file of the index, except large ones that were checked and have not changed.
 
     Raises:
         IntegrityError: a file is missing or damaged.
     """
-    known = _read(folder)
+    cached = _read(folder)
     stamps = {name: stamp for name in manifest.files if (stamp := _stamp(folder / name))}
-    doubtful = {
+    unchecked = {
         name: checksum
         for name, checksum in manifest.files.items()
-        if name not in stamps or known.get(name) != [checksum, *stamps[name]]
+        if name not in stamps or cached.get(name) != [checksum, *stamps[name]]
     }
-    check_files(folder, doubtful, "index")
-    # Stamps were taken before the files were read: a change in between makes them not fit.
-    proved = {name: [manifest.files[name], *stamp] for name, stamp in stamps.items()}
-    if any(name in stamps for name in doubtful):
-        try:
-            write_text(folder / PROVED_FILE, json.dumps(proved))
-        except OSError:  # read-only: then it is read each time
-            pass
+    check_files(folder, unchecked, "index")
+    # Stamps are older than the reading of the files, so a change in between is noticed next time.
+    checked = {name: [manifest.files[name], *stamp] for name, stamp in stamps.items()}
+    if any(name in stamps for name in unchecked):
+        with suppress(OSError):  # a read-only folder gets no cache
+            write_text(folder / PROVED_FILE, json.dumps(checked))
 
 
 def _read(folder: Path) -> dict[str, list[object]]:
     try:
-        known = json.loads((folder / PROVED_FILE).read_text(encoding="utf-8"))
+        cached = json.loads((folder / PROVED_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return known if isinstance(known, dict) else {}
+    return cached if isinstance(cached, dict) else {}
 
 
 def _stamp(file: Path) -> list[int] | None:
-    """What changes when a large file does; None for one that is not worth it."""
+    """Values that change when a large file changes; None for a small or missing file."""
     try:
         status = file.stat()
     except OSError:
         return None
-    if status.st_size < WORTH_BYTES:
+    if status.st_size < MIN_CACHED_BYTES:
         return None
     return [status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]

@@ -1,9 +1,8 @@
-"""The index's format: `manifest.json` names immutable segments and binds them to a model.
+"""The index format: `manifest.json` lists immutable segments and binds them to a model.
 
 The manifest is replaced last and atomically, so a reader sees the old index or the new one.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -24,9 +23,10 @@ ROWS_FILE = "vectors.npy"
 IDS_FILE = "ids.npy"
 ITEMS_FILE = "items.sqlite"
 STRUCTURE_FILE = "vectors.faiss"
+REBUILD = 'build the index again with "fgembed index build", or restore the file from a copy'
 STORES = ("float32", "float16")
-ALWAYS = (ROWS_FILE, IDS_FILE, ITEMS_FILE)
-OWN_NAMES = (
+REQUIRED_FILES = (ROWS_FILE, IDS_FILE, ITEMS_FILE)
+ENTRY_PATTERNS = (
     MANIFEST_FILE, SKIPPED_FILE, LOCK_FILE, PROVED_FILE, PENDING_FOLDER,
     "seg-*", "removed-*.npy", ".*.tmp-*",
 )  # fmt: skip
@@ -34,12 +34,13 @@ OWN_NAMES = (
 
 @dataclass(frozen=True)
 class Measured:
-    """How a segment's search does on queries that are held out of it and of the tuning.
+    """Recall and time of a segment's search, on queries held out of the segment and the tuning.
 
     Attributes:
-        queries: how many; 0 where search is exact and nothing was measured.
-        recall_at_10: of exact search; 1.0 where search is exact.
-        query_ms: median of one query at a time, one thread, warm.
+        queries: their number; 0 for exact search, whose recall needs no measurement.
+        recall_at_10: of exact search; 1.0 for exact search itself.
+        query_ms: median time of a single query, searched alone on one thread, warm. The time of a
+            query within a batch is `TuningPoint.batch_query_ms`.
     """
 
     queries: int
@@ -49,17 +50,17 @@ class Measured:
 
 @dataclass(frozen=True)
 class Segment:
-    """One immutable part: a folder with vectors, ids, items and, if searched by FAISS, `.faiss`.
+    """An immutable part: a folder with vectors, ids, items and, unless exact, a FAISS index.
 
     Attributes:
-        name: the folder, `seg-000001`.
-        root: the pictures' folder, absolute; item paths are relative to it.
-        count: vectors in it, those that were removed since among them.
-        factory: FAISS's name for its structure; empty for exact search of the vectors.
+        name: of the folder, `seg-000001`.
+        root: the images' folder, absolute; item paths are relative to it.
+        count: N vectors, those removed since included.
+        factory: FAISS's factory string of the structure; empty for exact search.
         parameters: of the search, as tuned: `nprobe`, `efSearch`, `k_factor`.
-        measured: with these parameters.
-        bytes_a_vector: of all its files.
-        columns: of its items beside those of fgembed, with SQLite's type.
+        measured: recall and time with these parameters.
+        bytes_a_vector: of all files.
+        columns: of the metadata, beside those of fgembed, with SQLite's types.
         files: SHA-256 of each file, by its name below the index folder.
     """
 
@@ -74,14 +75,14 @@ class Segment:
     files: dict[str, str]
 
     def file_names(self) -> set[str]:
-        """What it must have, below the index folder."""
+        """The files that the segment must have, below the index folder."""
         structure = [STRUCTURE_FILE] if self.factory else []
-        return {f"{self.name}/{name}" for name in (*ALWAYS, *structure)}
+        return {f"{self.name}/{name}" for name in (*REQUIRED_FILES, *structure)}
 
 
 @dataclass(frozen=True)
 class Removed:
-    """The ids that were removed, as a file of sorted int64."""
+    """The removed ids, as a file of sorted int64."""
 
     file: str
     count: int
@@ -90,12 +91,12 @@ class Removed:
 
 @dataclass(frozen=True)
 class Model:
-    """What embedded the vectors, and must embed the queries.
+    """The model that embedded the vectors and must embed the queries.
 
     Attributes:
-        bundle: its folder, relative to the index folder where that is possible.
+        bundle: its folder, relative to the index folder if possible.
         fingerprint: of the weights and the preprocessing.
-        precision: of the bundle's file; queries are embedded by the same.
+        precision: of the bundle's model file; queries are embedded by the same.
         preprocessing: digest of the preprocessing.
     """
 
@@ -107,20 +108,20 @@ class Model:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `manifest.json` says.
+    """The content of `manifest.json`.
 
     Attributes:
-        model: of the vectors, None for embeddings that came without one.
+        model: of the vectors, None for embeddings that were imported without one.
         dimensions: D.
-        count: vectors that a search can find.
-        kind: as asked for: one of `kinds.KINDS`, `auto`, or a FAISS factory string.
-        store: how vectors are kept, `float32` or `float16`.
+        count: vectors that a search can return.
+        kind: as requested: one of `kinds.KINDS`, `auto`, or a FAISS factory string.
+        store: type of the stored vectors, `float32` or `float16`.
         recall: the recall@10 that searches are tuned to.
         memory: bytes that building and searching may take.
-        next_id: ids are never used twice.
-        roots: folders that pictures were given by; the first level below is their label.
-        removed: what is still in the segments and no longer found.
-        segments: the parts, oldest first.
+        next_id: of the next new vector; ids are never used twice.
+        roots: folders that images were indexed from; the first level below is their label.
+        removed: ids that are still in segments and that no search returns.
+        segments: oldest first.
     """
 
     model: Model | None
@@ -137,13 +138,23 @@ class Manifest:
 
     @property
     def main(self) -> Segment:
-        """The largest part; an empty one where there is none."""
-        nothing = Segment("", "", 0, "", {}, Measured(0, 1.0, 0.0), 0.0, {}, {})
-        return max(self.segments, key=lambda segment: segment.count, default=nothing)
+        """The largest segment; an empty one if there is none."""
+        empty = Segment(
+            name="",
+            root="",
+            count=0,
+            factory="",
+            parameters={},
+            measured=Measured(queries=0, recall_at_10=1.0, query_ms=0.0),
+            bytes_a_vector=0.0,
+            columns={},
+            files={},
+        )
+        return max(self.segments, key=lambda segment: segment.count, default=empty)
 
     @property
     def columns(self) -> dict[str, str]:
-        """Every column of the items beside those of fgembed, with its type."""
+        """Every column of the metadata, beside those of fgembed, with its type."""
         return merged_columns(part.columns for part in self.segments)
 
     @classmethod
@@ -166,7 +177,7 @@ class Manifest:
             manifest = record(cls, content)
             manifest._check_values()
         except (ValueError, TypeError) as error:
-            raise IntegrityError(f"index file {file} is damaged: {error}") from None
+            raise IntegrityError(f"index file {file} is damaged: {error}", REBUILD) from None
         return manifest
 
     def _check_values(self) -> None:
@@ -178,12 +189,12 @@ class Manifest:
         if not 0 < self.recall <= 1:
             raise ValueError(f"a recall of {self.recall}")
         if self.next_id < self.count:
-            raise ValueError(f"next id {self.next_id} of {self.count} pictures")
+            raise ValueError(f"next id {self.next_id} of {self.count} images")
         wrong = [p for s in self.segments for p in s.parameters.items() if not 0 < p[1] < 1 << 31]
         if wrong:
             raise ValueError(f"search parameter {wrong[0][0]} {wrong[0][1]}")
         if self.store not in STORES:
-            raise ValueError(f"vectors kept as {self.store!r}")
+            raise ValueError(f"vectors stored as {self.store!r}")
         removed = self.removed.count if self.removed else 0
         if sum(segment.count for segment in self.segments) != self.count + removed:
             raise ValueError("the segments' counts do not add up")
@@ -198,41 +209,39 @@ class Manifest:
         return files | ({self.removed.file: self.removed.sha256} if self.removed else {})
 
     def write(self, folder: Path) -> None:
-        """Publishes the index: until this returns, readers see the earlier one."""
+        """Publishes the index: until this returns, readers see the previous one."""
         content = {"model_type": MODEL_TYPE, "format": INDEX_FORMAT} | asdict(self)
         write_json(folder / MANIFEST_FILE, content)
 
 
 def _read_content(folder: Path) -> dict[str, Any]:
-    """The manifest as JSON, whatever its format.
+    """The manifest as JSON, of any version of the format.
 
     Raises:
         NotFoundError: there is no index.
         IntegrityError: it is damaged or foreign.
     """
+    remedy = 'give another folder, or make an index with "fgembed index build"'
     file = folder / MANIFEST_FILE
     if not file.is_file():
-        if folder.is_dir() and any(not is_own(path.name) for path in folder.iterdir()):
-            raise IntegrityError(f"{folder} is no fgembed index: it has no {MANIFEST_FILE}")
+        if folder.is_dir() and any(not is_index_entry(path.name) for path in folder.iterdir()):
+            raise IntegrityError(f"{folder} is no fgembed index: it has no {MANIFEST_FILE}", remedy)
         raise NotFoundError(f"no index at {folder}", 'make one with "fgembed index build"')
     content = read_json(file, "index file")
     if content.pop("model_type", None) != MODEL_TYPE:
-        raise IntegrityError(f"{folder} is no fgembed index: {MANIFEST_FILE} is another's")
+        raise IntegrityError(
+            f"{folder} is no fgembed index: another program wrote {MANIFEST_FILE}", remedy
+        )
     return content
 
 
-def is_own(name: str) -> bool:
-    """Whether an entry of an index folder is one of ours."""
-    return any(Path(name).match(pattern) for pattern in OWN_NAMES)
+def is_index_entry(name: str) -> bool:
+    """Whether fgembed writes entries of this name to an index folder."""
+    return any(Path(name).match(pattern) for pattern in ENTRY_PATTERNS)
 
 
 def next_name(folder: Path, prefix: str, suffix: str = "") -> str:
-    """A name that no file or folder has, not even one that a crash left."""
-    found = (path.name[len(prefix) :].removesuffix(suffix) for path in folder.glob(f"{prefix}*"))
-    return f"{prefix}{max((int(n) for n in found if n.isdecimal()), default=0) + 1:06}{suffix}"
-
-
-def names_in_use(manifests: Sequence[Manifest]) -> set[str]:
-    """The segments and files of removed ids that the manifests name."""
-    named = {part.name for manifest in manifests for part in manifest.segments}
-    return named | {manifest.removed.file for manifest in manifests if manifest.removed}
+    """A name with the next free number: no file or folder has it, not even after a crash."""
+    numbers = (path.name[len(prefix) :].removesuffix(suffix) for path in folder.glob(f"{prefix}*"))
+    last = max((int(number) for number in numbers if number.isdecimal()), default=0)
+    return f"{prefix}{last + 1:06}{suffix}"

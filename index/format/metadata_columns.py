@@ -1,8 +1,7 @@
-"""The columns of items: their names and types in SQLite, alike however segments are merged.
+"""The metadata columns: names and types in SQLite, the same before and after segments are merged.
 
-A value that was a number stays one. So a column has the type of its values, where they have one:
-`INTEGER`, `REAL` or `TEXT`; `NUMERIC` holds both kinds of numbers, `ANY` numbers and text, `NULL`
-nothing.
+A number stays a number. A column has the type of its values if they share one: `INTEGER`, `REAL`
+or `TEXT`. `NUMERIC` holds both kinds of numbers, `ANY` numbers and text, `NULL` no value at all.
 """
 
 import json
@@ -13,48 +12,70 @@ from typing import Any
 
 from fgembed.errors import FgembedError
 
-MOST_COLUMNS = 1000  # below the limit of every SQLite build
-NUMBERS = {"INTEGER", "REAL", "NUMERIC"}
-WHOLE = r"-?(0|[1-9]\d{0,17})"
+MAX_COLUMNS = 1000  # below the limit of every SQLite build
+NUMBERS = frozenset({"INTEGER", "REAL", "NUMERIC"})
+INTEGER = r"-?(0|[1-9]\d{0,17})"
 NUMBER = r"-?(0|[1-9]\d{0,14})(\.\d+)?([eE][+-]?\d+)?"
 
 
 def quoted(name: str) -> str:
-    """A name as SQL takes it, whatever it holds."""
+    """Any name as a quoted identifier of SQL.
+
+    Example:
+        >>> print(quoted('the "type" of it'))
+        "the ""type"" of it"
+    """
     return '"' + name.replace('"', '""') + '"'
 
 
 def folded(name: str) -> str:
-    """A name as SQLite compares names: it knows the two cases of ASCII's letters alone."""
+    """A name as SQLite compares names: only ASCII letters have two cases.
+
+    Example:
+        >>> folded("ÄRA")
+        'Ära'
+    """
     return "".join(letter.lower() if letter.isascii() else letter for letter in name)
 
 
-def sql_columns(names: Iterable[str], own: Iterable[str]) -> dict[str, str]:
-    """Given column names as the table's; one that is fgembed's `own` becomes `given_...`.
+def sql_columns(names: Iterable[str], reserved: Iterable[str]) -> dict[str, str]:
+    """The table's name for each imported column; one that is reserved or taken gets `given_`.
 
     Raises:
-        FgembedError: there are too many, or one holds what no name should.
+        FgembedError: there are too many columns, or a name holds control characters.
+
+    Example:
+        >>> sql_columns(["id", "label"], ["id", "path"])
+        {'id': 'given_id', 'label': 'label'}
     """
-    taken = {folded(name) for name in own}
+    taken = {folded(name) for name in reserved}
     renamed: dict[str, str] = {}
-    for given in names:
-        if not given.isprintable():
-            raise FgembedError(f"a column is called {given!r}", "name it in plain letters")
-        name = given
+    for imported in names:
+        if not imported.isprintable():
+            raise FgembedError(f"a column is called {imported!r}", "name it in plain letters")
+        name = imported
         while folded(name) in taken:
             name = f"given_{name}"
         taken.add(folded(name))
-        renamed[given] = name
-    if len(renamed) > MOST_COLUMNS:
-        raise FgembedError(f"{len(renamed)} columns of metadata", f"an index keeps {MOST_COLUMNS}")
+        renamed[imported] = name
+    if len(renamed) > MAX_COLUMNS:
+        raise FgembedError(
+            f"{len(renamed)} columns of metadata, expected {MAX_COLUMNS} at most",
+            "leave out those that no search needs",
+        )
     return renamed
 
 
-def merged_columns(given: Iterable[dict[str, str]]) -> dict[str, str]:
-    """All columns with the types that hold their values, each as it is spelt first."""
+def merged_columns(tables: Iterable[dict[str, str]]) -> dict[str, str]:
+    """All columns of several tables, with types that hold all values, in their first spelling.
+
+    Example:
+        >>> merged_columns([{"Year": "INTEGER"}, {"year": "REAL"}])
+        {'Year': 'NUMERIC'}
+    """
     spelt: dict[str, str] = {}
     kinds: dict[str, set[str]] = {}
-    for columns in given:
+    for columns in tables:
         for name, kind in columns.items():
             spelt.setdefault(folded(name), name)
             kinds.setdefault(folded(name), set()).add(kind)
@@ -62,28 +83,32 @@ def merged_columns(given: Iterable[dict[str, str]]) -> dict[str, str]:
 
 
 def _merged(kinds: set[str]) -> str:
-    known = kinds - {"NULL"}
-    if len(known) <= 1:
-        return next(iter(known), "NULL")
-    return "NUMERIC" if known <= NUMBERS else "ANY"
+    kinds = kinds - {"NULL"}
+    if len(kinds) <= 1:
+        return next(iter(kinds), "NULL")
+    return "NUMERIC" if kinds <= NUMBERS else "ANY"
 
 
 def declared(kind: str) -> str:
-    """The type as a table declares it; BLOB is SQLite's word for any value as it is."""
+    """The type as a table declares it; a BLOB column of SQLite changes no value."""
     return "BLOB" if kind in ("ANY", "NULL") else kind
 
 
 def sql_type(values: Iterable[Any]) -> str:
-    """INTEGER or REAL where every value is such a number or text of one, else TEXT.
+    """INTEGER or REAL if every value is such a number or the text of one, else TEXT.
 
-    Text with a leading zero is no number: it names something.
+    Text with a leading zero is no number but a name.
+
+    Example:
+        >>> sql_type(["1", 2]), sql_type(["1", "2.5"]), sql_type(["007"])
+        ('INTEGER', 'REAL', 'TEXT')
     """
     kind = "NULL"
     for value in map(_plain, values):
         if value is None:
             continue
         kind = "INTEGER" if kind == "NULL" else kind
-        if kind == "INTEGER" and not (isinstance(value, int) or _is_number(value, WHOLE)):
+        if kind == "INTEGER" and not (isinstance(value, int) or _is_number(value, INTEGER)):
             kind = "REAL"
         if kind == "REAL" and not (isinstance(value, int | float) or _is_number(value, NUMBER)):
             return "TEXT"
@@ -91,13 +116,13 @@ def sql_type(values: Iterable[Any]) -> str:
 
 
 def sql_kind(values: Iterable[Any]) -> str:
-    """The type that holds values as SQLite gives them, none of them read as a number."""
+    """The type that holds values as they come from SQLite; no text is read as a number."""
     names = {int: "INTEGER", float: "REAL", str: "TEXT"}
     return _merged({names[type(value)] for value in values if value is not None})
 
 
 def sql_value(value: Any, kind: str) -> Any:
-    """A value as SQLite keeps it in a column of that type; empty text is NULL."""
+    """A value as SQLite stores it in a column of that type; empty text is NULL."""
     plain = _plain(value)
     if plain is None:
         return None
@@ -105,14 +130,14 @@ def sql_value(value: Any, kind: str) -> Any:
 
 
 def in_arrow(values: Sequence[Any], kind: str) -> Any:
-    """Values of a column for Parquet, of one type whichever of them are there.
+    """A column as an Arrow array, whose type depends on `kind` alone and not on the values.
 
-    Numbers beside text become text; what is not Unicode is spelt out.
+    Numbers in a column with text become text; bytes that are not Unicode become escapes.
     """
     import pyarrow
 
     types = {"INTEGER": pyarrow.int64(), "REAL": pyarrow.float64(), "NUMERIC": pyarrow.float64()}
-    if types.get(kind) == pyarrow.float64():  # which pyarrow refuses large whole numbers for
+    if types.get(kind) == pyarrow.float64():  # pyarrow refuses large integers for it
         values = [None if value is None else float(value) for value in values]
     if kind in types:
         return pyarrow.array(values, types[kind])
@@ -132,7 +157,7 @@ def _is_number(value: Any, pattern: str) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A value that SQLite can keep: numbers and text as they are, all else as text."""
+    """A value that SQLite can store: numbers and text unchanged, all other types as text."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode() or None
     if isinstance(value, int):  # True is 1

@@ -1,4 +1,4 @@
-"""The bundle that an index was made with, which must embed its queries too."""
+"""The bundle that an index was made with and that must embed its queries."""
 
 from pathlib import Path
 
@@ -10,38 +10,38 @@ from fgembed.index.format.manifest import Manifest
 def find_bundle(
     folder: Path, manifest: Manifest, bundle: Path | str | None, precision: str | None = None
 ) -> Bundle:
-    """The bundle that an index was made with, at its own place or where it is now.
+    """The bundle that an index was made with, in the folder that the manifest names or `bundle`.
 
     Raises:
-        NotFoundError: it is not where it was.
-        FgembedError: the index was made without one.
-        IntegrityError: another one made the index.
+        NotFoundError: the folder that the manifest names is missing.
+        FgembedError: the index was made without a bundle.
+        IntegrityError: the index was made with another bundle.
     """
     if manifest.model is None:
         raise FgembedError(
-            f"{folder} was made of embeddings without a model, so pictures cannot be looked up",
+            f"{folder} was made of embeddings without a model, so images cannot be looked up",
             'build it with "fgembed index build --from-embeddings DIR --bundle BUNDLE"',
         )
-    place = folder / manifest.model.bundle if bundle is None else Path(bundle)
-    if bundle is None and not place.is_dir():
+    bundle_folder = folder / manifest.model.bundle if bundle is None else Path(bundle)
+    if bundle is None and not bundle_folder.is_dir():
         raise NotFoundError(
-            f"the bundle that {folder} was made with is not at {place.resolve()}",
+            f"the bundle that {folder} was made with is not at {bundle_folder.resolve()}",
             "give its folder by --bundle",
         )
-    opened = Bundle.read(place, precision or manifest.model.precision)
+    opened = Bundle.read(bundle_folder, precision or manifest.model.precision)
     check_model(folder, manifest, opened)
     return opened
 
 
 def check_model(folder: Path, manifest: Manifest, bundle: Bundle) -> None:
-    """Whether a bundle made the index's vectors.
+    """Checks that a bundle embedded the index's vectors.
 
     Raises:
-        IntegrityError: another one made them.
+        IntegrityError: another model embedded them.
     """
     if manifest.model is None or bundle.config.fingerprint != manifest.model.fingerprint:
         raise IntegrityError(
             f"{folder} was made with another model than {bundle.folder}",
-            "rebuild it with "
-            '"fgembed index build", or give the bundle it was made with by --bundle',
+            'rebuild it with "fgembed index build", '
+            "or give the bundle it was made with by --bundle",
         )

@@ -1,4 +1,4 @@
-"""How every change of an index is made: one writer, all files first, the manifest last."""
+"""Publishes changes of an index: one writer, all files first, the manifest last."""
 
 import os
 import shutil
@@ -15,16 +15,15 @@ from fgembed.disk.files import atomic_write, refuse_foreign, sha256
 from fgembed.embedding.array_types import Ids
 from fgembed.errors import FgembedError
 from fgembed.index.format.manifest import (
+    ENTRY_PATTERNS,
     LOCK_FILE,
     MANIFEST_FILE,
     MODEL_TYPE,
-    OWN_NAMES,
     PENDING_FOLDER,
     Manifest,
     Model,
     Removed,
     Segment,
-    names_in_use,
     next_name,
 )
 
@@ -35,13 +34,13 @@ def only_writer(folder: Path, new: bool = False) -> Iterator[None]:
 
     Args:
         folder: the index.
-        new: it need not be there yet.
+        new: the index need not exist yet.
 
     Raises:
-        NotFoundError: it is not there.
+        NotFoundError: there is no index.
         FgembedError: `folder` holds something else, or another process is writing it.
     """
-    refuse_foreign(folder, OWN_NAMES, "an index", (MANIFEST_FILE, MODEL_TYPE))
+    refuse_foreign(folder, ENTRY_PATTERNS, "an index", (MANIFEST_FILE, MODEL_TYPE))
     if not new:
         Manifest.read(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,7 +56,7 @@ def only_writer(folder: Path, new: bool = False) -> Iterator[None]:
 def publish(folder: Path, manifest: Manifest) -> Manifest:
     """Makes `manifest` the index, then removes what it does not name.
 
-    A reader that has opened the earlier one keeps its files open; one that is opening it begins
+    A reader of the previous index keeps its files open; a reader that is just opening it starts
     again.
     """
     manifest.write(folder)
@@ -66,15 +65,17 @@ def publish(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def sweep(folder: Path, manifest: Manifest) -> None:
-    """Removes segments, files of removed ids, and blocks that a crash or a change left."""
-    named = names_in_use([manifest])
+    """Removes the segments, files of removed ids and cached embeddings that are not in use."""
+    in_use = {segment.name for segment in manifest.segments}
+    if manifest.removed:
+        in_use.add(manifest.removed.file)
     for path in [*folder.glob("seg-*"), *folder.glob("removed-*.npy")]:
-        if path.name not in named:
+        if path.name not in in_use:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
     shutil.rmtree(folder / PENDING_FOLDER, ignore_errors=True)
 
 
-def changed(
+def changed_manifest(
     folder: Path,
     manifest: Manifest,
     segments: Sequence[Segment],
@@ -82,12 +83,12 @@ def changed(
     next_id: int,
     new_root: str | None = None,
 ) -> Manifest:
-    """The manifest of the same index with these segments and these removed ids (N,).
+    """The manifest of the same index with other segments and removed ids (N,).
 
     Writes the file of the removed ids.
 
     Raises:
-        OSError: it cannot be written, as on a full disk.
+        OSError: that file cannot be written, as on a full disk.
     """
     entry = None
     if len(removed):
@@ -105,10 +106,10 @@ def changed(
 
 
 def model_of(bundle: Bundle, folder: Path) -> Model:
-    """How the manifest names a bundle."""
+    """A bundle as the manifest of the index in `folder` names it."""
     return Model(
-        Path(os.path.relpath(bundle.folder.resolve(), folder.resolve())).as_posix(),
-        bundle.config.fingerprint,
-        bundle.precision,
-        bundle.preprocessing.digest(),
+        bundle=Path(os.path.relpath(bundle.folder.resolve(), folder.resolve())).as_posix(),
+        fingerprint=bundle.config.fingerprint,
+        precision=bundle.precision,
+        preprocessing=bundle.preprocessing.digest(),
     )

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-import faiss
 import numpy as np
 
 from fgembed.cores import core_count
@@ -13,8 +12,10 @@ from fgembed.errors import FgembedError
 from fgembed.index.format.manifest import Manifest, Removed
 from fgembed.index.format.metadata_columns import folded
 from fgembed.index.format.metadata_table import Item, positions_where, read_items
+from fgembed.index.format.npy_files import read_ids
 from fgembed.index.segments.faiss_index import Mask, Parameters
-from fgembed.index.segments.segment import TUNED, OpenSegment, read_ids
+from fgembed.index.segments.faiss_memory import faiss_threads
+from fgembed.index.segments.segment import OpenSegment
 from fgembed.index.segments.vector_file import merge
 
 CACHED_FILTERS = 16
@@ -30,7 +31,7 @@ class IndexedVectors:
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
-        """Opens every segment. The caller has checked the files with `checksum_cache.prove`.
+        """Opens every segment. The caller has checked the files with `check_index_files`.
 
         Raises:
             IntegrityError: a file does not hold what the manifest says.
@@ -50,7 +51,7 @@ class IndexedVectors:
         queries: Vectors,
         k: int,
         where: str | None = None,
-        parameters: Parameters = TUNED,
+        parameters: Parameters | None = None,
     ) -> tuple[Vectors, Ids]:
         """Scores and ids of the k nearest, (Q, k) each, by falling score.
 
@@ -74,14 +75,14 @@ class IndexedVectors:
         queries = np.ascontiguousarray(queries, np.float32)
         allowed = self._allowed(where) if where is not None else [None] * len(self.segments)
         # Waking a second thread costs more than one query takes.
-        faiss.omp_set_num_threads(1 if len(queries) == 1 else core_count())
-        if len(self.segments) == 1:
-            return self.segments[0].search(queries, k, allowed[0], parameters)
+        with faiss_threads(1 if len(queries) == 1 else core_count()):
+            parts = [
+                segment.search(queries, k, mask, parameters)
+                for segment, mask in zip(self.segments, allowed, strict=True)
+            ]
+        if len(parts) == 1:
+            return parts[0]
         no_hits = (np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1))
-        parts = [
-            segment.search(queries, k, mask, parameters)
-            for segment, mask in zip(self.segments, allowed, strict=True)
-        ]
         return merge(parts or [no_hits], k)
 
     def reconstruct(self, ids: Ids) -> Vectors:
@@ -101,7 +102,7 @@ class IndexedVectors:
             for segment in self.segments:
                 entry = segment.entry
                 names = [spelt[folded(name)] for name in entry.columns]
-                for id_, item in read_items(segment.base, ids).items():
+                for id_, item in read_items(segment.connection, ids).items():
                     items[id_] = (Path(entry.root, item.path), item, names)
         return items
 
@@ -135,7 +136,9 @@ class IndexedVectors:
             for segment in self.segments:
                 mask = np.zeros(len(segment.rows), bool)
                 root = segment.entry.root
-                matches = positions_where(segment.base, condition, self.manifest.columns, root)
+                matches = positions_where(
+                    segment.connection, condition, self.manifest.columns, root
+                )
                 mask[matches[matches < len(mask)]] = True
                 masks.append(mask if segment.live is None else mask & segment.live)
             if len(self._filters) >= CACHED_FILTERS:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fgembed.errors import IntegrityError
-from fgembed.index.format.checksum_cache import prove
+from fgembed.index.format.checksum_cache import check_index_files
 from fgembed.index.format.manifest import Manifest
 from fgembed.index.search.open_index import IndexedVectors
 
@@ -30,7 +30,7 @@ def open_state(folder: Path, opener: Callable[[Manifest], Opened]) -> tuple[Mani
     manifest = Manifest.read(folder)
     for _ in range(TRIES):
         try:
-            prove(folder, manifest)
+            check_index_files(folder, manifest)
             return manifest, opener(manifest)
         except (IntegrityError, OSError):
             current = Manifest.read(folder)

@@ -1,1 +1,1 @@
-"""One immutable part of an index: vectors, FAISS structure, metadata."""
+"""An immutable part of an index: vectors, FAISS structure, metadata."""

@@ -1,11 +1,9 @@
-"""What finds candidates among a segment's rows: a FAISS index of any kind, or none at all.
+"""The candidate search of a segment: a FAISS index of any kind over the segment's vectors.
 
-Its numbers are positions of rows. It proposes `k_factor` times as many as are asked for, and those
-are scored by the rows themselves (FAISS's refinement), so that every kind gives exact cosines.
+FAISS proposes `k_factor` times as many candidates as requested, and these are scored by the
+vectors themselves (FAISS's refinement). So every kind gives exact cosines.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,45 +16,47 @@ from numpy.typing import NDArray
 from fgembed.disk.files import sync
 from fgembed.embedding.array_types import Ids, Vectors
 from fgembed.errors import IntegrityError
+from fgembed.index.format.manifest import REBUILD
+from fgembed.index.segments import faiss_memory
+from fgembed.index.segments.faiss_memory import selector_of
 from fgembed.index.segments.vector_file import VectorFile
 
 Mask = NDArray[np.bool_]  # of a segment's positions, (N,)
 Parameters = dict[str, int]
 BATCH = 20  # queries from which FAISS takes matrix products
-SKIP_STORAGE = faiss.IO_FLAG_SKIP_STORAGE
 
 
 @dataclass(frozen=True)
 class Structure:
-    """A FAISS index over positions, and the rows that it was made of.
+    """A FAISS index whose ids are positions in a vector file.
 
     Attributes:
-        base: the index that proposes candidates.
+        faiss_index: proposes candidates.
         rows: the vectors.
     """
 
-    base: Any
+    faiss_index: Any
     rows: VectorFile
 
     @property
     def lists(self) -> int | None:
-        """How many lists it visits at most, None for what has no lists."""
-        inverted = inverted_file(self.base)
+        """The number of lists of an inverted file, else None."""
+        inverted = inverted_file(self.faiss_index)
         return None if inverted is None else int(inverted.nlist)
 
     @cached_property
     def centroids(self) -> Vectors:
-        """Those of the lists, (lists, D)."""
-        quantizer = faiss.downcast_index(inverted_file(self.base).quantizer)
+        """The centroids of an inverted file's lists, (lists, D)."""
+        quantizer = faiss.downcast_index(inverted_file(self.faiss_index).quantizer)
         centroids: Vectors = quantizer.reconstruct_n(0, quantizer.ntotal)
         return centroids
 
     @property
     def compresses(self) -> bool:
-        """Whether its own scores are not those of the vectors."""
-        if isinstance(self.base, faiss.IndexPreTransform):
+        """Whether FAISS's scores differ from those of the vectors."""
+        if isinstance(self.faiss_index, faiss.IndexPreTransform):
             return True
-        codes = innermost(self.base)
+        codes = innermost(self.faiss_index)
         codes = faiss.downcast_index(codes.storage) if self.is_graph else codes
         if isinstance(codes, faiss.IndexFlat | faiss.IndexIVFFlat):
             return False
@@ -65,8 +65,8 @@ class Structure:
 
     @cached_property
     def has_exact_lists(self) -> bool:
-        """Whether a query's nearest lists are found by comparing all centroids."""
-        inverted = inverted_file(self.base)
+        """Whether a query's nearest lists result from comparing all centroids."""
+        inverted = inverted_file(self.faiss_index)
         if inverted is None:
             return False
         quantizer = faiss.downcast_index(inverted.quantizer)
@@ -74,67 +74,58 @@ class Structure:
 
     @property
     def is_graph(self) -> bool:
-        """Whether its search walks a graph."""
-        return isinstance(innermost(self.base), faiss.IndexHNSW)
+        """Whether a search walks an HNSW graph."""
+        return isinstance(innermost(self.faiss_index), faiss.IndexHNSW)
 
     def search(
         self, queries: Vectors, k: int, parameters: Parameters, allowed: Mask | None = None
     ) -> tuple[Vectors, Ids]:
-        """Scores and positions, (Q, k) each, by falling score; -1 where fewer were found."""
+        """Searches the positions that are `allowed`, all if None.
+
+        Returns:
+            Scores and positions, (Q, k) each, by falling score; score -inf and position -1 where
+            FAISS proposed fewer than k candidates.
+        """
         factor = min(parameters.get("k_factor", 1), -(-len(self.rows) // k))
-        selector = None if allowed is None else bitmap(allowed)
+        selector = None if allowed is None else selector_of(allowed)
         if len(queries) >= BATCH and self.has_exact_lists:
             return self._search_batch(queries, k, k * factor, parameters, selector)
-        chosen = _parameters(self.base, parameters, k * factor, selector)
-        refined = faiss.IndexRefine(self.base, self.rows.flat)
-        both = faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=chosen)
-        scores, positions = refined.search(queries, k, params=both)
+        inner = _search_parameters(self.faiss_index, parameters, k * factor, selector)
+        refined = faiss.IndexRefine(self.faiss_index, self.rows.flat)
+        outer = faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=inner)
+        scores, positions = refined.search(queries, k, params=outer)
         return np.where(positions < 0, -np.inf, scores).astype(np.float32), positions
 
     def _search_batch(
         self, queries: Vectors, k: int, candidates: int, parameters: Parameters, selector: Any
     ) -> tuple[Vectors, Ids]:
-        """As `search`, with the nearest lists found for all queries at once.
+        """As `search`, with the nearest lists of all queries found by one matrix product.
 
-        FAISS finds them in each thread on its own, where the threads' matrix products wait for one
+        FAISS itself takes a product in each thread, and the threads' products wait for one
         another: on two cores that takes two to six times as long (measured with 4,096 and 16,384
         lists, FAISS 1.15).
         """
-        inner, changed = self.base, queries
+        inner, transformed = self.faiss_index, queries
         while isinstance(inner, faiss.IndexPreTransform):
-            for step in range(inner.chain.size()):
-                changed = faiss.downcast_VectorTransform(inner.chain.at(step)).apply(changed)
+            for transform in faiss_memory.transforms_of(inner):
+                transformed = transform.apply(transformed)
             inner = faiss.downcast_index(inner.index)
-        chosen = _parameters(inner, parameters, candidates, selector)
+        settings = _search_parameters(inner, parameters, candidates, selector)
         metric = faiss.METRIC_INNER_PRODUCT
-        cosines, lists = faiss.knn(changed, self.centroids, chosen.nprobe, metric)
-        scores = np.empty((len(queries), candidates), np.float32)
-        positions = np.empty((len(queries), candidates), np.int64)
-        inner.search_preassigned_c(
-            len(queries), *map(faiss.swig_ptr, (changed,)), candidates,
-            *map(faiss.swig_ptr, (lists, cosines, scores, positions)), False, chosen,
-        )  # fmt: skip
-        return self.rows.best_of(queries, positions, k)
+        cosines, lists = faiss.knn(transformed, self.centroids, settings.nprobe, metric)
+        proposed = faiss_memory.search_lists(
+            inner, transformed, lists, cosines, candidates, settings
+        )
+        return self.rows.best_of(queries, proposed[1], k)
 
     def write(self, file: Path) -> None:
-        """Writes the FAISS index; a graph without the vectors, which are the rows.
+        """Writes the FAISS index; a graph without the vectors, which the vector file holds.
 
         Raises:
-            OSError: it cannot be written, as on a full disk.
+            OSError: the file cannot be written, as on a full disk.
         """
-        # Through a file of our own: FAISS's own does not notice that its last block is not written.
-        try:
-            with file.open("wb") as stream:
-                writer = faiss.PyCallbackIOWriter(stream.write)
-                faiss.write_index(self.base, writer, SKIP_STORAGE if self.is_graph else 0)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(file)) from None
+        faiss_memory.write_index(self.faiss_index, file, with_storage=not self.is_graph)
         sync(file)
-
-
-def bitmap(allowed: Mask) -> Any:
-    """A selector of the positions (N,) that are allowed."""
-    return faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
 
 
 def innermost(index: Any) -> Any:
@@ -150,15 +141,15 @@ def inverted_file(index: Any) -> Any:
 
 
 def reason(error: BaseException) -> str:
-    """What FAISS says, without where in its sources."""
+    """FAISS's message without the position in its sources."""
     text = str(error).replace("\n", " ")
     return text.partition("Error: ")[2] or text
 
 
-def _parameters(index: Any, parameters: Parameters, k: int, selector: Any) -> Any:
+def _search_parameters(index: Any, parameters: Parameters, k: int, selector: Any) -> Any:
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexPreTransform):
-        inner = _parameters(index.index, parameters, k, selector)
+        inner = _search_parameters(index.index, parameters, k, selector)
         return faiss.SearchParametersPreTransform(index_params=inner)
     if isinstance(index, faiss.IndexIVF):
         nprobe = min(parameters.get("nprobe", index.nlist), index.nlist)
@@ -169,48 +160,25 @@ def _parameters(index: Any, parameters: Parameters, k: int, selector: Any) -> An
     return faiss.SearchParameters(sel=selector)
 
 
-SLACK = 4  # times a file's size that FAISS may allocate while reading it
-
-
-LEAST = 1 << 26  # bytes that it may anyhow: of a transform it allows for a matrix, stored or not
-
-
 def read_structure(file: Path, rows: VectorFile) -> Structure:
-    """The index in a file, whose checksum must have been proved before.
-
-    FAISS may allocate no more than 64 MB or a few times the file's size, whatever the file says.
+    """Opens a FAISS index of the vectors in `rows`; its checksum must have been checked before.
 
     Raises:
-        IntegrityError: the file is not an index of these rows.
+        IntegrityError: the file is not an index of these vectors.
     """
     try:
-        with bounded(file):
-            base = faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC | SKIP_STORAGE)
+        index = faiss_memory.read_index(file)
     except (RuntimeError, MemoryError) as error:
-        raise IntegrityError(f"FAISS cannot read {file}: {reason(error)}") from None
-    if base.d != rows.dimensions or base.ntotal != len(rows):
+        raise IntegrityError(f"FAISS cannot read {file}: {reason(error)}", REBUILD) from None
+    if index.d != rows.dimensions or index.ntotal != len(rows):
         raise IntegrityError(
-            f"{file} holds {base.ntotal} vectors of {base.d}, "
-            f"the segment has {len(rows)} of {rows.dimensions}"
+            f"{file} holds {index.ntotal} vectors of {index.d}, "
+            f"expected {len(rows)} of {rows.dimensions}",
+            REBUILD,
         )
-    if base.metric_type != faiss.METRIC_INNER_PRODUCT:
-        raise IntegrityError(f"{file} does not compare by inner product")
-    graph = innermost(base)
+    if index.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise IntegrityError(f"{file} does not compare by inner product", REBUILD)
+    graph = innermost(index)
     if isinstance(graph, faiss.IndexHNSW) and graph.storage is None:
-        graph.storage = rows.flat
-        graph.own_fields = False
-    return Structure(base, rows)
-
-
-@contextmanager
-def bounded(file: Path) -> Iterator[None]:
-    """Within the block FAISS refuses to allocate for a file far more than it can hold."""
-    before = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()
-    limit = max(LEAST, SLACK * file.stat().st_size)
-    faiss.set_deserialization_vector_byte_limit(limit)
-    faiss.set_deserialization_loop_limit(limit)
-    try:
-        yield
-    finally:
-        faiss.set_deserialization_vector_byte_limit(before[0])
-        faiss.set_deserialization_loop_limit(before[1])
+        faiss_memory.borrow_storage(graph, rows.flat)
+    return Structure(index, rows)

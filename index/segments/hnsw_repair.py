@@ -1,24 +1,25 @@
-"""Mends an HNSW graph, so that a search that is wide enough finds every vector.
+"""Repairs an HNSW graph, so that a search that is wide enough reaches every vector.
 
 FAISS keeps a vertex's own links and drops, where a vertex has too many, those that lead to it. Now
-and then one loses the last of them. With hundreds of copies of one picture it is the rule, and the
-copies may link to one another alone, so that a search that begins at one of them never leaves.
+and then a vertex loses the last link to it. With hundreds of copies of one image that is the rule,
+and the copies may link only to one another, so that a search that begins at a copy never leaves.
 """
 
 from typing import Any
 
 import faiss
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 from fgembed.embedding.array_types import Ids
+from fgembed.index.segments import faiss_memory
 from fgembed.index.segments.faiss_index import Mask
 
 NEAREST = 32  # vertices that may get a link
-AT_ONCE = 1 << 15  # vertices whose links are looked at, to bound memory
+CHUNK = 1 << 15  # vertices whose links are read at once, to bound memory
 EQUAL = 1e-6  # of a cosine
-FREE = -1  # FAISS's mark of a link that is free; a search looks at none behind it
-NO_IDS = -1  # the parent of what is not reached
+FREE = -1  # FAISS's mark of a free link; a search ignores all links behind it
+NO_VERTEX = -1  # the parent of a vertex that is not reached
 
 
 class Level0Graph:
@@ -29,23 +30,28 @@ class Level0Graph:
     each search can reach every vertex.
 
     Attributes:
-        index: the graph.
+        index: the IndexHNSW.
         entry: the vertex at which searches begin.
-        starts: where each vertex's links begin (N,).
-        links: of all levels; those of FAISS itself, so that what is written here is searched.
-        parent: the vertex from which the tree comes to each (N,), -1 where it does not.
-        returns: which vertices the entry can be reached from (N,).
+        width: the number of links of a vertex on level 0.
+        starts: the position in `links` at which the links of each vertex begin (N,).
+        links: of all levels, FAISS's own memory: a change is a change of the graph.
+        parent: the vertex before each in the tree (N,), -1 for a vertex that is not reached.
+        returns: whether the entry can be reached from each vertex (N,).
+
+    Example:
+        >>> index = faiss.IndexHNSWFlat(2, 4, faiss.METRIC_INNER_PRODUCT)
+        >>> index.add(np.eye(2, dtype=np.float32))
+        >>> Level0Graph(index).links_of(np.array([1])).tolist()
+        [[0, -1, -1, -1, -1, -1, -1, -1]]
     """
 
     def __init__(self, index: Any) -> None:
-        hnsw = index.hnsw
         self.index = index
-        self.entry = int(hnsw.entry_point)
-        self.width = int(hnsw.nb_neighbors(0))
-        self.starts = faiss.vector_to_array(hnsw.offsets)[:-1].astype(np.int64)
-        neighbours = hnsw.neighbors
-        self.links: npt.NDArray[np.int32] = faiss.rev_swig_ptr(neighbours.data(), neighbours.size())
-        self.parent = np.full(len(self.starts), NO_IDS)
+        self.entry = faiss_memory.graph_entry(index)
+        self.width = faiss_memory.graph_width(index)
+        self.starts = faiss_memory.graph_offsets(index)
+        self.links = faiss_memory.graph_links(index)
+        self.parent = np.full(len(self.starts), NO_VERTEX)
         self.returns = np.zeros(len(self.starts), bool)
         if len(self.starts):
             self.reach(self.entry, self.entry)
@@ -53,66 +59,68 @@ class Level0Graph:
             self.mark_reaching()
 
     @property
-    def lost(self) -> Ids:
+    def unreached(self) -> Ids:
         """The vertices that cannot be reached from the entry."""
-        return np.flatnonzero(self.parent == NO_IDS)
+        return np.flatnonzero(self.parent == NO_VERTEX)
 
     @property
     def trapped(self) -> Ids:
-        """The vertices of higher levels that the entry cannot be reached from."""
-        levels = faiss.vector_to_array(self.index.hnsw.levels)
-        return np.flatnonzero(~self.returns & (levels > 1))
+        """The vertices of higher levels from which the entry cannot be reached."""
+        return np.flatnonzero(~self.returns & (faiss_memory.graph_levels(self.index) > 1))
 
-    def of(self, vertices: Ids) -> npt.NDArray[np.int32]:
-        """Where vertices (B,) link to, (B, width)."""
-        linked: npt.NDArray[np.int32] = self.links[
+    def links_of(self, vertices: Ids) -> NDArray[np.int32]:
+        """The vertices that `vertices` (B,) link to, (B, width)."""
+        linked: NDArray[np.int32] = self.links[
             self.starts[vertices][:, None] + np.arange(self.width)
         ]
         return linked
 
     def reach(self, vertex: int, parent: int) -> None:
-        """Takes a vertex into the tree, and with it all that it leads to."""
+        """Adds a vertex to the tree, and every vertex that can be reached from it."""
         self.parent[vertex] = parent
         waiting = [np.array([vertex])]
         while waiting:
-            some = waiting.pop()
-            linked = self.of(some)
-            new = (linked != FREE) & (self.parent[linked] == NO_IDS)
+            vertices = waiting.pop()
+            linked = self.links_of(vertices)
+            new = (linked != FREE) & (self.parent[linked] == NO_VERTEX)
             rows, _ = new.nonzero()
-            self.parent[linked[new]] = some[rows]
-            found = np.unique(linked[new])
-            if len(found):
-                waiting += np.array_split(found, range(AT_ONCE, len(found), AT_ONCE))
+            self.parent[linked[new]] = vertices[rows]
+            added = np.unique(linked[new])
+            if len(added):
+                waiting += np.array_split(added, range(CHUNK, len(added), CHUNK))
 
     def reachable_from(self, vertex: int) -> Ids:
-        """The vertices that can be walked to from one."""
-        seen = np.zeros(len(self.starts), bool)
-        edge = np.array([vertex])
-        while len(edge):
-            seen[edge] = True
-            linked = self.of(edge)
-            edge = np.unique(linked[(linked != FREE) & ~seen[linked]])
-        return np.flatnonzero(seen)
+        """The vertices that can be reached from a vertex, itself included."""
+        reached = np.zeros(len(self.starts), bool)
+        frontier = np.array([vertex])
+        while len(frontier):
+            reached[frontier] = True
+            linked = self.links_of(frontier)
+            frontier = np.unique(linked[(linked != FREE) & ~reached[linked]])
+        return np.flatnonzero(reached)
 
     def mark_reaching(self) -> None:
-        """Marks in `returns` every vertex with a link to one that is marked, and so on."""
+        """Marks in `returns` every vertex from which a marked vertex can be reached."""
         while True:
-            others, found = np.flatnonzero(~self.returns), False
-            for start in range(0, len(others), AT_ONCE):
-                some = others[start : start + AT_ONCE]
-                linked = self.of(some)
-                leads = ((linked != FREE) & self.returns[linked]).any(axis=1)
-                self.returns[some[leads]] = True
-                found |= bool(leads.any())
-            if not found:
+            unmarked, progress = np.flatnonzero(~self.returns), False
+            for start in range(0, len(unmarked), CHUNK):
+                vertices = unmarked[start : start + CHUNK]
+                linked = self.links_of(vertices)
+                reaches = ((linked != FREE) & self.returns[linked]).any(axis=1)
+                self.returns[vertices[reaches]] = True
+                progress |= bool(reaches.any())
+            if not progress:
                 return
 
     def link(self, sources: Ids, target: int) -> int | None:
-        """Gives one of `sources` a link to `target`, and says which; None if none has room.
+        """Links the first of `sources` that has room to `target`.
 
-        Room is a free link, or one that is not the tree's. The first source that has room gets it.
+        Room is a free link, or a link that is not the tree's.
+
+        Returns:
+            The source that got the link, None if none has room.
         """
-        linked = self.of(sources)
+        linked = self.links_of(sources)
         is_tree = (linked != FREE) & (self.parent[linked] == sources[:, None])
         # The first free link is best, then the last of the others: a search reads from the front.
         worth = np.where(linked == FREE, self.width, np.arange(self.width))
@@ -124,71 +132,72 @@ class Level0Graph:
         self.links[self.starts[source] + int(worth[rows[0]].argmax())] = target
         return source
 
-    def near(self, vertex: int, allowed: Mask) -> Ids:
+    def nearest(self, vertex: int, allowed: Mask) -> Ids:
         """The nearest vertices that are allowed, by comparing all."""
-        bits = np.packbits(allowed, bitorder="little")
-        chosen = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
+        parameters = faiss.SearchParameters(sel=faiss_memory.selector_of(allowed))
         storage = faiss.downcast_index(self.index.storage)
         count = min(NEAREST, int(allowed.sum()))
-        _, found = storage.search(self.index.reconstruct(vertex)[None], count, params=chosen)
-        nearest: Ids = found[0][found[0] >= 0]
+        _, neighbours = storage.search(
+            self.index.reconstruct(vertex)[None], count, params=parameters
+        )
+        nearest: Ids = neighbours[0][neighbours[0] >= 0]
         return nearest
 
 
 def reconnect(index: Any) -> int:
-    """Links what cannot be reached from something near that can, and what is trapped to a way out.
+    """Links every unreached vertex from a near one, and every trapped vertex to a way out.
 
     Args:
         index: an IndexHNSW, changed in place.
 
     Returns:
-        How many links were set.
+        The number of links that were set.
     """
-    ground = Level0Graph(index)
-    made = _attach_lost(ground)
-    if made:
-        ground = Level0Graph(index)  # a link that was given up may have led back to the entry
-    return made + _free_trapped(ground)
+    graph = Level0Graph(index)
+    links_set = _attach_unreached(graph)
+    if links_set:
+        graph = Level0Graph(index)  # a replaced link may have led back to the entry
+    return links_set + _free_trapped(graph)
 
 
-def _attach_lost(ground: Level0Graph) -> int:
-    """Every vertex becomes part of the tree; a copy is linked from the copy before it."""
-    made, last = 0, NO_IDS
-    for vertex in ground.lost.tolist():
-        if ground.parent[vertex] != NO_IDS:
+def _attach_unreached(graph: Level0Graph) -> int:
+    """Adds every vertex to the tree; a copy is linked from the copy before it."""
+    links_set, last = 0, NO_VERTEX
+    for vertex in graph.unreached.tolist():
+        if graph.parent[vertex] != NO_VERTEX:
             continue
-        inside = ground.parent != NO_IDS
-        own = ground.of(np.array([vertex]))[0].astype(np.int64)
-        sources = [own[(own != FREE) & inside[own]]]
-        if last != NO_IDS and _cosine(ground, vertex, last) > 1 - EQUAL:
+        in_tree = graph.parent != NO_VERTEX
+        linked = graph.links_of(np.array([vertex]))[0].astype(np.int64)
+        sources = [linked[(linked != FREE) & in_tree[linked]]]
+        if last != NO_VERTEX and _cosine(graph, vertex, last) > 1 - EQUAL:
             sources.append(np.array([last]))
-        source = ground.link(np.concatenate(sources), vertex)
+        source = graph.link(np.concatenate(sources), vertex)
         if source is None:
-            source = ground.link(ground.near(vertex, inside), vertex)
-        if source is None:  # a leaf of the tree has room whatever it is
-            leaves = np.setdiff1d(np.flatnonzero(inside), ground.parent)
-            source = ground.link(leaves[:1], vertex)
+            source = graph.link(graph.nearest(vertex, in_tree), vertex)
+        if source is None:  # a leaf of the tree always has room
+            leaves = np.setdiff1d(np.flatnonzero(in_tree), graph.parent)
+            source = graph.link(leaves[:1], vertex)
         assert source is not None
-        ground.reach(vertex, source)
-        last, made = vertex, made + 1
-    return made
+        graph.reach(vertex, source)
+        last, links_set = vertex, links_set + 1
+    return links_set
 
 
-def _free_trapped(ground: Level0Graph) -> int:
-    made = 0
-    for vertex in ground.trapped.tolist():
-        if ground.returns[vertex]:
+def _free_trapped(graph: Level0Graph) -> int:
+    links_set = 0
+    for vertex in graph.trapped.tolist():
+        if graph.returns[vertex]:
             continue
-        target = int(ground.near(vertex, ground.returns)[0])
-        source = ground.link(np.array([vertex]), target)
-        if source is None:  # then from what it leads to, which has leaves of the tree
-            source = ground.link(ground.reachable_from(vertex), target)
+        target = int(graph.nearest(vertex, graph.returns)[0])
+        source = graph.link(np.array([vertex]), target)
+        if source is None:  # then from a vertex that it reaches: leaves of the tree have room
+            source = graph.link(graph.reachable_from(vertex), target)
         assert source is not None
-        ground.returns[source] = True
-        ground.mark_reaching()
-        made += 1
-    return made
+        graph.returns[source] = True
+        graph.mark_reaching()
+        links_set += 1
+    return links_set
 
 
-def _cosine(ground: Level0Graph, one: int, other: int) -> float:
-    return float(ground.index.reconstruct(one) @ ground.index.reconstruct(other))
+def _cosine(graph: Level0Graph, first: int, second: int) -> float:
+    return float(graph.index.reconstruct(first) @ graph.index.reconstruct(second))

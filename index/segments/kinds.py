@@ -1,7 +1,7 @@
-"""The kinds of index: which FAISS structure each is, and which is taken where none is asked for.
+"""The kinds of index: the FAISS structure of each, and the choice that `auto` makes.
 
 Vectors are unit length and the metric is the inner product, so a score is a cosine. A structure
-proposes candidates; whatever it has compressed is scored anew by the vectors themselves.
+proposes candidates; those of a compressed one are scored by the vectors themselves.
 """
 
 import math
@@ -11,18 +11,22 @@ from dataclasses import dataclass
 from fgembed.errors import ConfigError
 
 VECTORS_A_LIST = 32  # to train on: twice as many train no better lists in the same time
-FLAT_BYTES = 20_000_000  # of float32 vectors: exact search of as much takes two milliseconds
+FLAT_BYTES = 20_000_000  # of float32 vectors: exact search of them takes two milliseconds
 
 
 @dataclass(frozen=True)
 class Size:
-    """What a structure is made for.
+    """The size of a segment, which decides the parameters of its structure.
 
     Attributes:
         count: N vectors.
         dimensions: D.
-        store: how their rows are kept, `float32` or `float16`.
-        trainable: vectors that it may be trained on.
+        store: the type of the vector file, `float32` or `float16`.
+        trainable: vectors that the structure may be trained on.
+
+    Example:
+        >>> factory_string("ivfpq", Size(100_000, 256, "float32", trainable=90_000))
+        'IVF2530,PQ64x4fs'
     """
 
     count: int
@@ -60,7 +64,7 @@ def _rabitq(size: Size) -> str:
 
 
 def is_small(count: int, dimensions: int) -> bool:
-    """Whether exact search of so many vectors is as fast as any."""
+    """Whether exact search of N vectors is as fast as any structure."""
     return 4 * count * dimensions <= FLAT_BYTES
 
 
@@ -74,37 +78,38 @@ KINDS: dict[str, Callable[[Size], str]] = {
 
 
 def is_raw(kind: str) -> bool:
-    """Whether it is a FAISS factory string."""
+    """Whether a kind can only be a FAISS factory string."""
     return kind != "auto" and kind not in KINDS
 
 
 def check_name(kind: str) -> None:
-    """Whether it is a kind, or may be a factory string.
+    """Checks that a kind is one of ours, or may be a FAISS factory string.
 
     Raises:
-        ConfigError: it is neither, or adds what fgembed adds itself.
+        ConfigError: it is neither, or names a wrapper that fgembed adds itself.
     """
     if not is_raw(kind):
         return
     if (kind.isalpha() and kind.islower()) or not kind.strip():
-        names = ", ".join(KINDS)
-        raise ConfigError(f"{kind!r} is no kind of index: none of {names}, nor a FAISS factory")
+        raise ConfigError(
+            f"{kind!r} is no kind of index",
+            f"give --kind as auto, {', '.join(KINDS)}, or a FAISS factory string",
+        )
     for name in ("IDMap", "Refine", "RFlat"):
         if name in kind:
             raise ConfigError(
                 f"--kind {kind!r} holds {name}",
-                "leave it out: ids are kept and candidates are "
-                "scored by the vectors themselves with every kind",
+                "leave it out: every kind keeps ids and scores candidates by the vectors",
             )
 
 
 def factory_string(kind: str, size: Size) -> str:
-    """FAISS's name for the structure of a kind, or of a kind that is such a name itself.
+    """FAISS's factory string for a kind; a kind that is a factory string gives itself.
 
-    Empty for exact search of the rows, which every kind is while it is too small to be trained.
+    Empty for exact search, which every kind is while it has too few vectors for training.
 
     Raises:
-        ConfigError: it adds what fgembed adds itself.
+        ConfigError: the kind is unknown, or names a wrapper that fgembed adds itself.
     """
     if kind == "auto":
         kind = "flat" if is_small(size.count, size.dimensions) else "ivfpq"
@@ -116,9 +121,9 @@ def factory_string(kind: str, size: Size) -> str:
 
 
 def structure_bytes(factory: str, size: Size) -> int:
-    """What FAISS takes for a structure while it grows, roughly, beside the mapped vectors."""
+    """Rough memory of a structure while FAISS builds it, without the mapped vectors."""
     graph = 300 if "HNSW" in factory and "_HNSW" not in factory else 0
-    whole = 4 * size.dimensions if factory.endswith(("Flat", "HNSW32")) else 0
+    single = 4 * size.dimensions if factory.endswith(("Flat", "HNSW32")) else 0
     half = 2 * size.dimensions if factory.endswith("SQfp16") else 0
-    codes = whole or half or size.dimensions // 4 + 16
-    return round(1.5 * size.count * (codes + graph + 8))  # half as much again while it grows
+    codes = single or half or size.dimensions // 4 + 16
+    return round(1.5 * size.count * (codes + graph + 8))  # arrays that grow take half as much again

@@ -1,10 +1,10 @@
-"""One segment: vectors, their ids, their items, and what finds candidates among them."""
+"""One segment: vectors, their ids, their metadata, and the structure that searches them."""
 
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,10 @@ from fgembed.disk.files import sha256, sync
 from fgembed.embedding.array_types import Ids, Vectors
 from fgembed.errors import ConfigError, IntegrityError
 from fgembed.index.format.manifest import (
-    ALWAYS,
     IDS_FILE,
     ITEMS_FILE,
+    REBUILD,
+    REQUIRED_FILES,
     ROWS_FILE,
     STRUCTURE_FILE,
     Measured,
@@ -23,108 +24,141 @@ from fgembed.index.format.manifest import (
     next_name,
 )
 from fgembed.index.format.metadata_table import Item, open_items, positions_of, write_items
-from fgembed.index.format.npy_files import read_array
+from fgembed.index.format.npy_files import read_ids
 from fgembed.index.segments.faiss_index import Mask, Parameters, Structure, read_structure
 from fgembed.index.segments.vector_file import VectorFile
 
-EXACT_SHARE = 0.05  # of the vectors: where a filter keeps less, those it keeps are all compared
+EXACT_SHARE = 0.05  # of the vectors: where a filter selects less, all that it selects are compared
 EXACT_COUNT = 10_000
-TUNED: Parameters = {}
-EXACT = Measured(0, 1.0, 0.0)
 
 
 @dataclass(frozen=True)
-class Made:
-    """What searches a new segment: nothing, for exact search, or a tuned structure."""
+class SearchSetup:
+    """How a new segment is searched: exactly, or by a tuned structure.
 
+    Attributes:
+        measured: recall and time.
+        factory: FAISS's factory string of the structure; empty for exact search.
+        parameters: of the search, as tuned.
+        structure: of all vectors; None for exact search.
+    """
+
+    measured: Measured
     factory: str = ""
-    parameters: Parameters | None = None
-    measured: Measured = EXACT
+    parameters: Parameters = field(default_factory=dict)
     structure: Structure | None = None
 
 
 class OpenSegment:
-    """A segment's vectors in memory or mapped, with what was removed from them left out."""
+    """A segment that is open for search, without its removed vectors.
+
+    Attributes:
+        entry: the segment in the manifest.
+        rows: the vectors, in memory or mapped.
+        ids: of the vectors (N,).
+        connection: to the table of items.
+        structure: proposes candidates; None for exact search.
+        live: positions that were not removed (N,); None if none was removed.
+    """
 
     def __init__(
         self,
         entry: Segment,
         rows: VectorFile,
         ids: Ids,
-        base: sqlite3.Connection,
+        connection: sqlite3.Connection,
         structure: Structure | None,
         removed: Ids,
     ) -> None:
         self.entry = entry
         self.rows = rows
         self.ids = ids
-        self.base = base
+        self.connection = connection
         self.structure = structure
-        gone = np.isin(ids, removed, assume_unique=True) if len(removed) else np.zeros(0, bool)
-        self.live: Mask | None = ~gone if gone.any() else None
+        is_removed = np.isin(ids, removed, assume_unique=True)
+        self.live: Mask | None = ~is_removed if is_removed.any() else None
 
     @classmethod
     def open(cls, folder: Path, entry: Segment, dimensions: int, removed: Ids) -> "OpenSegment":
-        """Opens the files; `prove` must have read them before.
+        """Opens the files, whose checksums must have been checked before.
 
         Raises:
             IntegrityError: a file is not what the manifest says.
         """
-        place = folder / entry.name
-        rows = VectorFile.open(place / ROWS_FILE, entry.count, dimensions)
-        ids = read_ids(place / IDS_FILE)
+        files = folder / entry.name
+        rows = VectorFile.open(files / ROWS_FILE, entry.count, dimensions)
+        ids = read_ids(files / IDS_FILE)
         if len(ids) != entry.count:
-            raise IntegrityError(f"{place / IDS_FILE} holds {len(ids)} ids, not {entry.count}")
-        structure = read_structure(place / STRUCTURE_FILE, rows) if entry.factory else None
-        return cls(entry, rows, ids, open_items(place / ITEMS_FILE), structure, removed)
+            raise IntegrityError(
+                f"{files / IDS_FILE} holds {len(ids)} ids, expected {entry.count}", REBUILD
+            )
+        return cls(
+            entry=entry,
+            rows=rows,
+            ids=ids,
+            connection=open_items(files / ITEMS_FILE),
+            structure=read_structure(files / STRUCTURE_FILE, rows) if entry.factory else None,
+            removed=removed,
+        )
 
     def search(
-        self, queries: Vectors, k: int, allowed: Mask | None = None, parameters: Parameters = TUNED
+        self,
+        queries: Vectors,
+        k: int,
+        allowed: Mask | None = None,
+        parameters: Parameters | None = None,
     ) -> tuple[Vectors, Ids]:
         """Scores and ids, (Q, k) each, by falling score; id -1 where there are fewer.
 
         Args:
             queries: unit vectors (Q, D).
-            k: how many.
-            allowed: positions that may be found, None for all that were not removed.
-            parameters: in place of the tuned ones.
+            k: the number of results per query.
+            allowed: positions that are searched (N,), None for all that were not removed.
+            parameters: replace the tuned ones.
         """
         allowed = self.live if allowed is None else allowed
         count = len(self.rows) if allowed is None else int(allowed.sum())
-        some = min(k, count)
-        if some == k:
+        parameters = self.entry.parameters | (parameters or {})
+        available = min(k, count)
+        if available == k:
             scores, positions = self._search(queries, k, allowed, count, parameters)
             return scores, self.ids[positions]
         scores = np.full((len(queries), k), -np.inf, np.float32)
         positions = np.full((len(queries), k), -1, np.int64)
-        if some:
-            found = self._search(queries, some, allowed, count, parameters)
-            scores[:, :some], positions[:, :some] = found
+        if available:
+            results = self._search(queries, available, allowed, count, parameters)
+            scores[:, :available], positions[:, :available] = results
         return scores, np.where(positions < 0, -1, self.ids[positions])
 
     @property
     def any_live(self) -> bool:
-        """Whether a search can find any of its vectors."""
+        """Whether any vector was not removed."""
         return self.live is None or bool(self.live.any())
 
     def take(self, ids: Ids) -> tuple[Ids, Vectors]:
-        """Those of the ids (N,) that are here, as places in `ids`, and their vectors."""
-        where = positions_of(self.base, ids.tolist())
-        here = np.array([i for i, number in enumerate(ids.tolist()) if number in where], np.int64)
-        positions = np.array([where[number] for number in ids[here].tolist()], np.int64)
-        return here, self.rows.take(positions)
+        """The vectors of those ids (N,) that this segment has.
+
+        Returns:
+            Their indices in `ids` (M,) and their vectors (M, D).
+        """
+        position_of = positions_of(self.connection, ids.tolist())
+        indices = np.array(
+            [i for i, id_ in enumerate(ids.tolist()) if id_ in position_of], np.int64
+        )
+        positions = np.array([position_of[id_] for id_ in ids[indices].tolist()], np.int64)
+        return indices, self.rows.take(positions)
 
     def _search(
-        self, queries: Vectors, k: int, allowed: Mask | None, count: int, given: Parameters
+        self, queries: Vectors, k: int, allowed: Mask | None, count: int, parameters: Parameters
     ) -> tuple[Vectors, Ids]:
         if self.structure is None:
             return self._exact(queries, k, allowed)
         if allowed is not None and count <= max(EXACT_COUNT, EXACT_SHARE * len(self.rows)):
             return self._exact(queries, k, allowed)
-        widened = widen(self.entry.parameters | given, len(self.rows) / count)
+        widened = widen(parameters, len(self.rows) / count)
         scores, positions = self.structure.search(queries, k, widened, allowed)
         short = (positions < 0).any(axis=1)
-        if short.any():  # the lists or the path it took hold fewer than there are
+        if short.any():  # the lists or the path of the search hold fewer than k
             scores[short], positions[short] = self._exact(queries[short], k, allowed)
         return scores, positions
 
@@ -133,75 +167,72 @@ class OpenSegment:
 
 
 def widen(parameters: Parameters, times: float) -> Parameters:
-    """Search parameters for a filter that keeps one vector in `times`."""
-    grown = {"nprobe", "efSearch"}
+    """Search parameters for a filter that selects one vector in `times`.
+
+    Example:
+        >>> widen({"nprobe": 3, "k_factor": 4}, 2.5)
+        {'nprobe': 8, 'k_factor': 4}
+    """
+    effort = {"nprobe", "efSearch"}
     return {
-        name: int(np.ceil(value * times)) if name in grown else value
+        name: int(np.ceil(value * times)) if name in effort else value
         for name, value in parameters.items()
     }
 
 
-def read_ids(file: Path) -> Ids:
-    """The ids (N,) in a file.
-
-    Raises:
-        IntegrityError: it holds something else.
-    """
-    try:
-        ids: Ids = np.array(read_array(file))
-    except ValueError as error:
-        raise IntegrityError(f"{file} is damaged: {error}") from None
-    if ids.ndim != 1 or ids.dtype != np.int64:
-        raise IntegrityError(f"{file} is damaged: expected a list of int64")
-    return ids
-
-
 @contextmanager
 def new_segment(folder: Path) -> Iterator[Path]:
-    """A folder for a new segment below the index folder; gone if the block fails.
+    """A folder for a new segment below the index folder; removed if the block fails.
 
     Raises:
-        OSError: it cannot be written, as on a full disk.
+        OSError: the folder cannot be made, as on a full disk.
     """
-    place = folder / next_name(folder, "seg-")
-    place.mkdir(parents=True)
+    new = folder / next_name(folder, "seg-")
+    new.mkdir(parents=True)
     try:
-        yield place
+        yield new
     except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
         raise
 
 
 def finish_segment(
-    place: Path, root: str, items: Iterable[Item], columns: dict[str, str], made: Made
+    folder: Path, root: str, items: Iterable[Item], columns: dict[str, str], setup: SearchSetup
 ) -> Segment:
-    """Writes all but the vectors, flushes everything, and gives the entry for the manifest.
+    """Writes a segment's files but the vectors and flushes all; gives its entry in the manifest.
 
     Raises:
-        OSError: it cannot be written, as on a full disk.
-        ConfigError: FAISS writes the structure and does not read it.
+        OSError: a file cannot be written, as on a full disk.
+        ConfigError: FAISS writes the structure but does not read it.
     """
-    ids = write_items(place / ITEMS_FILE, items, columns)
-    with (place / IDS_FILE).open("wb") as stream:
+    ids = write_items(folder / ITEMS_FILE, items, columns)
+    with (folder / IDS_FILE).open("wb") as stream:
         np.save(stream, ids)
-    if made.structure is not None:
-        made.structure.write(place / STRUCTURE_FILE)
-        _read_back(place / STRUCTURE_FILE, made)
-    for path in (*place.iterdir(), place, place.parent):
+    if setup.structure is not None:
+        setup.structure.write(folder / STRUCTURE_FILE)
+        _check_readable(folder / STRUCTURE_FILE, setup.factory, setup.structure.rows)
+    for path in (*folder.iterdir(), folder, folder.parent):
         sync(path)
-    names = [*ALWAYS, *([STRUCTURE_FILE] if made.structure is not None else [])]
-    files = {f"{place.name}/{name}": sha256(place / name) for name in names}
-    size = sum((place / name).stat().st_size for name in names)
+    names = [*REQUIRED_FILES, *([STRUCTURE_FILE] if setup.structure is not None else [])]
+    size = sum((folder / name).stat().st_size for name in names)
     return Segment(
-        place.name, root, len(ids), made.factory, made.parameters or {}, made.measured,
-        round(size / len(ids), 1), columns, files,
-    )  # fmt: skip
+        name=folder.name,
+        root=root,
+        count=len(ids),
+        factory=setup.factory,
+        parameters=setup.parameters,
+        measured=setup.measured,
+        bytes_a_vector=round(size / len(ids), 1),
+        columns=columns,
+        files={f"{folder.name}/{name}": sha256(folder / name) for name in names},
+    )
 
 
-def _read_back(file: Path, made: Made) -> None:
-    """Before an index that works is replaced by this one."""
-    assert made.structure is not None
+def _check_readable(file: Path, factory: str, rows: VectorFile) -> None:
+    """Reads a new structure, before the index that works is replaced."""
     try:
-        read_structure(file, made.structure.rows)
+        read_structure(file, rows)
     except IntegrityError as error:
-        raise ConfigError(f"{made.factory} was built and cannot be read again: {error}") from None
+        raise ConfigError(
+            f"{factory} was built and cannot be read again: {error.fact}", "give another --kind"
+        ) from None

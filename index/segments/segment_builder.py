@@ -1,4 +1,4 @@
-"""A new segment out of parts: rows, the structure that suits them, its tuning, the items."""
+"""Writes a new segment: vectors, a suitable structure, its tuning, metadata."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,26 +8,29 @@ from typing import Protocol
 
 import numpy as np
 
+from fgembed.cores import core_count
 from fgembed.embedding.array_types import Ids, Vectors
 from fgembed.errors import ConfigError
 from fgembed.index.format.manifest import ROWS_FILE, Measured, Segment
 from fgembed.index.format.metadata_table import Item
 from fgembed.index.segments import kinds
-from fgembed.index.segments.faiss_building import build_structure, grown
-from fgembed.index.segments.faiss_index import Structure
+from fgembed.index.segments.faiss_building import add_remaining, build_structure
+from fgembed.index.segments.faiss_index import Parameters, Structure
+from fgembed.index.segments.faiss_memory import faiss_threads
 from fgembed.index.segments.kinds import Size, factory_string, structure_bytes
-from fgembed.index.segments.segment import Made, finish_segment, new_segment
-from fgembed.index.segments.tuning import K, Tuned, one_by_one, tune
+from fgembed.index.segments.segment import SearchSetup, finish_segment, new_segment
+from fgembed.index.segments.tuning import K, TuningResult, single_query_ms, tune
 from fgembed.index.segments.vector_file import VectorFile, write_rows
 from fgembed.progress import ReportStep, silent
 
-QUERIES = 1000  # held out at most, half for tuning and half for what is reported
+QUERIES = 1000  # held out at most: half to tune, half to measure
 TRAINING_SHARE = 0.25  # of the memory, for the training sample
+MIN_SAMPLE = 1 << 16  # vectors for the training, where there are as many
 SEED = 0
 
 
 class Part(Protocol):
-    """Some vectors and what belongs to them, in the same order."""
+    """A batch of vectors and their items, in the same order."""
 
     def vectors(self) -> Vectors:
         """(B, D), perhaps mapped."""
@@ -40,14 +43,14 @@ class Part(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """What a segment is made of.
+    """The content of a new segment.
 
     Attributes:
-        parts: all of it, some rows at a time.
+        parts: all vectors and items, in batches.
         count: N.
         dimensions: D.
         root: the folder that the items' paths are relative to.
-        columns: of their metadata, with SQLite's types.
+        columns: of the metadata, with SQLite's types.
     """
 
     parts: Sequence[Part]
@@ -59,14 +62,18 @@ class Source:
 
 @dataclass(frozen=True)
 class IndexSettings:
-    """What an index is to be.
+    """The settings of an index.
 
     Attributes:
         kind: one of `kinds.KINDS`, `auto`, or a FAISS factory string.
-        store: how vectors are kept, `float32` or `float16`; float16 where None is given and
-            float32 would take more than half of the memory.
+        store: type of the stored vectors, `float32` or `float16`; None takes float16 where
+            float32 would need more than half of the memory.
         recall_target: recall@10 that the search is tuned to.
         memory_bytes: that building and searching may take.
+
+    Example:
+        >>> IndexSettings("ivf", memory_bytes=1_000_000).store_for(1000, 256)
+        'float16'
     """
 
     kind: str = "auto"
@@ -74,8 +81,8 @@ class IndexSettings:
     recall_target: float = 0.95
     memory_bytes: int = 2_000_000_000
 
-    def stored(self, count: int, dimensions: int) -> str:
-        """How so many vectors are kept."""
+    def store_for(self, count: int, dimensions: int) -> str:
+        """The type of the stored vectors, for N vectors of D dimensions."""
         return self.store or (
             "float16" if 4 * count * dimensions > self.memory_bytes / 2 else "float32"
         )
@@ -90,73 +97,87 @@ def assemble(
     settings: IndexSettings,
     report: ReportStep = silent,
 ) -> Segment:
-    """Writes a segment below the index folder and gives its entry for the manifest.
+    """Writes a segment below the index folder and gives its entry in the manifest.
 
-    Some vectors, evenly spread, come last: the structure is tuned on them before it gets them.
-    No more than a training sample and a chunk of the vectors is in memory at a time, beside the
-    structure.
+    Queries for the tuning, evenly spread over the vectors, come last: the structure is tuned before
+    they are added to it. Beside the structure, memory holds no more than a training sample and a
+    chunk of the vectors at a time.
 
     Raises:
-        ConfigError: the kind cannot be built, or not within the memory.
-        OSError: it cannot be written, as on a full disk.
+        ConfigError: FAISS cannot build the kind, or not within the memory.
+        OSError: a file cannot be written, as on a full disk.
     """
     last, shape = _held_out(source.count), (source.count, source.dimensions)
-    with new_segment(folder) as place:
+    with new_segment(folder) as segment_folder:
         vectors = _in_order(source.parts, last, lambda part: part.vectors())
-        write_rows(place / ROWS_FILE, vectors, shape, settings.stored(*shape))
-        rows = VectorFile.open(place / ROWS_FILE, *shape)
-        made = _make(rows, len(last), settings, report)
-        items = _in_order(source.parts, last, lambda part: _array(part.items()))
-        return finish_segment(place, source.root, chain.from_iterable(items), source.columns, made)
+        write_rows(segment_folder / ROWS_FILE, vectors, shape, settings.store_for(*shape))
+        rows = VectorFile.open(segment_folder / ROWS_FILE, *shape)
+        with faiss_threads(core_count()):
+            setup = _search_setup(rows, len(last), settings, report)
+        items = chain.from_iterable(
+            _in_order(source.parts, last, lambda part: _object_array(part.items()))
+        )
+        return finish_segment(segment_folder, source.root, items, source.columns, setup)
 
 
-def _make(rows: VectorFile, held: int, settings: IndexSettings, report: ReportStep) -> Made:
-    kept = VectorFile(rows.array[: len(rows) - held])
-    trainable = min(len(kept), int(TRAINING_SHARE * settings.memory_bytes / (4 * rows.dimensions)))
+def _search_setup(
+    rows: VectorFile, query_count: int, settings: IndexSettings, report: ReportStep
+) -> SearchSetup:
+    """The search of all vectors, tuned on the last `query_count` of them."""
+    first = VectorFile(rows.array[: len(rows) - query_count])
+    trainable = min(len(first), int(TRAINING_SHARE * settings.memory_bytes / (4 * rows.dimensions)))
     size = Size(len(rows), rows.dimensions, rows.array.dtype.name, trainable)
     factory = factory_string(settings.kind, size)
-    if not factory or held == 0:
+    if not factory or query_count == 0:
         return _exact(rows)
-    needed = structure_bytes(factory, size)
-    if needed > settings.memory_bytes:
-        raise ConfigError(
-            f"{factory} of {len(rows)} vectors takes {needed / 1e9:.1f} GB while it is built, "
-            f"more than the {settings.memory_bytes / 1e9:.1f} GB of --memory",
-            "raise it, or take ivfpq",
-        )
-    sample = np.random.default_rng(SEED).permutation(len(kept))
-    sample = sample[: min(trainable, max(kinds.VECTORS_A_LIST * size.lists, 1 << 16))]
+    _check_memory(factory, size, settings.memory_bytes)
+    sample = np.random.default_rng(SEED).permutation(len(first))
+    sample = sample[: min(trainable, max(kinds.VECTORS_A_LIST * size.lists, MIN_SAMPLE))]
     structure = build_structure(
-        factory, kept, sample, lambda done, total: report("indexing", done, total)
+        factory, first, sample, lambda done, total: report("indexing", done, total)
     )
-    tuned = _tuned(structure, rows, held, settings.recall_target)
+    tuned = _tuned(structure, rows, settings.recall_target)
     if settings.kind == "auto" and tuned.measured.recall_at_10 < settings.recall_target:
         return _exact(rows)
-    return Made(factory, tuned.parameters, tuned.measured, grown(structure, rows))
+    return SearchSetup(
+        tuned.measured, factory, tuned.parameters, structure=add_remaining(structure, rows)
+    )
 
 
-def _exact(rows: VectorFile) -> Made:
+def _check_memory(factory: str, size: Size, memory_bytes: int) -> None:
+    needed = structure_bytes(factory, size)
+    if needed > memory_bytes:
+        raise ConfigError(
+            f"{factory} of {size.count} vectors takes {needed / 1e9:.1f} GB while it is built, "
+            f"more than the {memory_bytes / 1e9:.1f} GB of --memory",
+            "raise it, or give --kind ivfpq",
+        )
+
+
+def _exact(rows: VectorFile) -> SearchSetup:
     """Exact search, timed."""
     queries = rows.take(np.arange(min(len(rows), 20)))
-    alone = one_by_one(lambda some, k, _: rows.exact(some, k)[0], queries, {})
-    return Made(measured=Measured(0, 1.0, alone))
+    query_ms = single_query_ms(lambda batch, k, _: rows.exact(batch, k)[0], queries, {})
+    return SearchSetup(Measured(queries=0, recall_at_10=1.0, query_ms=query_ms))
 
 
-def _tuned(structure: Structure, rows: VectorFile, held: int, recall_target: float) -> Tuned:
-    queries = rows.take(np.arange(len(rows) - held, len(rows)))
+def _tuned(structure: Structure, rows: VectorFile, recall_target: float) -> TuningResult:
+    """Tuned on the vectors that the structure does not have."""
+    queries = rows.take(np.arange(len(structure.rows), len(rows)))
 
-    def search(some: Vectors, k: int, parameters: dict[str, int]) -> Vectors:
-        return structure.search(some, min(k, len(structure.rows)), parameters)[0]
+    def search(batch: Vectors, k: int, parameters: Parameters) -> Vectors:
+        return structure.search(batch, min(k, len(structure.rows)), parameters)[0]
 
     return tune(structure, search, queries, structure.rows.exact(queries, K)[0], recall_target)
 
 
 def _held_out(count: int) -> Ids:
-    """Evenly spread places, a tenth at most."""
+    """Evenly spread positions, a tenth at most."""
     return np.unique(np.linspace(0, count - 1, min(QUERIES, count // 10)).astype(np.int64))
 
 
-def _array(items: Sequence[Item]) -> np.ndarray:
+def _object_array(items: Sequence[Item]) -> np.ndarray:
+    """Items as an array (B,), so that a mask selects among them as among vectors."""
     array = np.empty(len(items), object)
     array[:] = items
     return array
@@ -165,14 +186,13 @@ def _array(items: Sequence[Item]) -> np.ndarray:
 def _in_order(
     parts: Sequence[Part], last: Ids, content: Callable[[Part], np.ndarray]
 ) -> Iterator[np.ndarray]:
-    """The parts' contents without those at the places `last`, which come at the end."""
-    start, held = 0, []
+    """The parts' contents, those at the positions `last` (sorted) after all others."""
+    start, moved = 0, []
     for part in parts:
-        some = content(part)
-        here = last[(last >= start) & (last < start + len(some))] - start
-        taken = np.zeros(len(some), bool)
-        taken[here] = True
-        held.append(some[taken])
-        yield some[~taken] if len(here) else some
-        start += len(some)
-    yield from held
+        batch = content(part)
+        is_last = np.zeros(len(batch), bool)
+        is_last[last[(last >= start) & (last < start + len(batch))] - start] = True
+        moved.append(batch[is_last])
+        yield batch[~is_last] if is_last.any() else batch
+        start += len(batch)
+    yield from moved

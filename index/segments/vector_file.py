@@ -1,26 +1,31 @@
-"""A segment's vectors, exactly as given, in a .npy file that is mapped and never read as a whole.
+"""A segment's vectors, uncompressed, in a .npy file that is mapped and never read completely.
 
-FAISS searches the mapped memory in place: exactly, or to score anew what a compressed structure
-has proposed. What is not looked at needs no memory.
+FAISS searches the mapped memory in place: exactly, or to score the candidates of a compressed
+structure. Vectors that no search reads take no memory.
 """
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import faiss
 import numpy as np
 
 from fgembed.embedding.array_types import Ids, Vectors
 from fgembed.errors import IntegrityError
-from fgembed.index.format.manifest import STORES
+from fgembed.index.format.manifest import REBUILD, STORES
 from fgembed.index.format.npy_files import read_array
+from fgembed.index.segments.faiss_memory import flat_view
 
 CHUNK_BYTES = 1 << 24  # of float32 vectors at once
 
 
 def write_rows(file: Path, chunks: Iterable[Vectors], shape: tuple[int, int], store: str) -> None:
-    """Writes vectors of a shape (N, D) that come some at a time; N must be right."""
+    """Writes vectors (N, D) that come in chunks.
+
+    Raises:
+        OSError: the file cannot be written, as on a full disk.
+    """
     kind = np.dtype(store)
     header = {
         "descr": np.lib.format.dtype_to_descr(kind),
@@ -33,16 +38,27 @@ def write_rows(file: Path, chunks: Iterable[Vectors], shape: tuple[int, int], st
         for vectors in chunks:
             stream.write(np.ascontiguousarray(vectors, kind).data)
             written += len(vectors)
-    if written != shape[0]:
+    if written != shape[0]:  # invariant: callers count the vectors first
         raise ValueError(f"{written} of {shape[0]} rows were written")
 
 
 class VectorFile:
-    """Vectors (N, D), float32 or float16, that FAISS searches where they lie."""
+    """Vectors (N, D), float32 or float16, that FAISS searches without a copy.
+
+    Attributes:
+        array: the vectors, perhaps mapped.
+        flat: a FAISS index over the array's memory.
+
+    Example:
+        >>> file = VectorFile(np.eye(3, dtype=np.float32))
+        >>> scores, positions = file.exact(np.array([[0, 0.6, 0.8]], np.float32), k=2)
+        >>> positions.tolist()
+        [[2, 1]]
+    """
 
     def __init__(self, array: Vectors) -> None:
         self.array = array
-        self.flat = _view(array)
+        self.flat = flat_view(array)
 
     @classmethod
     def open(cls, file: Path, count: int, dimensions: int) -> Self:
@@ -54,14 +70,17 @@ class VectorFile:
         try:
             array = read_array(file)
         except ValueError as error:
-            raise IntegrityError(f"{file} is damaged: {error}") from None
+            raise IntegrityError(f"{file} is damaged: {error}", REBUILD) from None
         if array.shape != (count, dimensions) or array.dtype.name not in STORES:
             raise IntegrityError(
                 f"{file} holds {array.dtype} of shape {array.shape}, expected {STORES[0]} or "
-                f"{STORES[1]} of {(count, dimensions)}"
+                f"{STORES[1]} of {(count, dimensions)}",
+                REBUILD,
             )
         if not array.flags.c_contiguous or not array.dtype.isnative:
-            raise IntegrityError(f"{file} is not in rows of this machine's numbers")
+            raise IntegrityError(
+                f"{file} is in Fortran order or of another byte order than this machine's", REBUILD
+            )
         return cls(array)
 
     def __len__(self) -> int:
@@ -77,69 +96,61 @@ class VectorFile:
         return np.asarray(self.array[positions], np.float32)
 
     def chunks(self, positions: Ids | None = None) -> Iterator[tuple[int, Vectors]]:
-        """Places and vectors (B, D) float32, of all rows or those at the positions (M,)."""
+        """Starts and vectors (B, D) float32, of all vectors or of those at the positions (M,)."""
         count = len(self) if positions is None else len(positions)
         step = max(1, CHUNK_BYTES // (4 * self.dimensions))
         for start in range(0, count, step):
-            chosen = slice(start, start + step)
-            part = self.array[chosen] if positions is None else self.array[positions[chosen]]
-            yield start, np.asarray(part, np.float32)
+            chunk = slice(start, start + step)
+            vectors = self.array[chunk] if positions is None else self.array[positions[chunk]]
+            yield start, np.asarray(vectors, np.float32)
 
     def best_of(self, queries: Vectors, positions: Ids, k: int) -> tuple[Vectors, Ids]:
-        """Of candidates (Q, M) for each query the k best by their vectors; -1 is no candidate.
+        """The k best of each query's candidates (Q, M) by their vectors; -1 is no candidate.
 
-        Gives scores and positions, (Q, k) each, by falling score.
+        Returns:
+            Scores and positions, (Q, k) each, by falling score.
         """
         best = np.empty((len(queries), k), np.float32)
-        found = np.empty((len(queries), k), np.int64)
+        best_positions = np.empty((len(queries), k), np.int64)
         step = max(1, CHUNK_BYTES // (4 * self.dimensions * positions.shape[1]))
         for start in range(0, len(queries), step):
-            some = positions[start : start + step]
-            vectors = np.asarray(self.array[some], np.float32)  # (B, M, D)
+            candidates = positions[start : start + step]
+            vectors = np.asarray(self.array[candidates], np.float32)  # (B, M, D)
             scores = np.einsum("bmd,bd->bm", vectors, queries[start : start + step])
-            scores[some < 0] = -np.inf
+            scores[candidates < 0] = -np.inf
             order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
             best[start : start + step] = np.take_along_axis(scores, order, axis=1)
-            found[start : start + step] = np.take_along_axis(some, order, axis=1)
-        return best, found
+            best_positions[start : start + step] = np.take_along_axis(candidates, order, axis=1)
+        return best, best_positions
 
     def exact(self, queries: Vectors, k: int, positions: Ids | None = None) -> tuple[Vectors, Ids]:
-        """Scores and positions, (Q, k) each, among all rows or those at the positions (M,).
+        """Exact search of all vectors, or of those at the positions (M,).
 
-        By falling score; position -1 where there are fewer than k.
+        Returns:
+            Scores and positions, (Q, k) each, by falling score; score -inf and position -1 where
+            there are fewer than k.
         """
         best = np.full((len(queries), k), -np.inf, np.float32)
-        found = np.full((len(queries), k), -1, np.int64)
+        neighbours = np.full((len(queries), k), -1, np.int64)
         for start, vectors in self.chunks(positions):
-            scores, places = faiss.knn(
+            scores, rows = faiss.knn(
                 queries, vectors, min(k, len(vectors)), faiss.METRIC_INNER_PRODUCT
             )
-            places = places + start
-            best, found = merge([(best, found), (scores, places)], k)
+            best, neighbours = merge([(best, neighbours), (scores, rows + start)], k)
         if positions is not None and len(positions):
-            found = np.where(found < 0, -1, positions[found])
-        return best, found
+            neighbours = np.where(neighbours < 0, -1, positions[neighbours])
+        return best, neighbours
 
 
 def merge(parts: list[tuple[Vectors, Ids]], k: int) -> tuple[Vectors, Ids]:
-    """The k best of several results (Q, any), each scores and ids; earlier parts win ties."""
+    """The k best of several results, each scores and ids (Q, any); earlier results win ties.
+
+    Example:
+        >>> first = np.array([[0.9, 0.1]]), np.array([[7, 8]])
+        >>> second = np.array([[0.5]]), np.array([[3]])
+        >>> merge([first, second], k=2)[1].tolist()
+        [[7, 3]]
+    """
     scores, ids = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
-
-
-def _view(array: Vectors) -> Any:
-    """A FAISS index over the array's own memory; it must not outlive the array."""
-    metric, dimensions = faiss.METRIC_INNER_PRODUCT, array.shape[1]
-    if array.dtype == np.float32:
-        index: Any = faiss.IndexFlatIP(dimensions)
-    else:
-        half = faiss.ScalarQuantizer.QT_fp16
-        index = faiss.IndexScalarQuantizer(dimensions, half, metric)
-    if len(array):
-        memory = faiss.swig_ptr(array.reshape(-1).view(np.uint8))
-        owner = index.codes.owner  # nobody: the vector that it replaces was empty
-        index.codes = faiss.MaybeOwnedVectorUInt8.create_view(memory, array.nbytes, owner)
-    index.ntotal = len(array)
-    index.is_trained = True
-    return index

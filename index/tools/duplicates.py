@@ -99,7 +99,7 @@ def duplicates(vectors: IndexedVectors, threshold: float | None) -> list[Group]:
 
 def _checksums(vectors: IndexedVectors) -> Iterator[tuple[int, str]]:
     for segment in vectors.segments:
-        for position, item in enumerate(all_items(segment.base)):
+        for position, item in enumerate(all_items(segment.connection)):
             if segment.live is None or segment.live[position]:
                 checksum = item.sha256 or _of_file(Path(segment.entry.root, item.path))
                 if checksum is not None:

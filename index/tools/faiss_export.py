@@ -98,9 +98,9 @@ def _plain(vectors: IndexedVectors) -> tuple[Any, dict[str, int]]:
         return segment.rows.flat, {}
     if segment.structure.compresses:
         return faiss.IndexRefine(
-            segment.structure.base, segment.rows.flat
+            segment.structure.faiss_index, segment.rows.flat
         ), segment.entry.parameters
-    return segment.structure.base, segment.entry.parameters
+    return segment.structure.faiss_index, segment.entry.parameters
 
 
 def _key(vectors: IndexedVectors) -> str:

@@ -79,7 +79,7 @@ def _read(folder: Path, manifest: Manifest) -> IndexedVectors:
 
 def _segment_problems(segment: OpenSegment) -> list[str]:
     name, problems = segment.entry.name, []
-    listed = [item.id for item in all_items(segment.base)]
+    listed = [item.id for item in all_items(segment.connection)]
     if listed != segment.ids.tolist():
         problems.append(f"{name}: its items are not those of its vectors")
     for start, vectors in segment.rows.chunks():

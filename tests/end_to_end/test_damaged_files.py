@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fgembed.disk.files import sha256
-from fgembed.index.format.manifest import ALWAYS
+from fgembed.index.format.manifest import REQUIRED_FILES
 from tests.conftest import Command, Outcome
 from tests.end_to_end.refusals import Damage, flipped, garbage, refused, truncated
 
@@ -158,8 +158,11 @@ def test_a_bundle_that_names_a_file_outside_itself_is_exit_5(
         (segment_edited(root=None), "'root' is None, expected str"),
         (segment_edited(files={}), "checksums of"),
         (segment_edited(name="../bundle"), "checksums of"),
-        (segment_edited(name="x", files={f"x/{n}": "" for n in ALWAYS}), "is missing"),
-        (segment_edited(name="../x", files={f"../x/{n}": "" for n in ALWAYS}), "outside itself"),
+        (segment_edited(name="x", files={f"x/{n}": "" for n in REQUIRED_FILES}), "is missing"),
+        (
+            segment_edited(name="../x", files={f"../x/{n}": "" for n in REQUIRED_FILES}),
+            "outside itself",
+        ),
     ],
 )  # fmt: skip
 def test_a_damaged_manifest_is_exit_5(search: Search, damage: Damage, word: str) -> None:

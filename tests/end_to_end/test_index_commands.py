@@ -12,7 +12,7 @@ from PIL import Image
 from fgembed.images.finding import find_images
 from tests.conftest import Command
 from tests.end_to_end.refusals import refused
-from tests.index.making import WISHES, exact, make_index, open_index, unit_vectors
+from tests.index.making import KIND_SETTINGS, exact, make_index, open_index, unit_vectors
 
 
 def test_an_index_is_built_changed_verified_and_searched(
@@ -62,7 +62,11 @@ def test_verify_of_a_damaged_index_is_exit_5(command: Command, gallery: Path):
         (["index", "add", "nowhere"], 1, "nowhere"),
         (["index", "remove"], 2, "--where"),
         (["index", "remove", "--id", "x"], 2, "'x' is no id"),
-        (["index", "remove", "--where", "colour = 1"], 1, "the columns are id"),
+        (
+            ["index", "remove", "--where", "colour = 1"],
+            1,
+            "; give a condition on the columns id, path",
+        ),
         (["index", "compact", "--kind", "round"], 2, "'round'"),
         (["index", "compact", "--kind", "IVF4,Flatt"], 2, "IVF4,Flatt"),
         (["index", "compact", "--memory", "much"], 2, "no size"),
@@ -117,7 +121,7 @@ def test_many_queries_get_the_hits_that_each_gets_alone(
 
 def test_vectors_are_looked_up_without_a_model(command: Command, tmp_path: Path):
     vectors, queries = unit_vectors(700), unit_vectors(5, seed=1)
-    make_index(tmp_path / "i", vectors, WISHES["flat"])
+    make_index(tmp_path / "i", vectors, KIND_SETTINGS["flat"])
     np.save("q.npy", queries * 3)
     assert command("search", "--queries", "q.npy", "--out", "h.jsonl", "--index", "i").code == 0
     rows = [json.loads(line) for line in Path("h.jsonl").read_text().splitlines()]
@@ -143,7 +147,7 @@ def test_copies_of_what_came_without_a_checksum_are_found(
 
 
 def test_an_emptied_structure_has_nothing_to_tune(command: Command, tmp_path: Path, small_lists):
-    make_index(tmp_path / "i", unit_vectors(400), WISHES["hnsw"])
+    make_index(tmp_path / "i", unit_vectors(400), KIND_SETTINGS["hnsw"])
     assert command("index", "remove", "--where", "1", "--index", "i").code == 0
     np.save("q.npy", unit_vectors(5))
     for more in ((), ("--queries", "q.npy")):
@@ -166,7 +170,7 @@ def test_what_was_embedded_joins_an_index(
 
 
 def test_tuning_reaches_another_recall_and_draws_it(command: Command, tmp_path: Path):
-    make_index(tmp_path / "i", unit_vectors(6000), WISHES["ivfpq"])
+    make_index(tmp_path / "i", unit_vectors(6000), KIND_SETTINGS["ivfpq"])
     before = open_index(tmp_path / "i").manifest
     done = command("index", "tune", "--index", "i", "--recall", 0.999, "--plot", "t.png", "--json")
     told = done.answer()

@@ -12,20 +12,20 @@ import pytest
 from fgembed.images.finding import find_images
 from tests.conftest import Command
 from tests.end_to_end.refusals import refused
-from tests.index.making import WISHES, exact, make_index, unit_vectors, write_embeddings
+from tests.index.making import KIND_SETTINGS, exact, make_index, unit_vectors, write_embeddings
 
 
 @pytest.mark.parametrize("kind", ["flat", "ivfpq", "hnsw", "ivf"])
 def test_plain_faiss_reads_what_is_exported(command: Command, kind: str, tmp_path: Path):
     vectors, queries = unit_vectors(900), unit_vectors(20, seed=1)
-    make_index(tmp_path / "i", vectors, WISHES[kind])
+    make_index(tmp_path / "i", vectors, KIND_SETTINGS[kind])
     assert command("index", "export", "plain", "--index", "i").code == 0
     index = faiss.read_index("plain/knn.index")
     table = pyarrow.parquet.read_table("plain/metadata/metadata_0000.parquet").to_pydict()
     rows = np.load("plain/img_emb/img_emb_0000.npy")
     ids = np.array(table["id"])
     np.testing.assert_allclose(rows, vectors[ids], atol=1e-6)
-    assert table["image_path"][5] == f"/pictures/{ids[5]}.jpg"
+    assert table["image_path"][5] == f"/images/{ids[5]}.jpg"
     assert table["label"][5] == f"label {ids[5] % 3}"
     inverted = faiss.try_extract_index_ivf(index) if kind in ("ivf", "ivfpq") else None
     if inverted is not None:
@@ -47,7 +47,7 @@ def test_plain_faiss_reads_what_is_exported(command: Command, kind: str, tmp_pat
 
 def test_a_data_set_for_ann_benchmarks_has_exact_neighbours(command: Command, tmp_path: Path):
     vectors = unit_vectors(500)
-    make_index(tmp_path / "i", vectors, WISHES["ivf"])
+    make_index(tmp_path / "i", vectors, KIND_SETTINGS["ivf"])
     told = command("index", "export", "g.hdf5", "--index", "i", "--queries", 40, "--json").answer()
     assert told["queries"] == 40
     with h5py.File("g.hdf5") as file:

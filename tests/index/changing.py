@@ -1,4 +1,4 @@
-"""Changes of an index by name, for processes that are killed in the middle of them."""
+"""Changes of an index by name, for processes that are killed during a change."""
 
 import tempfile
 from pathlib import Path
@@ -11,7 +11,7 @@ from fgembed.index.changes.from_embeddings import add_embeddings, build_from_emb
 from fgembed.index.changes.remove import remove_ids
 from fgembed.index.changes.transaction import settings_of
 from fgembed.index.format.manifest import Manifest
-from tests.index.making import WISHES, unit_vectors, write_drawn
+from tests.index.making import KIND_SETTINGS, unit_vectors, write_random
 
 COUNT = 900
 NEW = 300
@@ -20,9 +20,9 @@ NAMES = ("add", "remove", "compact", "build")
 
 def add(folder: Path, seed: int = 2) -> None:
     vectors = unit_vectors(NEW, seed=seed)
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as temporary:
         next_id = Manifest.read(folder).next_id
-        add_embeddings(folder, write_drawn(Path(place), vectors, next_id))
+        add_embeddings(folder, write_random(Path(temporary), vectors, next_id))
 
 
 def change(name: str, folder: Path, embeddings: Path) -> None:
@@ -34,5 +34,5 @@ def change(name: str, folder: Path, embeddings: Path) -> None:
     elif name == "compact":
         compact(folder, settings_of(Manifest.read(folder)))
     else:
-        given = ImportedEmbeddings.open(embeddings)
-        build_from_embeddings(given, None, folder, settings=WISHES["ivfpq"])
+        imported = ImportedEmbeddings.open(embeddings)
+        build_from_embeddings(imported, None, folder, settings=KIND_SETTINGS["ivfpq"])

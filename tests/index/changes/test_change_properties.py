@@ -17,14 +17,14 @@ from fgembed.index.changes.transaction import settings_of
 from fgembed.index.format.manifest import Manifest
 from fgembed.index.tools.verify import verify
 from tests.index.making import (
-    EVERYTHING,
-    WISHES,
+    EXHAUSTIVE,
+    KIND_SETTINGS,
     assert_same_hits,
     exact,
     make_index,
     open_index,
     unit_vectors,
-    write_drawn,
+    write_random,
 )
 
 # The issue asks for 300: FGEMBED_EXAMPLES=300 pytest tests/index/changes/test_change_properties.py
@@ -84,7 +84,7 @@ def check_search(folder: Path, model: Model, kind: str, count: int, seed: int, w
         return not where or (number % 3 == seed % 3 and number % 7 <= year)
 
     index = open_index(folder)
-    result = index.search(queries, count, condition, EVERYTHING)
+    result = index.search(queries, count, condition, EXHAUSTIVE)
     expected = model.search(queries, count, keep)
     hits = expected[0].shape[1]
     dense = np.zeros((3, model.next_id), np.float32)
@@ -101,7 +101,7 @@ def apply(folder: Path, model: Model, kind: str, name: str, first: int, second: 
     if name == "add":
         vectors = unit_vectors(first, D, second)
         with tempfile.TemporaryDirectory(dir=memory()) as temporary:
-            imported = write_drawn(Path(temporary), vectors, model.next_id)
+            imported = write_random(Path(temporary), vectors, model.next_id)
             assert add_embeddings(folder, imported).added == first
         model.add(vectors)
     elif name in ("remove", "remove path"):
@@ -126,7 +126,7 @@ def apply(folder: Path, model: Model, kind: str, name: str, first: int, second: 
         check_search(folder, model, kind, first, second, name == "filter")
 
 
-@pytest.mark.parametrize("kind", WISHES)
+@pytest.mark.parametrize("kind", KIND_SETTINGS)
 def test_an_index_does_as_a_dictionary_does(kind: str, monkeypatch: pytest.MonkeyPatch):
     @settings(
         max_examples=EXAMPLES, deadline=None, database=None, print_blob=True,
@@ -141,7 +141,7 @@ def test_an_index_does_as_a_dictionary_does(kind: str, monkeypatch: pytest.Monke
         with tempfile.TemporaryDirectory(dir=memory()) as temporary, small_lists(monkeypatch):
             folder = Path(temporary, "i")
             vectors = unit_vectors(count, D, seed)
-            make_index(folder, vectors, WISHES[kind])
+            make_index(folder, vectors, KIND_SETTINGS[kind])
             model = Model(vectors)
             for name, first, second in operations:
                 apply(folder, model, kind, name, first, second)

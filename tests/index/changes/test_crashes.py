@@ -16,7 +16,7 @@ from fgembed.index.changes.remove import remove_ids
 from fgembed.index.format.manifest import Manifest
 from fgembed.index.tools.verify import verify
 from tests.index.changing import COUNT, NAMES, NEW, add, change
-from tests.index.making import WISHES, make_index, open_index, unit_vectors
+from tests.index.making import KIND_SETTINGS, make_index, open_index, unit_vectors
 
 # The issue asks for 300: FGEMBED_KILLS=300 pytest tests/index/changes/test_crashes.py
 KILLS = int(os.environ.get("FGEMBED_KILLS", "24"))
@@ -39,7 +39,7 @@ def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index of two segments with some vectors removed."""
     folder = tmp_path_factory.mktemp("before") / "i"
-    make_index(folder, unit_vectors(COUNT - NEW), WISHES["ivfpq"])
+    make_index(folder, unit_vectors(COUNT - NEW), KIND_SETTINGS["ivfpq"])
     add(folder, seed=1)
     remove_ids(folder, np.arange(0, COUNT, 9))
     return folder

@@ -17,7 +17,7 @@ from tests.index.making import open_index, unit_vectors, write_embeddings
 
 
 @pytest.mark.parametrize(
-    ("values", "kind", "kept"),
+    ("values", "kind", "stored"),
     [
         (["1", "20", ""], "INTEGER", [1, 20, None]),
         (["1", "2.5"], "REAL", [1.0, 2.5]),
@@ -36,9 +36,9 @@ from tests.index.making import open_index, unit_vectors, write_embeddings
         (["\u0661"], "TEXT", ["\u0661"]),  # a digit, but none of ASCII
     ],
 )
-def test_columns_get_the_type_that_all_their_values_have(values, kind: str, kept):
+def test_columns_get_the_type_that_all_their_values_have(values, kind: str, stored):
     assert sql_type(values) == kind
-    assert [sql_value(value, kind) for value in values] == kept
+    assert [sql_value(value, kind) for value in values] == stored
 
 
 def test_a_column_with_a_name_of_ours_is_renamed():
@@ -47,17 +47,19 @@ def test_a_column_with_a_name_of_ours_is_renamed():
     }  # fmt: skip
 
 
-def test_names_that_sqlite_takes_for_one_are_one_column():
+def test_names_that_are_equal_for_sqlite_are_a_single_column():
     merged = merged_columns(
         [{"Year": "INTEGER", "\u00c4": "TEXT"}, {"year": "NULL", "\u00e4": "REAL"}]
     )
     assert merged == {"Year": "INTEGER", "\u00c4": "TEXT", "\u00e4": "REAL"}
 
 
-def test_a_column_that_cannot_be_named_or_too_many_are_refused():
+def test_an_unprintable_name_and_too_many_columns_are_refused():
     with pytest.raises(FgembedError, match="a column is called 'a"):
         sql_columns(["a\0b"], BUILTIN_COLUMNS)
-    with pytest.raises(FgembedError, match="1001 columns"):
+    with pytest.raises(
+        FgembedError, match="1001 columns of metadata, expected 1000 at most; leave out"
+    ):
         sql_columns(map(str, range(1001)), BUILTIN_COLUMNS)
 
 
@@ -77,8 +79,8 @@ def test_conditions_mean_the_same_before_and_after_segments_are_merged(
 ):
     index, names = tmp_path / "i", ("Year", "year")
 
-    def given(number: int, values: list[Any]) -> ImportedEmbeddings:
-        paths = [f"/photos/{number}/{place}.jpg" for place in range(3)]
+    def embeddings(number: int, values: list[Any]) -> ImportedEmbeddings:
+        paths = [f"/photos/{number}/{position}.jpg" for position in range(3)]
         columns: dict[str, Any] = {"image_path": paths, names[number]: values}
         rows = unit_vectors(3, seed=number)
         return ImportedEmbeddings.open(write_embeddings(tmp_path / f"{number}", [rows], columns))
@@ -95,8 +97,8 @@ def test_conditions_mean_the_same_before_and_after_segments_are_merged(
     conditions = [
         f"year {sign} {value}" for sign in ("<", "=", ">=") for value in ("5", "'5'", "1000", "'a'")
     ] + ["year is null", "path like '/photos/1/%'", "year in (5, 'a')", "typeof(year) = 'integer'"]
-    build_from_embeddings(given(0, first), None, index)
-    add_embeddings(index, given(1, second))
+    build_from_embeddings(embeddings(0, first), None, index)
+    add_embeddings(index, embeddings(1, second))
     before = state()
     assert before["columns"] == {"Year": kind}
     assert before["path like '/photos/1/%'"] == [3, 4, 5]

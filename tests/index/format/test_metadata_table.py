@@ -1,4 +1,4 @@
-"""Metadata in SQLite: types, conditions, and what a condition may not do."""
+"""Metadata in SQLite: types, conditions, and the limits of a condition."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,16 +16,16 @@ from fgembed.index.format.metadata_table import (
     read_items,
     write_items,
 )
-from tests.index.making import WISHES, exact, make_index, unit_vectors
+from tests.index.making import KIND_SETTINGS, exact, make_index, unit_vectors
 
 COLUMNS = {"label": "TEXT", "year": "INTEGER", 'odd "name"; --': "REAL"}
 
 
-def table(place: Path):
+def table(folder: Path):
     rows = [("kiwi", 2019, 0.5), ("kiwi", 2021, None), (None, 2022, 1.5), ("o'x", None, 2.5)]
-    items = [Item(10 * n, f"{n}.jpg", None, None, None, values) for n, values in enumerate(rows)]
-    assert write_items(place / "items.sqlite", items, COLUMNS).tolist() == [0, 10, 20, 30]
-    return open_items(place / "items.sqlite")
+    items = [Item(10 * n, f"{n}.jpg", values=values) for n, values in enumerate(rows)]
+    assert write_items(folder / "items.sqlite", items, COLUMNS).tolist() == [0, 10, 20, 30]
+    return open_items(folder / "items.sqlite")
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,9 @@ def table(place: Path):
     ],
 )
 def test_a_condition_gives_positions(condition: str, expected: list[int], tmp_path: Path):
-    found = positions_where(table(tmp_path), condition, {**COLUMNS, "elsewhere": "TEXT"}, "/photos")
-    assert sorted(found.tolist()) == expected
+    columns = {**COLUMNS, "elsewhere": "TEXT"}
+    positions = positions_where(table(tmp_path), condition, columns, "/photos")
+    assert sorted(positions.tolist()) == expected
 
 
 @pytest.mark.parametrize(
@@ -70,72 +71,76 @@ def test_a_condition_gives_positions(condition: str, expected: list[int], tmp_pa
         "attach 'x' as y",
     ],
 )
-def test_what_is_no_condition_is_refused_and_the_columns_named(condition: str, tmp_path: Path):
+def test_an_invalid_condition_is_refused_and_the_columns_are_named(condition: str, tmp_path: Path):
     with pytest.raises(FgembedError, match="cannot be asked") as caught:
         positions_where(table(tmp_path), condition, COLUMNS, "/photos")
+    assert "; give a condition on the columns id, path, sha256" in str(caught.value)
     assert "label, year" in str(caught.value)
 
 
 def test_a_condition_that_runs_too_long_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("fgembed.index.format.metadata_table.WHERE_STEPS", 1_000_000)
-    items = [Item(n, str(n), None, None, None) for n in range(3000)]
+    items = [Item(n, str(n)) for n in range(3000)]
     write_items(tmp_path / "items.sqlite", items, {})
-    base = open_items(tmp_path / "items.sqlite")
+    connection = open_items(tmp_path / "items.sqlite")
     slow = "(select count(*) from items a, items b, items c where a.id + b.id > c.id) > 0"
     started = time.monotonic()
     with pytest.raises(FgembedError, match="takes too long"):
-        positions_where(base, slow, {}, "/")
+        positions_where(connection, slow, {}, "/")
     assert time.monotonic() - started < 30
-    assert positions_where(base, "id < 3", {}, "/").tolist() == [0, 1, 2]
+    assert positions_where(connection, "id < 3", {}, "/").tolist() == [0, 1, 2]
 
 
 def test_items_come_back_as_they_were(tmp_path: Path):
-    base = table(tmp_path)
-    assert read_items(base, [20, 5])[20].values == (None, 2022, 1.5)
-    assert list(read_items(base, [20, 5])) == [20]
-    assert [item.path for item in all_items(base)] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
+    connection = table(tmp_path)
+    assert read_items(connection, [20, 5])[20].values == (None, 2022, 1.5)
+    assert list(read_items(connection, [20, 5])) == [20]
+    assert [item.path for item in all_items(connection)] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
 
 
 def test_a_table_that_is_no_table_is_damaged(tmp_path: Path):
     (tmp_path / "items.sqlite").write_bytes(b"SQLite format 3\0" + bytes(500))
-    with pytest.raises(IntegrityError, match="table of items is damaged"):
+    with pytest.raises(IntegrityError, match=r"table of items is damaged.*; build the index again"):
         read_items(open_items(tmp_path / "items.sqlite"), [1])
 
 
-@pytest.mark.parametrize("kind", WISHES)
+@pytest.mark.parametrize("kind", KIND_SETTINGS)
 @pytest.mark.parametrize("share", [0, 1, 30, 1000])
-def test_filters_are_right_whatever_they_keep(kind: str, share: int, tmp_path: Path, monkeypatch):
-    """Of 4,000 none, one, 30 and 1,000: compared one by one, or inside FAISS."""
+def test_filters_are_right_whatever_they_select(kind: str, share: int, tmp_path: Path, monkeypatch):
+    """A filter selects 0, 1, 30 or 1,000 of 4,000: compared by us, or filtered inside FAISS."""
     monkeypatch.setattr("fgembed.index.segments.segment.EXACT_COUNT", 100)
     vectors, queries = unit_vectors(4000), unit_vectors(25, seed=1)
-    index = make_index(tmp_path / "i", vectors, WISHES[kind])
+    index = make_index(tmp_path / "i", vectors, KIND_SETTINGS[kind])
     ids = np.arange(4000)[:: 4000 // share] if share else np.zeros(0, np.int64)
     condition = f"id % {4000 // share} = 0" if share else "year > 10"
     expected = exact(queries, vectors[ids], ids, 10)
-    found = index.search(queries, 10, condition)
-    there = min(share, 10)
-    assert (found[1][:, there:] == -1).all()
-    assert np.isin(found[1][:, :there], ids).all()
-    pairs = zip(found[1][:, :there], expected[1][:, :there], strict=True)
-    shares = [len(np.intersect1d(a, b)) / max(1, there) for a, b in pairs]
-    assert np.mean(shares) >= (0.9 if there else 0)
+    _, hits = index.search(queries, 10, condition)
+    count = min(share, 10)
+    assert (hits[:, count:] == -1).all()
+    assert np.isin(hits[:, :count], ids).all()
+    pairs = zip(hits[:, :count], expected[1][:, :count], strict=True)
+    shares = [len(np.intersect1d(a, b)) / max(1, count) for a, b in pairs]
+    assert np.mean(shares) >= (0.9 if count else 0)
 
 
-def test_conditions_may_be_asked_from_several_threads(tmp_path: Path):
-    index = make_index(tmp_path / "i", unit_vectors(300), WISHES["flat"])
+def test_several_threads_may_search_under_conditions(tmp_path: Path):
+    index = make_index(tmp_path / "i", unit_vectors(300), KIND_SETTINGS["flat"])
     queries = unit_vectors(1, seed=1)
 
-    def ask(number: int) -> list[int]:
-        found = index.search(queries, 300, f"id > {number} and year >= 0")[1][0]
-        index.paths(found[:3].tolist())
-        return sorted(found[found >= 0].tolist())
+    def search(number: int) -> list[int]:
+        ids = index.search(queries, 300, f"id > {number} and year >= 0")[1][0]
+        index.paths(ids[:3].tolist())
+        return sorted(ids[ids >= 0].tolist())
 
     with ThreadPoolExecutor(4) as pool:
-        for number, found in enumerate(pool.map(ask, range(200))):
-            assert found == list(range(number + 1, 300))
+        for number, ids in enumerate(pool.map(search, range(200))):
+            assert ids == list(range(number + 1, 300))
 
 
 def test_metadata_that_no_reader_would_take_is_not_written(tmp_path: Path):
-    rows = [Item(n, f"{n}.jpg", None, None, None, ("x" * (6_000_000 * n),)) for n in range(3)]
-    with pytest.raises(FgembedError, match="metadata of item 1 takes more than"):
+    rows = [Item(n, f"{n}.jpg", values=("x" * (6_000_000 * n),)) for n in range(3)]
+    with pytest.raises(
+        FgembedError,
+        match=r"metadata of item 1 takes more than .* bytes; leave out its longest values",
+    ):
         write_items(tmp_path / "items.sqlite", rows, {"text": "TEXT"})

@@ -5,9 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fgembed.bundle import Bundle
 from fgembed.index import Searcher
-from fgembed.index.changes.build import build_index
 from fgembed.index.search.reranking import (
     RERANKINGS,
     Augmentation,
@@ -15,7 +13,6 @@ from fgembed.index.search.reranking import (
     Reciprocal,
     Reranking,
 )
-from fgembed.index.segments.segment_builder import IndexSettings
 from fgembed.index.segments.vector_file import VectorFile
 from tests.index.making import unit_vectors
 
@@ -172,13 +169,9 @@ def test_copies_of_an_image_are_all_ranked_once(name: str):
     assert sorted(RERANKINGS[name](query, gallery, 120)) == gallery.ids.tolist()
 
 
-@pytest.mark.parametrize("kind", ["flat", "ivf"])
 @pytest.mark.parametrize("reranking", [Expansion(4), Augmentation(4), Reciprocal(4)])
-def test_a_reranked_search_shows_cosines_in_the_new_order(
-    reranking: Reranking, kind: str, bundle: Path, photos: Path, tmp_path: Path
-):
-    build_index(photos / "train", Bundle.open(bundle), tmp_path / "i", settings=IndexSettings(kind))
-    searcher = Searcher.open(tmp_path / "i")
+def test_a_reranked_search_shows_cosines_in_the_new_order(reranking: Reranking, index: Path):
+    searcher = Searcher.open(index)
     query = unit_vectors(1, searcher.manifest.dimensions, seed=3)
     (plain,), (hits,) = (searcher.search_vectors(query, 24, method) for method in (None, reranking))
     assert [hit.id for hit in hits] == reranking(query[0], searcher.vectors, 24).tolist()

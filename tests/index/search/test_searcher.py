@@ -14,7 +14,6 @@ from fgembed.images.preprocessing import read_image
 from fgembed.index import Searcher
 from fgembed.index.changes.build import build_index
 from fgembed.index.search.explain import explain, peak
-from fgembed.index.segments.segment_builder import IndexSettings
 
 
 def test_hits_equal_exact_search_over_the_embeddings(index: Path, bundle: Path, photos: Path):
@@ -49,7 +48,7 @@ def test_rebuilding_keeps_readers_of_the_old_index_working(
     build_index(photos / "train", opened, folder)
     before = Searcher.open(folder)
     image = find_images(photos / "train")[0][3]
-    build_index(photos / "test", opened, folder, settings=IndexSettings("ivf"))
+    build_index(photos / "test", opened, folder)
     query = find_images(photos / "test")[0][0]
     after = Searcher.open(folder)
     assert (before.manifest.count, after.manifest.count) == (24, 9)

@@ -20,7 +20,14 @@ from fgembed.index.format.manifest import Manifest
 from fgembed.index.format.metadata_table import Item
 from fgembed.index.tools.duplicates import duplicates
 from fgembed.index.tools.verify import verify
-from tests.index.making import WISHES, Drawn, indexed_ids, make_index, open_index, unit_vectors
+from tests.index.making import (
+    KIND_SETTINGS,
+    RandomPart,
+    indexed_ids,
+    make_index,
+    open_index,
+    unit_vectors,
+)
 
 
 def test_copies_are_detected_by_content_and_by_score(
@@ -74,7 +81,7 @@ def test_verify_reports_problems(image_index: Path, image_folder: Path, bundle: 
     assert rewritten(original) == []
     content = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**content, "next_id": 5}))
-    with pytest.raises(IntegrityError, match="next id 5 of 24 pictures"):
+    with pytest.raises(IntegrityError, match="next id 5 of 24 images"):
         verify(image_index)
 
 
@@ -85,14 +92,14 @@ def test_a_similar_image_is_detected_beside_40_copies(tmp_path: Path):
     vectors[40] /= np.linalg.norm(vectors[40])
     score = float(vectors[40] @ vectors[0])
 
-    class Files(Drawn):
+    class Files(RandomPart):
         def items(self) -> list[Item]:
             same = [("same" if item.id < 40 else str(item.id)) for item in super().items()]
             pairs = zip(super().items(), same, strict=True)
             return [replace(item, sha256=checksum) for item, checksum in pairs]
 
     ids = range(60)
-    make_index(tmp_path / "i", vectors, WISHES["flat"], Files(vectors, ids, [""] * 60))
+    make_index(tmp_path / "i", vectors, KIND_SETTINGS["flat"], Files(vectors, ids, [""] * 60))
     exact, *similar = duplicates(open_index(tmp_path / "i"), score - 1e-3)
     assert exact.ids == list(range(40))
     assert any(group.ids[:2] == [0, 40] for group in similar)
@@ -102,7 +109,7 @@ def test_verify_starts_again_if_a_writer_has_changed_the_index_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     index = tmp_path / "i"
-    make_index(index, unit_vectors(50), WISHES["flat"])
+    make_index(index, unit_vectors(50), KIND_SETTINGS["flat"])
     written: list[Any] = []
 
     def after_a_compaction(*arguments: Any) -> None:
