@@ -1,7 +1,8 @@
 """Published recipes hold the published values.
 
-MoCo v2 (arXiv:2003.04297), MoCo v3 (arXiv:2104.02057), LCR (arXiv:2303.01669), PP-SSL
-(arXiv:2412.00134), SynPair (ECCV 2024) and LoDisc (arXiv:2403.04066), or their released code.
+MoCo v2: arXiv:2003.04297 in the setting of LCR's code (github.com/GANPerf/LCR); MoCo v3:
+arXiv:2104.02057 and its code; LCR, PP-SSL and LoDisc: the released code of arXiv:2303.01669,
+2412.00134 (as LearnMat) and 2403.04066; SynPair: arXiv:2407.14676 as far as known.
 """
 
 from typing import Any
@@ -122,8 +123,8 @@ ALL = {"preprocessing.size": 224, "preprocessing.fit": "crop", "pooling.whitenin
 def test_a_published_recipe_holds_the_published_values(name: str):
     config = resolve({"recipe": name}, {}, name)
     method = validate(method_named(config.method.name).Config, config.method.model_extra, name)
-    actual = config.model_dump() | {"method": method.model_dump()}
-    actual["preprocessing"] = {"size": config.preprocessing.size, "fit": config.preprocessing.fit}
+    values = config.model_dump() | {"method": method.model_dump()}
+    values["preprocessing"] = {"size": config.preprocessing.size, "fit": config.preprocessing.fit}
     expected = PUBLISHED[name] | ALL
-    values = {key: actual[key.partition(".")[0]][key.partition(".")[2]] for key in expected}
-    assert values == pytest.approx(expected)
+    resolved = {key: values[key.partition(".")[0]][key.partition(".")[2]] for key in expected}
+    assert resolved == pytest.approx(expected)

@@ -1,4 +1,4 @@
-"""The methods: each file is one, over `base` and `components`; `table` holds their classes."""
+"""The methods: one file each, built on `base` and `components`; `table` lists their classes."""
 
 from pkgutil import iter_modules
 
@@ -6,5 +6,10 @@ _NOT_METHODS = ("base", "components", "table")
 
 
 def method_names() -> list[str]:
-    """The names of all methods, without importing torch."""
+    """The names of all methods, without importing torch.
+
+    Example:
+        >>> "moco" in method_names()
+        True
+    """
     return [module.name for module in iter_modules(__path__) if module.name not in _NOT_METHODS]

@@ -17,14 +17,20 @@ class Method(nn.Module):
     """One training method; `forward` is the loss, so DDP, AMP and compile wrap the call.
 
     Attributes:
-        trained_poolings: the poolings with weights of their own that it trains.
-        needs_attention: whether the method works on vision transformers only.
+        trained_poolings: the learned poolings that the method trains.
+        needs_attention: whether it works on vision transformers only.
         encoder: what is trained and exported.
-        progress: share of the training that is done, 0..1; the trainer sets it before a step.
+        progress: the completed share of the training, 0..1; the trainer sets it before a step.
+
+    Example:
+        class Agreement(Method):
+            def forward(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
+                first, second = (self.encoder.features(view).mean((2, 3)) for view in views)
+                return {"agreement": -F.cosine_similarity(first, second).mean()}
     """
 
     class Config(Settings):
-        """The method's own settings, the keys of the `method` table beside its name."""
+        """The method's own settings: the keys of the `method` table beside `name`."""
 
     trained_poolings: ClassVar[tuple[type[Pooling], ...]] = ()
     needs_attention: ClassVar[bool] = False
@@ -37,27 +43,27 @@ class Method(nn.Module):
 
     @classmethod
     def pooling_for(cls, backbone: Backbone) -> str:
-        """The kind of pooling that reads its encoder unless another is asked for.
+        """The pooling kind that `pooling.kind = "auto"` stands for.
 
-        GeM, but the mean of a signed map: GeM takes what is below zero as zero.
+        GeM, but the mean for a signed map: GeM takes negative values as zero.
         """
         return MeanPooling.kind if backbone.signed else GeMPooling.kind
 
     @classmethod
     def view_maker(cls, settings: ViewSettings, spec: Preprocessing) -> ViewMaker:
-        """What turns a picture into the views that `forward` takes."""
+        """What turns an image into the views that `forward` takes."""
         return TwoViews(settings, spec)
 
     def forward(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
         """The loss as named, already weighted terms; the trainer sums and logs them.
 
         Args:
-            views: one (B, 3, H, W) tensor a view, normalised.
+            views: one (B, 3, H, W) tensor for each view, normalised.
         """
         raise NotImplementedError
 
     def check_batch(self, batch_size: int) -> None:
-        """Refuses a batch size that does not go with the settings, before anything is written.
+        """Refuses a batch size that does not fit the settings, before anything is written.
 
         Raises:
             ConfigError: saying which setting to change.
@@ -72,13 +78,13 @@ class Method(nn.Module):
         return 1.0
 
     def illustrate(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
-        """What a report can show of the method, by name: pictures or maps.
+        """What a report can show of the method, by name: images or maps.
 
         Args:
             views: as `forward` takes them.
 
         Returns:
-            Normalised pictures (B, 3, H, W), or maps (B, h, w) in [0, 1] to lay over views[0].
+            Normalised images (B, 3, H, W), or maps (B, h, w) in [0, 1] to lay over views[0].
         """
         return {}
 
@@ -93,8 +99,8 @@ class Method(nn.Module):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The optimisers' groups.
 
-        A group that is `scaled` takes `optimiser.encoder_scale`; one with `adam`, a learning
-        rate, gets an Adam of its own, under the same schedule.
+        A group with `scaled` set takes `optimiser.encoder_scale`. One with `adam`, a learning
+        rate, gets its own Adam under the same schedule.
         """
         inside = {id(parameter) for parameter in self.encoder.backbone.parameters()}
         backbone = [p for p in self.encoder.backbone.parameters() if p.requires_grad]

@@ -1,14 +1,18 @@
 """LCR (arXiv:2303.01669, CVPR 2023): learn the rationale that instances have in common.
 
-On top of MoCo v2, a maxout of 32 linear detectors (`RationalePooling`) learns to predict where
-the contrastive loss looks:
+On top of MoCo v2, a maxout of 32 linear detectors (`RationalePooling`) learns to predict which
+positions raise the contrastive loss:
 
     G = ReLU(sum_c F_c * dL_contrast/dF_c)              Grad-CAM of the loss, a constant
-    A = min-max of max_k ReLU(BN(w_k . F))              the detectors' answer
+    A = min-max of max_k ReLU(BN(w_k . F))              the detectors' response
     L = L_contrast + weight x KL(softmax(G/t) || softmax(A/t))
 
-Few detectors shared by all pictures can only fit patterns that recur. The defaults mend what
-the released code gets wrong; `recipes/lcr-paper.toml` puts it back.
+Shapes: the query's feature map F (B, C, h, w), its gradient the same, G and A (B, h, w); the
+softmax is over the h x w positions of an image, and the divergence a mean over images.
+
+A few detectors, shared by all images, can only fit patterns that recur. The formulas are those of
+the released code (github.com/GANPerf/LCR). The defaults correct its slips;
+`recipes/lcr-paper.toml` restores them.
 """
 
 from collections.abc import Sequence
@@ -33,10 +37,10 @@ class LCR(MoCo):
     class Config(MoCo.Config):
         """Recommended settings; in brackets what the released code does."""
 
-        weight: float = Field(1.28, gt=0, description="of the term [0.01 x sum over 128]")
+        weight: float = Field(1.28, gt=0, description="of the rationale [0.01 x sum over 128]")
         map_temperature: float = Field(0.4, gt=0, description="t [1]")
-        axis: Literal["map", "row"] = Field("map", description="one softmax a map [row]")
-        reduction: Literal["mean", "sum"] = Field("mean", description="over pictures [sum]")
+        axis: Literal["map", "row"] = Field("map", description="one softmax per map [row]")
+        reduction: Literal["mean", "sum"] = Field("mean", description="over images [sum]")
         cam_scale: Literal["peak", "none"] = Field("peak", description="G over its peak [none]")
         cam_sign: Literal[1, -1] = Field(1, description="+1: what raises the loss [+1]")
         detach_target: bool = Field(True, description="G takes no gradient [false]")
@@ -50,30 +54,34 @@ class LCR(MoCo):
             raise ConfigError(
                 f"{type(self).__name__.lower()} trains rationale pooling, got pooling.kind = "
                 f"{encoder.pooling.kind!r}",
-                "set it to 'auto'",
+                "set pooling.kind to 'auto'",
             )
         super().__init__(encoder, config)
 
     @classmethod
     def pooling_for(cls, backbone: Backbone) -> str:
-        """The rationale in GeM's mean, which retrieves better; of a signed map in the plain one."""
+        """Rationale pooling by GeM's mean, which retrieves better; by the mean of a signed map."""
         return RationalePooling.kind if backbone.signed else RationaleGeMPooling.kind
 
     def forward(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
         """The contrastive and the rationale term of two views."""
         contrast, features = self.contrast(views)
-        rationale = map_kl(
-            self.cam(contrast, features),
-            self.rationale_map(features),
-            self.config.map_temperature,
-            self.config.axis,
-            self.config.reduction,
-        )
+        rationale = self.map_loss(self.cam(contrast, features), self.rationale_map(features))
         return {"contrast": contrast, "rationale": self.config.weight * rationale}
+
+    def map_loss(self, target: Tensor, prediction: Tensor) -> Tensor:
+        """KL(softmax(target/t) || softmax(prediction/t)) of (B, h, w) maps, under the settings."""
+        return map_kl(
+            target,
+            prediction,
+            temperature=self.config.map_temperature,
+            axis=self.config.axis,
+            reduction=self.config.reduction,
+        )
 
     @property
     def rationale_pooling(self) -> RationalePooling:
-        """The encoder's pooling, which is what is trained here."""
+        """The encoder's pooling, which this method trains."""
         pooling = self.encoder.pooling
         assert isinstance(pooling, RationalePooling)
         return pooling
@@ -83,11 +91,11 @@ class LCR(MoCo):
         return min_max(self.rationale_pooling.response(features), self.config.scale_over)
 
     def cam(self, contrast: Tensor, features: Tensor) -> Tensor:
-        """G: where the contrastive loss looks on the query's feature map, (B, h, w).
+        """G, (B, h, w): which positions of the query's feature map raise the contrastive loss.
 
-        First order only, from the unscaled loss, in float32 under automatic mixed precision.
+        First order only, of the unscaled loss, in float32 even under mixed precision.
         """
         (gradient,) = torch.autograd.grad(contrast, features, retain_graph=True)
-        fixed = features.detach() if self.config.detach_target else features
-        cam = grad_cam(fixed.float(), gradient.float(), self.config.cam_sign)
+        factor = features.detach() if self.config.detach_target else features
+        cam = grad_cam(factor.float(), gradient.float(), self.config.cam_sign)
         return peak_normalised(cam) if self.config.cam_scale == "peak" else cam

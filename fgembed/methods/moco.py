@@ -1,4 +1,13 @@
-"""MoCo v2 (arXiv:2003.04297) as the fine-grained papers use it: the base of LCR and PP-SSL."""
+"""MoCo v2 (arXiv:2003.04297) as the fine-grained papers use it: the base of most methods here.
+
+    q = norm(g(mean(F(x_1)))),  k = norm(g_k(mean(F_k(x_2))))     F backbone, g projector
+    L = -mean_b log( e^(q_b.k_b/t) / (e^(q_b.k_b/t) + sum_j e^(q_b.Q_j/t)) )
+    Q <- k                                  first in, first out, after the loss
+    theta_k <- m theta_k + (1 - m) theta    before each step, for F_k and g_k
+
+Shapes: x (B, 3, H, W), F(x) (B, C, h, w), q and k (B, D), the queue Q (K, D). Loss and update
+are eq. 1 and 2 of MoCo (arXiv:1911.05722); the two-layer projector and t = 0.2 are MoCo v2's.
+"""
 
 from collections.abc import Sequence
 
@@ -11,23 +20,23 @@ from fgembed.config import Settings
 from fgembed.errors import ConfigError
 from fgembed.methods.base import Method
 from fgembed.methods.components.losses import info_nce
-from fgembed.methods.components.memory_bank import KeyQueue
+from fgembed.methods.components.memory_bank import MemoryBank
 from fgembed.methods.components.momentum import key_copy
 from fgembed.model.encoder import Encoder
 
 
 class MoCo(Method):
-    """q = norm(g(GAP(F(x1)))), k = norm(g_k(GAP(F_k(x2)))); InfoNCE against a queue of keys."""
+    """InfoNCE of one view's query with the other view's key, against a queue of earlier keys."""
 
     class Config(Settings):
-        """Published values of the fine-grained setting, but for the queue."""
+        """The published values of the fine-grained setting, except for the queue's size."""
 
         dimensions: int = Field(256, ge=2, description="length of queries and keys")
         queue_size: int = Field(
-            4096, ge=2, description="published: 65536, eleven epochs of a set like CUB"
+            4096, ge=2, description="K [published: 65536, eleven epochs of a set like CUB]"
         )
-        momentum: float = Field(0.999, ge=0, le=1)
-        temperature: float = Field(0.2, gt=0)
+        momentum: float = Field(0.999, ge=0, le=1, description="m")
+        temperature: float = Field(0.2, gt=0, description="t")
         projector_norm: bool = Field(
             False, description="batch norm in the projector, as in MoCo v3 [published: none]"
         )
@@ -44,7 +53,7 @@ class MoCo(Method):
         )
         self.key_backbone = key_copy(encoder.backbone)
         self.key_projector = key_copy(self.projector)
-        self.queue = KeyQueue(config.queue_size, config.dimensions)
+        self.queue = MemoryBank(config.queue_size, config.dimensions, random_start=True)
 
     def forward(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
         """The contrastive term of two views."""
@@ -54,11 +63,13 @@ class MoCo(Method):
     def contrast(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The InfoNCE loss and the query's feature map (B, C, h, w); enqueues the keys.
 
-        From the map on all is float32, mixed precision or not: LCR differentiates by it.
+        Everything behind the map is float32, even under mixed precision: LCR differentiates
+        the loss with respect to the map.
         """
         features = self.encoder.features(views[0]).float()
         key = self.keys(views[1])
-        loss = self.loss(self.query(features), key, self.queue.keys.clone())
+        # A copy, because enqueueing changes what the backward pass still needs.
+        loss = self.loss(self.query(features), key, self.queue.rows().clone())
         self.queue.enqueue(key)
         return loss, features
 
@@ -68,7 +79,7 @@ class MoCo(Method):
             return F.normalize(self.projector(features.float().mean(dim=(2, 3))), dim=1)
 
     def loss(self, query: Tensor, key: Tensor, negatives: Tensor) -> Tensor:
-        """InfoNCE against (K, D) negatives, its logits in float32."""
+        """InfoNCE of (B, D) queries and keys against (K, D) negatives, the logits in float32."""
         with torch.autocast(query.device.type, enabled=False):
             return info_nce(query, key, negatives, self.config.temperature)
 
@@ -76,8 +87,9 @@ class MoCo(Method):
     def keys(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, D) unit keys.
 
-        In one process ShuffleBN does nothing, and batch statistics let a query recognise its
-        key; with `key_groups` the keys are normalised in shuffled groups instead.
+        ShuffleBN (arXiv:1911.05722, section 3.3) needs several processes. In one, batch
+        statistics let a query recognise its key. `key_groups` emulates it: the keys are
+        normalised in shuffled groups.
         """
         if self.config.key_groups == 1 or not self.training:
             return self._project_keys(images)
@@ -87,28 +99,32 @@ class MoCo(Method):
         return keys[order.argsort()]
 
     def check_batch(self, batch_size: int) -> None:
-        """The queue is a multiple of the batch, and batch norm sees two keys at least.
+        """The batch fits the queue, and batch norm sees at least two keys in each group.
 
         Raises:
-            ConfigError: one of them does not hold.
+            ConfigError: one of the two does not hold.
         """
-        self.queue.check_batch(batch_size)
+        if batch_size > self.config.queue_size:
+            raise ConfigError(
+                f"a batch of {batch_size} keys does not fit a queue of {self.config.queue_size}",
+                "raise method.queue_size or lower optimiser.batch_size",
+            )
         if batch_size < 2 * self.config.key_groups:
             raise ConfigError(
                 f"a batch of {batch_size} in {self.config.key_groups} groups leaves groups of "
                 "one key",
-                "lower method.key_groups",
+                "lower method.key_groups or raise optimiser.batch_size",
             )
 
     def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
-        """Backbone and projector follow; the pooling has no part in the contrast."""
+        """Backbone and projector; the pooling has no part in the loss."""
         return [
             (self.encoder.backbone, self.key_backbone),
             (self.projector, self.key_projector),
         ]
 
     def momentum(self) -> float:
-        """Constant."""
+        """m, the same at every step."""
         return self.config.momentum
 
     def _project_keys(self, images: Tensor) -> Tensor:

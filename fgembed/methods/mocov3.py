@@ -1,10 +1,13 @@
-"""MoCo v3 (arXiv:2104.02057): both views query both keys, negatives from the batch, no queue.
+"""MoCo v3 (arXiv:2104.02057): each view queries the other's key; no queue.
 
     q_v = predictor(projector(s(x_v))),  k_v = projector_k(s_k(x_v)),  s the backbone's summary
-    L = ctr(q_1, k_2) + ctr(q_2, k_1),   ctr = 2 t x cross entropy of q k^T / t on the diagonal
-    momentum(progress) = 1 - (1 - m0) (1 + cos(pi x progress)) / 2
+    L = ctr(q_1, k_2) + ctr(q_2, k_1)
+    ctr(q, k) = 2t x mean_b -log( e^(q_b.k_b/t) / sum_j e^(q_b.k_j/t) )     q, k normalised
+    m(progress) = 1 - (1 - m0) (1 + cos(pi x progress)) / 2                the keys' momentum
 
-The summary is the class token of a vision transformer, or the mean of a feature map.
+Shapes: x (B, 3, H, W), s(x) (B, C), q and k (B, D). The negatives are the batch's other keys. The
+summary is the class token of a vision transformer, or the mean of a feature map. The loss is
+algorithm 1 of the paper; the heads, m and its schedule are those of its code.
 """
 
 import math
@@ -37,7 +40,7 @@ class MoCoV3(Method):
         dropout: float = Field(0.0, ge=0, lt=1, description="in both heads")
         momentum: float = Field(0.99, ge=0, le=1, description="m0; rises to 1")
         temperature: float = Field(0.2, gt=0)
-        freeze_patches: bool = Field(True, description="a ViT's patch projection is not trained")
+        freeze_patches: bool = Field(True, description="do not train a ViT's patch projection")
 
     config: Config
 
@@ -53,7 +56,7 @@ class MoCoV3(Method):
 
     @classmethod
     def pooling_for(cls, backbone: Backbone) -> str:
-        """The class token that it trains; a convolutional network as other methods read it."""
+        """The class token that it trains; for a convolutional network as in other methods."""
         return ClassTokenPooling.kind if backbone.has_tokens else super().pooling_for(backbone)
 
     def make_projector(self, channels: int) -> nn.Module:
@@ -80,7 +83,7 @@ class MoCoV3(Method):
             return in_batch_nce(query.float(), key.float(), self.config.temperature)
 
     def query(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, D), what the predictor expects the other view's key to be."""
+        """(B, 3, H, W) -> (B, D), the prediction of the other view's key."""
         return self.predict(self.projector(self.encoder.backbone.read(images)[1]))
 
     def predict(self, projected: Tensor) -> Tensor:
@@ -94,7 +97,7 @@ class MoCoV3(Method):
         return key
 
     def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
-        """Backbone and projector follow; the predictor has no key."""
+        """Backbone and projector; the predictor has no key."""
         return [
             (self.encoder.backbone, self.key_backbone),
             (self.projector, self.key_projector),
@@ -102,5 +105,5 @@ class MoCoV3(Method):
 
     def momentum(self) -> float:
         """Rises from m0 to 1 along half a cosine."""
-        left = 0.5 * (1 + math.cos(math.pi * self.progress))
-        return 1 - left * (1 - self.config.momentum)
+        remaining = 0.5 * (1 + math.cos(math.pi * self.progress))
+        return 1 - remaining * (1 - self.config.momentum)

@@ -1,4 +1,4 @@
-"""No training: the start itself, read at several levels and whitened. The floor as a method."""
+"""No training: the start itself, read at several levels and whitened. The baseline as a method."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +11,11 @@ from fgembed.model.encoder import best_pooling
 
 
 class Untrained(Method):
-    """Has nothing to train; the run goes straight to whitening, scores and export."""
+    """Trains nothing; the run goes straight to whitening, scores and export."""
 
     @classmethod
     def pooling_for(cls, backbone: Backbone) -> str:
-        """That of the second floor, so that the run is the floor itself."""
+        """That of the calibrated start, so that the run equals this floor."""
         return best_pooling(backbone).kind
 
     def forward(self, views: Sequence[Tensor]) -> dict[str, Tensor]:

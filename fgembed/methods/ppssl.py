@@ -1,17 +1,22 @@
-"""PP-SSL (arXiv:2412.00134): CLIP says what to ignore, the picture's own CAM where to look.
+"""PP-SSL (arXiv:2412.00134): CLIP says what to ignore, the image's own CAM where to attend.
 
 On top of MoCo v2 and LCR's rationale branch A = A(F):
 
-    G = ReLU(sum_c x_c * dL_contrast/dx_c)               image-level Grad-CAM, (B, H, W), a constant
-    IADM = KL(softmax(pool(G) / t) || softmax(A / t))    independent of any label or text
-    u = norm(W norm(GAP(A * F)))                         the student's answer in the teacher's space
-    AIS = KL(p_teacher || softmax(100 u . T))            over the S descriptions of a corpus
+    G = ReLU(sum_c x_c * dL_contrast/dx_c)               Grad-CAM of the input image, a constant
+    IADM = KL(softmax(pool(G) / t) || softmax(A / t))    uses no label and no text
+    u = norm(W norm(mean(A * F)))                        the student's vector in the teacher's space
+    p = softmax(s v . T)                                 the teacher's similarity to descriptions
+    AIS = KL(p || softmax(100 u . T))                    over the S descriptions of a corpus
     L = L_contrast + weight x IADM + ais_weight x AIS
 
-In the released code (LearnMat, by the same group) IADM compares G with a map made from the bare
-pixels, so it trains no encoder at all: mode `released`. The default compares it with A, which is
-what pools the features: mode `feature`. CLIP saw 400 million captions: results are not purely
-visual self-supervision.
+Shapes: x (B, 3, H, W), G (B, H, W), F (B, C, h, w), A and pool(G) (B, h, w), u and CLIP's image
+vectors v (B, D), its text vectors T (S, D), p (B, S); s is CLIP's logit scale. G over its peak
+goes into the softmax, over the h x w positions of an image. Both divergences are means over images.
+
+The formulas are those of LearnMat, code of the same group that continues PP-SSL. There, IADM
+compares G with a map of the bare pixels, so it trains no encoder at all: mode `released`. The
+default compares it with A, which pools the features: mode `feature`. CLIP was trained on 400
+million captions: results are not purely visual self-supervision.
 """
 
 import logging
@@ -28,7 +33,7 @@ from fgembed.config import ViewSettings
 from fgembed.data.views import TwoViews, ViewMaker
 from fgembed.errors import ConfigError
 from fgembed.images.preprocessing import Preprocessing
-from fgembed.methods.components.losses import description_kl, map_kl
+from fgembed.methods.components.losses import description_kl
 from fgembed.methods.components.teachers import load_teacher, read_corpus
 from fgembed.methods.lcr import LCR
 from fgembed.model.encoder import Encoder
@@ -43,7 +48,7 @@ class PPSSL(LCR):
     class Config(LCR.Config):
         """Recommended settings; in brackets what the released code does.
 
-        The rationale's settings of LCR are those of IADM here.
+        LCR's settings of the rationale apply to IADM.
         """
 
         iadm: Literal["released", "feature", "multi", "off"] = Field(
@@ -52,10 +57,10 @@ class PPSSL(LCR):
         cam_pool: Literal["max", "mean"] = Field("max", description="of the CAM to A's size [max]")
         ais_weight: float = Field(0.15, ge=0, description="0: no teacher [1.2 over B x S]")
         ais_reduction: Literal["mean", "elements"] = Field(
-            "mean", description="over pictures [over pictures and descriptions]"
+            "mean", description="over images [over images and descriptions]"
         )
         teacher: str = Field("ViT-B-32:openai", description="open_clip model:tag")
-        teacher_weights: str = Field("pretrained", description="those of the tag, or a file")
+        teacher_weights: str = Field("pretrained", description="`pretrained`: the tag's, or a file")
         teacher_normalisation: bool = Field(
             True, description="the teacher's own [false: the student's]"
         )
@@ -68,7 +73,7 @@ class PPSSL(LCR):
             raise ConfigError(
                 f"with method.iadm = {config.iadm!r} and method.ais_weight = 0 nothing trains the "
                 "rationale",
-                "set one of them otherwise, or choose method moco",
+                "set method.iadm to 'feature', raise method.ais_weight, or train method moco",
             )
         super().__init__(encoder, config)
         if config.iadm == "released":
@@ -79,8 +84,8 @@ class PPSSL(LCR):
             self.teacher = load_teacher(config.teacher, config.teacher_weights, config.corpus)
             if config.corpus is None:
                 logging.getLogger(__name__).warning(
-                    "the teacher compares with fgembed's own corpus (%s); if your photographs "
-                    "show none of these, name a corpus of your own in method.corpus",
+                    "the teacher compares with the built-in corpus (%s); if your photographs "
+                    "show none of these, name your own corpus in method.corpus",
                     ", ".join(read_corpus(None)),
                 )
             length = self.teacher.texts.shape[1]
@@ -88,61 +93,60 @@ class PPSSL(LCR):
 
     @classmethod
     def view_maker(cls, settings: ViewSettings, spec: Preprocessing) -> ViewMaker:
-        """Two views, and the first once more in [0, 1] for the teacher."""
+        """Two views, and the first again in [0, 1] for the teacher."""
         return ViewsForTeacher(settings, spec)
 
     def forward(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
         """The contrastive, the IADM and the AIS term of two views."""
-        pictures = views[0].detach().requires_grad_(self.config.iadm != "off")
-        contrast, features = self.contrast([pictures, views[1]])
+        images = views[0].detach().requires_grad_(self.config.iadm != "off")
+        contrast, features = self.contrast([images, views[1]])
         rationale = self.rationale_map(features)
         terms = {"contrast": contrast}
         if self.config.iadm != "off":
-            terms["iadm"] = self.config.weight * self.iadm(contrast, pictures, features, rationale)
+            terms["iadm"] = self.config.weight * self.iadm(contrast, images, features, rationale)
         if self.teacher is not None:
-            truth = views[2] if self.config.teacher_normalisation else views[0]
+            teacher_view = views[2] if self.config.teacher_normalisation else views[0]
             similarity = self.teacher.similarity(
-                truth, normalised=not self.config.teacher_normalisation
+                teacher_view, normalised=not self.config.teacher_normalisation
             )
             terms["ais"] = self.config.ais_weight * self.ais(features, rationale, similarity)
         return terms
 
-    def iadm(
-        self, contrast: Tensor, pictures: Tensor, features: Tensor, rationale: Tensor
-    ) -> Tensor:
-        """The KL between the picture's CAM and A, or the map that the mode chooses."""
-        seen = self.picture_cam(contrast, pictures)  # (B, H, W)
-        target = self._scaled(self._pooled(seen, features))  # (B, h, w)
+    def iadm(self, contrast: Tensor, images: Tensor, features: Tensor, rationale: Tensor) -> Tensor:
+        """KL(softmax(pool(G)/t) || softmax(A/t)), with the maps that `method.iadm` selects.
+
+        Args:
+            contrast: the contrastive loss, ().
+            images: the leaf that it was computed from, (B, 3, H, W).
+            features: F, (B, C, h, w).
+            rationale: A, (B, h, w).
+        """
+        cam = self.image_cam(contrast, images)  # (B, H, W)
+        target = self._scaled(self._pooled(cam, features))  # (B, h, w)
         if self.config.iadm == "multi":
             target = (target + self.cam(contrast, features)) / 2
         if self.config.iadm == "released":
-            rationale = self._pooled(self.pixel_map(pictures.detach()), features)
-        return map_kl(
-            target,
-            rationale,
-            self.config.map_temperature,
-            self.config.axis,
-            self.config.reduction,
-        )
+            rationale = self._pooled(self.pixel_map(images.detach()), features)
+        return self.map_loss(target, rationale)
 
-    def picture_cam(self, contrast: Tensor, pictures: Tensor) -> Tensor:
-        """G: which pixels the contrastive loss looks at, (B, H, W); first order, float32."""
-        (gradient,) = torch.autograd.grad(contrast, pictures, retain_graph=True)
-        return grad_cam(pictures.detach().float(), gradient.float(), self.config.cam_sign)
+    def image_cam(self, contrast: Tensor, images: Tensor) -> Tensor:
+        """G, (B, H, W): which pixels raise the contrastive loss; first order, float32."""
+        (gradient,) = torch.autograd.grad(contrast, images, retain_graph=True)
+        return grad_cam(images.detach().float(), gradient.float(), self.config.cam_sign)
 
-    def pixel_map(self, pictures: Tensor) -> Tensor:
-        """The released code's A of bare pixels, through the rationale's own batch norm."""
+    def pixel_map(self, images: Tensor) -> Tensor:
+        """The released code's A of bare pixels, through the rationale's batch norm: (B, H, W)."""
         norm = self.rationale_pooling.norm
-        response = F.relu(norm(self.pixel_detectors(pictures))).amax(dim=1)
+        response = F.relu(norm(self.pixel_detectors(images))).amax(dim=1)
         return min_max(response, self.config.scale_over)
 
     def ais(self, features: Tensor, rationale: Tensor, similarity: Tensor) -> Tensor:
-        """The KL from the teacher's similarity (B, S) to the student's, through A (B, h, w)."""
+        """The KL from the teacher's similarity p (B, S) to the student's, which A pools."""
         weighted = (features * rationale.unsqueeze(1)).mean(dim=(2, 3))  # (B, C)
         assert self.teacher is not None
         with torch.autocast(features.device.type, enabled=False):  # logits need float32
-            answer = self.to_teacher(F.normalize(weighted.float(), dim=1))
-            logits = STUDENT_SCALE * F.normalize(answer, dim=1) @ self.teacher.texts.T
+            student = self.to_teacher(F.normalize(weighted.float(), dim=1))
+            logits = STUDENT_SCALE * F.normalize(student, dim=1) @ self.teacher.texts.T
             return description_kl(similarity, logits, self.config.ais_reduction)
 
     def _pooled(self, maps: Tensor, features: Tensor) -> Tensor:
@@ -155,7 +159,7 @@ class PPSSL(LCR):
 
 
 class ViewsForTeacher(TwoViews):
-    """Two views, and the first with its normalisation undone."""
+    """Two views, and the first again without its normalisation."""
 
     def __init__(self, settings: ViewSettings, spec: Preprocessing) -> None:
         super().__init__(settings, spec)

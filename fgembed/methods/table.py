@@ -1,4 +1,4 @@
-"""The methods by name: a new one is one file, `methods/<name>.py`, its import and one line here."""
+"""The methods' classes by name. A new one is a file, `methods/<name>.py`, its import and a line."""
 
 from fgembed.errors import ConfigError
 from fgembed.methods.base import Method
@@ -25,10 +25,14 @@ METHODS: dict[str, type[Method]] = {
 
 
 def method_named(name: str) -> type[Method]:
-    """The method's class.
+    """The class of the method with this name.
 
     Raises:
-        ConfigError: there is no such method.
+        ConfigError: no method has this name.
+
+    Example:
+        >>> method_named("lcr").__name__
+        'LCR'
     """
     if name not in METHODS:
         raise ConfigError(f"no method {name!r}", nearest(name, METHODS))

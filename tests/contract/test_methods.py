@@ -1,4 +1,4 @@
-"""What every method in the table promises; new methods are tested by being in it."""
+"""What every method in the table promises; a new method is tested as soon as it is listed."""
 
 import copy
 from pathlib import Path
@@ -31,12 +31,12 @@ SIDE = 32
 def make(name: str, seed: int = 0, kind: str | None = None, **settings: object) -> Method:
     torch.manual_seed(seed)
     method_class = method_named(name)
-    given = SMALL | tiny_teacher() | settings
-    known = {key: given[key] for key in given if key in method_class.Config.model_fields}
+    values = SMALL | tiny_teacher() | settings
+    accepted = {key: values[key] for key in values if key in method_class.Config.model_fields}
     backbone = make_backbone(TINY_VIT if method_class.needs_attention else TINY, size=SIDE)
     kind = kind or method_class.pooling_for(backbone)
     encoder = Encoder(backbone, make_pooling(kind, backbone.channels))
-    method = method_class(encoder, method_class.Config.model_validate(known))
+    method = method_class(encoder, method_class.Config.model_validate(accepted))
     method.progress = 0.5  # past a warm-up, where every term is on
     return method
 
@@ -77,10 +77,10 @@ def test_the_loss_is_finite_and_reaches_every_parameter_to_be_trained(name: str,
             assert torch.isfinite(parameter.grad).all()
 
 
-def test_keys_share_nothing_with_their_queries(name: str):
+def test_keys_share_no_tensor_with_their_queries(name: str):
     for query, key in make(name).momentum_pairs():
-        own = {value.data_ptr() for value in query.state_dict().values()}
-        assert not own & {value.data_ptr() for value in key.state_dict().values()}
+        pointers = {value.data_ptr() for value in query.state_dict().values()}
+        assert not pointers & {value.data_ptr() for value in key.state_dict().values()}
         assert not any(parameter.requires_grad for parameter in key.parameters())
 
 
@@ -92,7 +92,7 @@ def test_no_gradient_reaches_a_key(name: str, photos: Any):
         assert all(parameter.grad is None for parameter in key.parameters())
 
 
-def test_keys_follow_the_query_and_not_the_other_way_round(name: str):
+def test_keys_follow_the_query_and_the_query_no_key(name: str):
     method = make(name)
     for query, key in method.momentum_pairs():
         with torch.no_grad():
@@ -106,7 +106,7 @@ def test_keys_follow_the_query_and_not_the_other_way_round(name: str):
             torch.testing.assert_close(new, old + 0.25)
 
 
-def test_every_key_module_follows_some_query(name: str):
+def test_every_key_module_follows_a_query(name: str):
     """A key that is in no pair would stay at its start."""
     method = make(name)
     before = {n: p.clone() for n, p in method.named_parameters() if n.startswith("key_")}
@@ -137,11 +137,11 @@ def test_the_same_seed_gives_the_same_losses(name: str, photos: Any):
 
 def test_an_embedding_ignores_the_rest_of_its_batch_and_has_unit_length(name: str):
     encoder = make(name).encoder.eval()
-    pictures = torch.randn(64, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
-    pictures[32:] *= 30
+    images = torch.randn(64, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    images[32:] *= 30
     with torch.no_grad():
-        together = encoder(pictures)
-        alone = torch.cat([encoder(pictures[i : i + 1]) for i in range(64)])
+        together = encoder(images)
+        alone = torch.cat([encoder(images[i : i + 1]) for i in range(64)])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(together.norm(dim=1), torch.ones(64))
 
@@ -168,7 +168,7 @@ def test_a_state_on_disk_gives_the_method_back_under_every_pooling(name: str, tm
     for kind in poolings(name):
         extra = {"use_projector": False, "hidden": 4096} if kind == "predictor" else {}
         first, second = (make(name, seed, kind, **extra) for seed in (1, 2))
-        optimisers = [make_optimisers(each, OptimiserSettings()) for each in (first, second)]
+        optimisers = [make_optimisers(method, OptimiserSettings()) for method in (first, second)]
         save_state(tmp_path / kind, first, optimisers[0], {"step": 3})
         assert load_state(tmp_path / kind, second, optimisers[1]) == {"step": 3}
         torch.testing.assert_close(dict(second.state_dict()), dict(first.state_dict()))

@@ -16,7 +16,7 @@ FILE = Path("fgembed/methods/toy.py")
 LINE = '    "toy": Toy,\n'
 IMPORT = "from fgembed.methods.toy import Toy\n"
 TOY = '''\
-"""A toy: two views of a picture agree, pictures keep apart (arXiv:2005.10242)."""
+"""A toy: two views of an image agree, images keep apart (arXiv:2005.10242)."""
 
 from collections.abc import Sequence
 
@@ -98,8 +98,8 @@ def files(folder: Path) -> dict[Path, bytes]:
 @pytest.mark.slow
 def test_the_contract_tests_find_the_toy_and_pass(source: Path):
     contract = "tests/contract/test_methods.py"
-    said = python(source, source, "-m", "pytest", "-q", "-k", "toy", contract)
-    passed = int(said.split(" passed")[0].split()[-1])
+    output = python(source, source, "-m", "pytest", "-q", "-k", "toy", contract)
+    passed = int(output.split(" passed")[0].split()[-1])
     promises = (source / contract).read_text().count("\ndef test_")
     assert passed == promises
 
@@ -108,13 +108,13 @@ def test_the_contract_tests_find_the_toy_and_pass(source: Path):
 def test_the_toy_trains_and_exports_from_the_command_line(
     source: Path, photos: Path, tmp_path: Path
 ):
-    said = fgembed(
+    output = fgembed(
         source, tmp_path, "train", "--method", "toy", "--images", photos / "train",
         "--backbone", TINY, "--weights", "random", "--set", f"preprocessing.size={SIZE}",
         "--set", "optimiser.batch_size=8", "--set", "optimiser.epochs=1",
         "--set", "method.spread=0.5", "--set", "workers=0", "--json",
     )  # fmt: skip
-    assert json.loads(said)["method"] == "toy"
+    assert json.loads(output)["method"] == "toy"
     run = tmp_path / "runs" / "toy-1"
     assert "spread = 0.5" in (run / "config.toml").read_text()
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
@@ -129,7 +129,7 @@ def test_the_help_names_the_toy(source: Path, tmp_path: Path):
     assert "toy" in fgembed(source, tmp_path, "train", "--help")
 
 
-def test_nothing_else_was_changed(source: Path):
+def test_no_other_file_was_changed(source: Path):
     ours, theirs = files(ROOT), files(source)
     assert theirs.keys() - ours.keys() == {FILE}
     assert {path for path in ours if ours[path] != theirs[path]} == {TABLE}

@@ -87,7 +87,7 @@ def test_without_training_it_says_so(command: Command, settings: Path) -> None:
     ("assignment", "code"),
     [
         ("optimiser.batch_size=25", 2),
-        ("method.queue_size=20", 2),
+        ("method.queue_size=4", 2),
         ("method.temprature=0.1", 2),
         ("method.name=lrc", 2),
         ("optimiser.epochs=many", 2),

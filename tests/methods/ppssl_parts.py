@@ -1,4 +1,4 @@
-"""What the tests of PP-SSL share: a small method, its views, and its maps written out."""
+"""What the tests of PP-SSL share: a small method, its views, and its maps in loops."""
 
 from typing import Any
 
@@ -16,9 +16,9 @@ from tests.teachers import tiny_teacher
 def ppssl(**settings: Any) -> PPSSL:
     torch.manual_seed(0)
     backbone = make_backbone(TINY)
-    given = {"queue_size": 8, "dimensions": 16} | tiny_teacher() | settings
+    values = {"queue_size": 8, "dimensions": 16} | tiny_teacher() | settings
     encoder = Encoder(backbone, RationalePooling(backbone.channels))
-    return PPSSL(encoder, PPSSL.Config.model_validate(given)).eval()
+    return PPSSL(encoder, PPSSL.Config.model_validate(values)).eval()
 
 
 def views(batch: int = 4, seed: int = 0) -> list[torch.Tensor]:
@@ -29,22 +29,22 @@ def views(batch: int = 4, seed: int = 0) -> list[torch.Tensor]:
 
 def released_settings() -> dict[str, Any]:
     """Those of the recipe, with a queue and a teacher of the tests' size."""
-    given = {k: v for k, v in read_recipe("ppssl-paper")["method"].items() if k != "name"}
-    return given | {"queue_size": 8} | tiny_teacher()
+    recipe = {k: v for k, v in read_recipe("ppssl-paper")["method"].items() if k != "name"}
+    return recipe | {"queue_size": 8} | tiny_teacher()
 
 
-def rationale_by_picture(method: PPSSL, features: torch.Tensor) -> torch.Tensor:
-    """A, written out: each picture between its own least and largest response."""
+def rationale_by_image(method: PPSSL, features: torch.Tensor) -> torch.Tensor:
+    """A, written out: each image between its own least and largest response."""
     response = method.rationale_pooling.response(features).detach()
-    least = torch.stack([each.min() for each in response]).view(-1, 1, 1)
-    most = torch.stack([each.max() for each in response]).view(-1, 1, 1)
+    least = torch.stack([image.min() for image in response]).view(-1, 1, 1)
+    most = torch.stack([image.max() for image in response]).view(-1, 1, 1)
     return (response - least) / (most - least + 1e-7)
 
 
-def picture_cam_in_loops(method: PPSSL, pictures: list[torch.Tensor]) -> torch.Tensor:
+def image_cam_in_loops(method: PPSSL, images: list[torch.Tensor]) -> torch.Tensor:
     """ReLU(sum_c x_c dL/dx_c), its maximum over 4 x 4 pixels a cell: (B, 8, 8)."""
-    leaf = pictures[0].clone().requires_grad_()
-    contrast, _ = method.contrast([leaf, pictures[1]])
+    leaf = images[0].clone().requires_grad_()
+    contrast, _ = method.contrast([leaf, images[1]])
     (gradient,) = torch.autograd.grad(contrast, leaf)
     product = leaf.detach() * gradient
     cells = torch.zeros(len(leaf), 8, 8)

@@ -1,4 +1,4 @@
-"""LCR against its formula, and one test for each trap of the released code (METHODS.md 2.6)."""
+"""LCR (arXiv:2303.01669) against its formula, and a test for each trap of its released code."""
 
 from typing import Any
 
@@ -28,9 +28,9 @@ def views(batch: int = 4, seed: int = 0) -> list[torch.Tensor]:
     return [torch.randn(batch, 3, 32, 32, generator=generator) for _ in range(2)]
 
 
-def parts(method: LCR, pictures: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def parts(method: LCR, images: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """The CAM of the loss and A', from the same first step."""
-    contrast, features = method.contrast(pictures)
+    contrast, features = method.contrast(images)
     pooling = method.encoder.pooling
     assert isinstance(pooling, RationalePooling)
     return method.cam(contrast, features), pooling.response(features)
@@ -84,7 +84,7 @@ def test_the_rationale_term_trains_detectors_and_encoder():
 
 
 def test_trap_1_a_raw_cam_of_a_mean_loss_is_nearly_flat_and_ours_is_not():
-    """Kept: the target's peak is far above uniform. Trap put back: within 1 % of uniform."""
+    """By default the target's peak is far above uniform; with the trap within 1 % of uniform."""
     peaks = {}
     for scale in ("peak", "none"):
         cam, _ = parts(lcr(cam_scale=scale), views())
@@ -98,11 +98,11 @@ def test_trap_2_the_term_does_not_grow_with_the_batch():
     doubled = [torch.cat([view, view]) for view in views()]
     once, twice = lcr()(views())["rationale"], lcr()(doubled)["rationale"]
     torch.testing.assert_close(once, twice, rtol=1e-3, atol=1e-5)
-    summed = [lcr(reduction="sum")(pictures)["rationale"] for pictures in (views(), doubled)]
+    summed = [lcr(reduction="sum")(images)["rationale"] for images in (views(), doubled)]
     torch.testing.assert_close(2 * summed[0], summed[1], rtol=1e-3, atol=1e-5)
 
 
-def test_trap_3_the_sign_chooses_evidence_that_raises_or_lowers_the_loss():
+def test_trap_3_the_sign_selects_evidence_that_raises_or_lowers_the_loss():
     raising, _ = parts(lcr(cam_sign=1, cam_scale="none"), views())
     lowering, _ = parts(lcr(cam_sign=-1, cam_scale="none"), views())
     assert float((raising * lowering).abs().max()) == 0
@@ -110,7 +110,7 @@ def test_trap_3_the_sign_chooses_evidence_that_raises_or_lowers_the_loss():
     assert float(lowering.max()) > 0
 
 
-def test_trap_4_one_softmax_a_map_not_one_a_row():
+def test_trap_4_a_softmax_is_over_a_map_not_over_a_row():
     cam, _ = parts(lcr(), views())
     by_map = lcr()(views())["rationale"].detach()
     by_row = lcr(axis="row")(views())["rationale"].detach()
@@ -118,14 +118,14 @@ def test_trap_4_one_softmax_a_map_not_one_a_row():
     assert abs(float(by_map) - float(by_row)) > 1e-4
 
 
-def test_trap_5_a_picture_s_rationale_term_ignores_its_neighbours():
+def test_trap_5_an_image_s_rationale_term_ignores_its_neighbours():
     """Scaled over the batch, one bright neighbour flattens every other map."""
-    pictures = views()
-    bright = [torch.cat([view[:2], 50 * view[2:]]) for view in pictures]
+    images = views()
+    bright = [torch.cat([view[:2], 50 * view[2:]]) for view in images]
     for over, same in (("picture", True), ("batch", False)):
         method = lcr(scale_over=over)
         maps = []
-        for batch in (pictures, bright):
+        for batch in (images, bright):
             features = method.encoder.features(batch[0])
             pooling = method.encoder.pooling
             assert isinstance(pooling, RationalePooling)
@@ -145,7 +145,7 @@ def test_trap_6_the_cam_is_taken_in_float32_under_mixed_precision():
     assert float(F.cosine_similarity(cam.flatten(1), plain.flatten(1)).min()) > 0.9
 
 
-def test_the_target_takes_no_gradient_unless_asked():
+def test_the_target_takes_no_gradient_unless_requested():
     cam, _ = parts(lcr(), views())
     attached, _ = parts(lcr(detach_target=False), views())
     assert not cam.requires_grad
@@ -168,9 +168,11 @@ def test_the_paper_recipe_holds_every_setting_of_the_released_code():
 
 
 @pytest.mark.parametrize(("method", "name"), [(LCR, "lcr"), (PPSSL, "ppssl")])
-def test_a_pooling_that_is_not_trained_is_refused_in_the_method_s_own_name(
+def test_a_pooling_that_is_not_trained_is_refused_in_the_method_s_name(
     method: type[LCR], name: str
 ):
     encoder = Encoder(make_backbone(TINY), GeMPooling())
-    with pytest.raises(ConfigError, match=f"^{name} trains rationale.* 'gem'; set it to 'auto'"):
+    with pytest.raises(
+        ConfigError, match=f"^{name} trains rationale.* 'gem'; set pooling.kind to 'auto'"
+    ):
         method(encoder, method.Config())

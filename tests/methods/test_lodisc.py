@@ -1,4 +1,4 @@
-"""LoDisc against its formula, and one test for each trap of the released code (METHODS.md 5.6)."""
+"""LoDisc (arXiv:2403.04066) against its formula, and a test for each trap of its released code."""
 
 from typing import Any
 
@@ -19,9 +19,9 @@ SIDE = 64  # 4 x 4 patches
 
 def lodisc(pooling: Pooling | None = None, **settings: Any) -> LoDisc:
     torch.manual_seed(0)
-    given = {"dimensions": 16, "hidden": 32, "dropout": 0.0} | settings
+    values = {"dimensions": 16, "hidden": 32, "dropout": 0.0} | settings
     encoder = Encoder(make_backbone(TINY_VIT, size=SIDE), pooling or ClassTokenPooling())
-    return LoDisc(encoder, LoDisc.Config.model_validate(given))
+    return LoDisc(encoder, LoDisc.Config.model_validate(values))
 
 
 def views(seed: int = 1) -> list[torch.Tensor]:
@@ -49,27 +49,27 @@ def test_the_mask_keeps_58_of_196_patches_as_the_published_threshold_does():
         assert mask[b].flatten().tolist() == [float(value > threshold) for value in product]
 
 
-def test_masked_pixels_are_zero_in_whole_patches_and_the_others_untouched():
-    pictures = torch.randn(2, 3, 224, 224)
+def test_masked_pixels_are_zero_in_full_patches_and_all_else_is_untouched():
+    images = torch.randn(2, 3, 224, 224)
     mask = pivotal_patches(attention(), 0.3)
-    seen = pivotal_pixels(pictures, mask)
+    masked = pivotal_pixels(images, mask)
     for b, i, j in ((0, 0, 0), (1, 13, 13), (0, 6, 7), (1, 3, 9)):
         block = (b, slice(None), slice(16 * i, 16 * i + 16), slice(16 * j, 16 * j + 16))
-        expected = pictures[block] if mask[b, i, j] else torch.zeros(3, 16, 16)
-        torch.testing.assert_close(seen[block], expected)
+        expected = images[block] if mask[b, i, j] else torch.zeros(3, 16, 16)
+        torch.testing.assert_close(masked[block], expected)
 
 
 def test_the_loss_equals_the_formula():
-    method = lodisc().train()  # in evaluation mode random weights see all pictures as one
-    pictures = views()
-    terms = {name: float(term.detach()) for name, term in method(pictures).items()}
+    method = lodisc().train()  # in evaluation mode random weights see all images as one
+    images = views()
+    terms = {name: float(term.detach()) for name, term in method(images).items()}
     with torch.no_grad():
-        queries = [method.query(view) for view in pictures]
+        queries = [method.query(view) for view in images]
         keys, local = [], []
-        for view in pictures:
-            seen = method.key_backbone.attend(view)
-            keys.append(method.key_projector(seen.summary))
-            strength = seen.attention.log().sum(dim=0).flatten(1)  # 16 patches, 4 are kept
+        for view in images:
+            attended = method.key_backbone.attend(view)
+            keys.append(method.key_projector(attended.summary))
+            strength = attended.attention.log().sum(dim=0).flatten(1)  # 16 patches, 4 pivotal
             masked = view.clone()
             for b in range(4):
                 for patch in strength[b].argsort(descending=True)[4:].tolist():
@@ -82,7 +82,7 @@ def test_the_loss_equals_the_formula():
         assert terms[name] == pytest.approx(first + second, rel=1e-4)
 
 
-def test_trap_1_the_projector_is_on_all_branches_unless_the_released_code_is_asked_for():
+def test_trap_1_the_projector_is_on_all_branches_unless_switched_off():
     assert isinstance(lodisc().key_projector, torch.nn.Sequential)
     released = lodisc(use_projector=False).eval()
     token = released.key_backbone.read(views()[0])[1]
@@ -90,21 +90,21 @@ def test_trap_1_the_projector_is_on_all_branches_unless_the_released_code_is_ask
     assert released.query(views()[0]).shape == token.shape
 
 
-def test_trap_2_keys_move_once_a_step_and_four_times_only_where_asked():
+def test_trap_2_keys_move_once_a_step_and_four_times_only_on_request():
     assert lodisc().momentum() == pytest.approx(0.99)
-    four_times, one_by_one = lodisc(ema_repeats=4), lodisc()
-    for method, moves in ((four_times, 1), (one_by_one, 4)):
+    four_times, repeated = lodisc(ema_repeats=4), lodisc()
+    for method, moves in ((four_times, 1), (repeated, 4)):
         with torch.no_grad():
             for parameter in method.encoder.parameters():
                 parameter.add_(1.0)
         for _ in range(moves):
             update_keys(method.momentum_pairs(), method.momentum())
     torch.testing.assert_close(
-        dict(four_times.key_backbone.state_dict()), dict(one_by_one.key_backbone.state_dict())
+        dict(four_times.key_backbone.state_dict()), dict(repeated.key_backbone.state_dict())
     )
 
 
-def test_trap_3_each_network_sees_each_view_no_more_often_than_the_loss_needs(
+def test_trap_3_no_network_sees_a_view_oftener_than_the_loss_needs(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """Two queries; two keys that also give the attention; two local keys. No logging pass."""
@@ -136,9 +136,9 @@ def test_trap_5_the_log_sum_ranks_as_the_product_and_does_not_vanish():
     assert torch.equal(plain, pivotal_patches(rows, 0.3, "scaled"))
     deep = attention(layers=60)  # 60 factors near 1/196 vanish in float32, and 1000 x too many
     exact = deep.double().log().sum(dim=0).flatten(1)
-    kept = exact.topk(58, dim=1).indices.sort(dim=1).values
-    found = pivotal_patches(deep, 0.3).flatten(1).nonzero()[:, 1].reshape(2, 58)
-    assert torch.equal(found, kept)
+    expected = exact.topk(58, dim=1).indices.sort(dim=1).values
+    pivotal = pivotal_patches(deep, 0.3).flatten(1).nonzero()[:, 1].reshape(2, 58)
+    assert torch.equal(pivotal, expected)
     assert not torch.isfinite((1000 * deep).prod(dim=0)).all()
 
 
@@ -159,10 +159,10 @@ def test_the_released_reading_exports_the_predictor_that_was_trained():
     pooling = PredictorPooling(64)
     method = lodisc(pooling, use_projector=False, hidden=4096, dropout=0.2).eval()
     names = [name for name in method.state_dict() if "predictor" in name]
-    assert all(name.startswith("encoder.pooling.") for name in names)  # held once
-    picture = views()[0]
-    expected = torch.nn.functional.normalize(method.query(picture), dim=1)
-    torch.testing.assert_close(method.encoder(picture), expected)
+    assert all(name.startswith("encoder.pooling.") for name in names)  # stored once
+    image = views()[0]
+    expected = torch.nn.functional.normalize(method.query(image), dim=1)
+    torch.testing.assert_close(method.encoder(image), expected)
 
 
 def test_a_predictor_of_projections_cannot_read_class_tokens():
@@ -170,8 +170,10 @@ def test_a_predictor_of_projections_cannot_read_class_tokens():
         lodisc(PredictorPooling(64))
 
 
-def test_a_predictor_of_another_width_than_asked_for_is_refused():
-    with pytest.raises(ConfigError, match=r"4096 wide with dropout 0\.2; leave out method\.hidden"):
+def test_a_predictor_of_another_width_than_the_pooling_s_is_refused():
+    with pytest.raises(
+        ConfigError, match=r"4096 wide with dropout 0\.2, got method\.hidden = 32 .*; leave out"
+    ):
         lodisc(PredictorPooling(64), use_projector=False, hidden=32)
 
 
@@ -180,7 +182,7 @@ def test_a_convolutional_backbone_is_refused():
         LoDisc(Encoder(make_backbone(TINY), ClassTokenPooling()), LoDisc.Config())
 
 
-def test_the_report_is_shown_the_mask_and_what_is_left():
+def test_the_report_shows_the_mask_and_the_view_under_it():
     method = lodisc().train()
     shown = method.illustrate(views())
     assert method.training

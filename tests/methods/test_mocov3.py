@@ -1,4 +1,4 @@
-"""MoCo v3 against its formula written out, and its momentum schedule."""
+"""MoCo v3 (arXiv:2104.02057, algorithm 1) in loops, and its momentum schedule."""
 
 import math
 from typing import Any
@@ -48,18 +48,18 @@ def test_ctr_equals_the_formula_in_loops():
 
 def test_the_loss_equals_the_algorithm_after_the_keys_have_moved():
     """Both views query both keys; the predictor is on the query's side alone."""
-    method = mocov3().train()  # in evaluation mode random weights see all pictures as one
+    method = mocov3().train()  # in evaluation mode random weights see all images as one
     with torch.no_grad():
         for parameter in method.encoder.parameters():
             parameter.add_(0.01)
     update_keys(method.momentum_pairs(), 0.5)
-    pictures = views()
-    loss = method(pictures)["contrast"]
+    images = views()
+    loss = method(images)["contrast"]
     with torch.no_grad():
         queries, keys = [], []
-        for view in pictures:
-            seen = method.encoder.backbone(view).mean(dim=(2, 3))
-            queries.append(method.predictor(method.projector(seen)))
+        for view in images:
+            pooled = method.encoder.backbone(view).mean(dim=(2, 3))
+            queries.append(method.predictor(method.projector(pooled)))
             keys.append(method.key_projector(method.key_backbone(view).mean(dim=(2, 3))))
     expected = ctr_in_loops(queries[0], keys[1], 0.2) + ctr_in_loops(queries[1], keys[0], 0.2)
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
@@ -67,16 +67,17 @@ def test_the_loss_equals_the_algorithm_after_the_keys_have_moved():
     assert expected != pytest.approx(crossed, rel=1e-3)
 
 
-def test_momentum_rises_from_m0_to_one_along_half_a_cosine():
+def test_momentum_rises_from_m0_to_1_along_half_a_cosine():
     method = mocov3()
     values = []
-    for method.progress in (0.0, 0.25, 0.5, 1.0):
+    for progress in (0.0, 0.25, 0.5, 1.0):
+        method.progress = progress
         values.append(method.momentum())
     quarter = 1 - 0.5 * (1 + math.cos(math.pi / 4)) * 0.01
     assert values == pytest.approx([0.99, quarter, 0.995, 1.0])
 
 
-def test_a_transformer_s_patch_projection_stays_as_it_was_unless_asked():
+def test_a_transformer_s_patch_projection_stays_unless_requested():
     for freeze in (True, False):
         method = mocov3(TINY_VIT, freeze_patches=freeze).train()
         patches = method.encoder.backbone.patch_projection()
@@ -90,10 +91,10 @@ def test_a_transformer_s_patch_projection_stays_as_it_was_unless_asked():
 
 def test_a_transformer_is_contrasted_by_its_class_token():
     method = mocov3(TINY_VIT).eval()
-    picture = views()[0]
-    token = method.encoder.backbone.read(picture)[1]
+    image = views()[0]
+    token = method.encoder.backbone.read(image)[1]
     assert MoCoV3.pooling_for(method.encoder.backbone) == "class-token"
-    torch.testing.assert_close(method.query(picture), method.predictor(method.projector(token)))
+    torch.testing.assert_close(method.query(image), method.predictor(method.projector(token)))
 
 
 def test_a_head_is_linear_norm_relu_and_ends_in_a_norm_without_weights():

@@ -1,4 +1,4 @@
-"""PP-SSL against its formulas."""
+"""PP-SSL (arXiv:2412.00134) against its formulas."""
 
 import math
 from pathlib import Path
@@ -14,10 +14,10 @@ from fgembed.model.pooling import RationalePooling
 from tests.conftest import TINY
 from tests.methods.ppssl_parts import (
     encoder_gradients,
+    image_cam_in_loops,
     kl,
-    picture_cam_in_loops,
     ppssl,
-    rationale_by_picture,
+    rationale_by_image,
     released_settings,
     views,
 )
@@ -25,12 +25,12 @@ from tests.methods.test_moco import moco
 
 
 def test_the_iadm_term_equals_the_formula():
-    """Target: the picture's CAM over its peak; answer: A; both softmax(. / 0.4) over the map."""
+    """Target: the image's CAM over its peak; answer: A; both softmax(. / 0.4) over the map."""
     loss = float(ppssl()(views())["iadm"].detach())
     method = ppssl()
-    cells = picture_cam_in_loops(method, views())
+    cells = image_cam_in_loops(method, views())
     features = method.encoder.features(views()[0]).detach()
-    answer = rationale_by_picture(method, features)
+    answer = rationale_by_image(method, features)
     expected = 0.0
     for b in range(4):
         target = (cells[b].flatten() / cells[b].max() / 0.4).softmax(dim=0)
@@ -44,7 +44,7 @@ def test_the_ais_term_equals_the_formula():
     teacher = method.teacher
     assert teacher is not None
     features = method.encoder.features(views()[0]).detach()
-    rationale = rationale_by_picture(method, features)
+    rationale = rationale_by_image(method, features)
     truth = teacher.similarity(views()[2])
     expected = 0.0
     for b in range(4):
@@ -64,7 +64,7 @@ def test_the_released_settings_give_the_released_iadm():
     settings = released_settings()
     loss = float(ppssl(**settings)(views())["iadm"].detach())
     method = ppssl(**settings)
-    cells = picture_cam_in_loops(method, views())
+    cells = image_cam_in_loops(method, views())
     with torch.no_grad():
         maps = F.relu(method.rationale_pooling.norm(method.pixel_detectors(views()[0]))).amax(dim=1)
     maps = (maps - maps.min()) / ((maps - maps.min()).max() + 1e-7)
@@ -81,11 +81,11 @@ def test_the_released_settings_give_the_released_ais():
     method = ppssl(**released_settings())
     teacher = method.teacher
     assert teacher is not None
-    given: list[torch.Tensor] = []
-    handle = teacher.model.visual.register_forward_pre_hook(lambda _, x: given.append(x[0]))
+    inputs: list[torch.Tensor] = []
+    handle = teacher.model.visual.register_forward_pre_hook(lambda _, x: inputs.append(x[0]))
     loss = float(method(views())["ais"].detach())
     handle.remove()
-    torch.testing.assert_close(given[0], views()[0])
+    torch.testing.assert_close(inputs[0], views()[0])
     truth = teacher.similarity(views()[0], normalised=True)
     with torch.no_grad():
         features = method.encoder.features(views()[0])
@@ -98,10 +98,10 @@ def test_the_released_settings_give_the_released_ais():
     assert loss == pytest.approx(1.2 * expected / (4 * 8), rel=1e-3)
 
 
-def test_multi_averages_the_picture_s_cam_and_the_feature_map_s():
+def test_multi_averages_the_image_s_cam_and_the_feature_map_s():
     loss = float(ppssl(iadm="multi")(views())["iadm"].detach())
     method = ppssl()
-    cells = picture_cam_in_loops(method, views())
+    cells = image_cam_in_loops(method, views())
     other = ppssl()
     contrast, features = other.contrast(views())
     cam = other.cam(contrast, features).detach()
@@ -115,14 +115,14 @@ def test_multi_averages_the_picture_s_cam_and_the_feature_map_s():
     assert loss == pytest.approx(1.28 * expected / 4, rel=1e-3)
 
 
-def test_off_leaves_moco_and_ais_and_without_ais_there_is_no_teacher():
+def test_off_leaves_moco_and_ais_and_without_ais_no_teacher_is_loaded():
     assert set(ppssl(iadm="off")(views())) == {"contrast", "ais"}
     alone = ppssl(ais_weight=0, teacher_weights="nowhere.pt")
     assert set(alone(views())) == {"contrast", "iadm"}
     assert alone.teacher is None
 
 
-def test_ais_trains_encoder_rationale_and_its_own_layer():
+def test_ais_trains_encoder_rationale_and_its_linear_layer():
     method = ppssl()
     assert all(total > 0 for total in encoder_gradients(method, "ais"))
     for weight in (method.rationale_pooling.detectors.weight, method.to_teacher.weight):
@@ -132,7 +132,7 @@ def test_ais_trains_encoder_rationale_and_its_own_layer():
 
 @pytest.mark.parametrize("iadm", ["released", "off"])
 def test_settings_that_leave_the_rationale_untrained_are_refused(iadm: str):
-    with pytest.raises(ConfigError, match="nothing trains the rationale"):
+    with pytest.raises(ConfigError, match=r"nothing trains the rationale; set method\.iadm to"):
         ppssl(iadm=iadm, ais_weight=0)
 
 
@@ -143,8 +143,8 @@ def test_the_teacher_is_in_no_state_no_parameter_group_and_no_encoder():
     assert "visual" not in names
     teacher = method.teacher
     assert teacher is not None
-    own = {id(parameter) for parameter in teacher.model.parameters()}
-    assert not own & {id(parameter) for parameter in method.parameters()}
+    frozen = {id(parameter) for parameter in teacher.model.parameters()}
+    assert not frozen & {id(parameter) for parameter in method.parameters()}
     assert not any(parameter.requires_grad for parameter in teacher.model.parameters())
     assert set(method.encoder.state_dict()) == set(
         Encoder(make_backbone(TINY), RationalePooling(64)).state_dict()
@@ -154,12 +154,12 @@ def test_the_teacher_is_in_no_state_no_parameter_group_and_no_encoder():
 def test_the_contrast_is_moco_s_and_the_cam_takes_no_second_order():
     method = ppssl()
     plain = moco().eval()
-    own = method.state_dict()
-    plain.load_state_dict({name: own[name] for name in plain.state_dict()})
+    state = method.state_dict()
+    plain.load_state_dict({name: state[name] for name in plain.state_dict()})
     torch.testing.assert_close(method(views())["contrast"], plain(views())["contrast"])
     leaf = views()[0].requires_grad_()
     contrast, _ = method.contrast([leaf, views()[1]])
-    assert not method.picture_cam(contrast, leaf).requires_grad
+    assert not method.image_cam(contrast, leaf).requires_grad
 
 
 def test_mixed_precision_keeps_cam_and_logits_in_float32():
@@ -168,12 +168,12 @@ def test_mixed_precision_keeps_cam_and_logits_in_float32():
         terms = method(views())
         leaf = views()[0].requires_grad_()
         contrast, _ = method.contrast([leaf, views()[1]])
-        assert method.picture_cam(contrast, leaf).dtype == torch.float32
+        assert method.image_cam(contrast, leaf).dtype == torch.float32
     assert terms["ais"].dtype == torch.float32
     assert all(math.isfinite(term.item()) for term in terms.values())
 
 
-def test_a_corpus_of_one_s_own_decides_what_is_compared(tmp_path: Path):
+def test_the_corpus_of_the_settings_is_compared(tmp_path: Path):
     corpus = tmp_path / "corpus.toml"
     corpus.write_text('[descriptions]\nbolt = "a metal bolt"\nnut = "a metal nut"\n')
     teacher = ppssl(corpus=str(corpus)).teacher

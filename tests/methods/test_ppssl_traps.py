@@ -1,4 +1,4 @@
-"""One test for each trap of PP-SSL's released code (METHODS.md 3.7)."""
+"""A test for each trap of PP-SSL's released code (LearnMat, arXiv:2412.00134)."""
 
 import pytest
 import torch
@@ -36,39 +36,39 @@ def test_trap_2_a_raw_image_cam_is_nearly_flat_and_ours_is_not():
         method = ppssl(cam_scale=scale)
         leaf = views()[0].requires_grad_()
         contrast, features = method.contrast([leaf, views()[1]])
-        cam = method._scaled(method._pooled(method.picture_cam(contrast, leaf), features))
+        cam = method._scaled(method._pooled(method.image_cam(contrast, leaf), features))
         target = (cam.flatten(1) / 0.4).softmax(dim=1)
         assert (float(target.max()) * target.shape[1] > 1.5) is peaked
 
 
-def test_trap_3_the_teacher_sees_its_own_normalisation_whatever_the_student_s():
+def test_trap_3_the_teacher_s_normalisation_does_not_depend_on_the_student_s():
     method = ppssl()
     teacher = method.teacher
     assert teacher is not None
     pixels = views()[2]
-    given: list[torch.Tensor] = []
+    teacher_inputs: list[torch.Tensor] = []
     handle = teacher.model.visual.register_forward_pre_hook(
-        lambda _, inputs: given.append(inputs[0])
+        lambda _, inputs: teacher_inputs.append(inputs[0])
     )
     method(views())
     handle.remove()
     visual = teacher.model.visual
     mean = torch.tensor(visual.preprocess_cfg["mean"]).view(1, 3, 1, 1)
     std = torch.tensor(visual.preprocess_cfg["std"]).view(1, 3, 1, 1)
-    torch.testing.assert_close(given[0], (pixels - mean) / std)
+    torch.testing.assert_close(teacher_inputs[0], (pixels - mean) / std)
 
 
-def test_trap_3_the_third_view_is_the_first_in_zero_to_one():
+def test_trap_3_the_third_view_is_the_first_in_0_to_1():
     spec = Preprocessing(size=32)
-    picture = Image.effect_noise((60, 60), 80).convert("RGB")
-    first, _, pixels = ViewsForTeacher(ViewSettings(), spec)(picture)
+    image = Image.effect_noise((60, 60), 80).convert("RGB")
+    first, _, pixels = ViewsForTeacher(ViewSettings(), spec)(image)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (spec.mean, spec.std))
     torch.testing.assert_close((pixels - mean) / std, first)
     assert float(pixels.min()) >= -1e-6
     assert float(pixels.max()) <= 1 + 1e-6
 
 
-def test_trap_4_ais_is_an_average_over_pictures_eight_times_the_released_one():
+def test_trap_4_ais_is_an_average_over_images_eight_times_the_released_value():
     target = torch.rand(5, 8).softmax(dim=1)
     logits = torch.randn(5, 8)
     expected = sum(kl(target[b], logits[b].softmax(dim=0)) for b in range(5)) / 5

@@ -1,4 +1,4 @@
-"""SynPair against its formulas written out, and its three terms by value."""
+"""SynPair (arXiv:2407.14676) against its formulas in loops, and its three terms by value."""
 
 import copy
 from typing import Any
@@ -16,12 +16,12 @@ from tests.conftest import TINY
 
 
 def synpair(seed: int = 0, progress: float = 1.0, **settings: object) -> SynPair:
-    """Past its warm-up, without the light views unless asked."""
+    """Past its warm-up, without the light views unless requested."""
     torch.manual_seed(seed)
     small = {"queue_size": 8, "dimensions": 16, "bank_size": 32, "augment": False}
     config = SynPair.Config.model_validate(small | settings)
     method = SynPair(Encoder(make_backbone(TINY), GeMPooling()), config)
-    method.bank.push(torch.rand(20, 64))
+    method.bank.enqueue(torch.rand(20, 64))
     method.progress = progress
     return method
 
@@ -41,12 +41,12 @@ def contrast_of(method: SynPair, code: torch.Tensor, key: torch.Tensor, queue: t
     return total / len(code)
 
 
-def written_out(method: SynPair, pictures: list[torch.Tensor], noise: torch.Tensor) -> list[float]:
+def written_out(method: SynPair, images: list[torch.Tensor], noise: torch.Tensor) -> list[float]:
     """The three terms of a step in evaluation mode, the Gaussian draws given."""
-    queue, config = method.queue.keys.clone(), method.config
+    queue, config = method.queue.vectors.clone(), method.config
     with torch.no_grad():
-        code = method.encoder.backbone(pictures[0]).mean(dim=(2, 3))
-        key = F.normalize(method.key_projector(method.key_backbone(pictures[1]).mean((2, 3))))
+        code = method.encoder.backbone(images[0]).mean(dim=(2, 3))
+        key = F.normalize(method.key_projector(method.key_backbone(images[1]).mean((2, 3))))
         rows = torch.cat([method.bank.rows(), code])
     code.requires_grad_()
     contrast = contrast_of(method, code, key, queue)
@@ -63,24 +63,24 @@ def written_out(method: SynPair, pictures: list[torch.Tensor], noise: torch.Tens
                 if low[k] or c[k] <= torch.quantile(c, config.importance_share):
                     step = config.noise_scale * spread * noise[b, k]
                     moved[b, k] = max(0.0, float(code[b, k] + step))
-        decoded, changed = (method.decoder(each, (32, 32)) for each in (code, moved))
+        decoded, changed = (method.decoder(h, (32, 32)) for h in (code, moved))
         again = method.encoder.backbone(changed).mean(dim=(2, 3))
         pooled = method.key_backbone(decoded).mean(dim=(2, 3))
         pair = contrast_of(method, again, F.normalize(method.key_projector(pooled)), queue)
-        error = sum(float((decoded[b] - pictures[0][b]).square().sum()) for b in range(len(code)))
+        error = sum(float((decoded[b] - images[0][b]).square().sum()) for b in range(len(code)))
     return [float(contrast.detach()), error / decoded.numel(), float(pair)]
 
 
 def test_the_three_terms_equal_the_formulas_written_out():
-    method, pictures = synpair(noise_scale=2.0).eval(), views()
-    with torch.no_grad():  # keys unlike queries, decoded pictures unlike perturbed ones
+    method, images = synpair(noise_scale=2.0).eval(), views()
+    with torch.no_grad():  # keys unlike queries, decoded images unlike perturbed ones
         next(method.key_projector.parameters()).add_(0.1 * torch.randn(64, 64))
         next(method.decoder.seed.parameters()).mul_(50)
     torch.manual_seed(5)
     noise = torch.randn(4, 64)
-    contrast, reconstruction, pair = written_out(method, pictures, noise)
+    contrast, reconstruction, pair = written_out(method, images, noise)
     torch.manual_seed(5)
-    terms = {name: float(term.detach()) for name, term in method(pictures).items()}
+    terms = {name: float(term.detach()) for name, term in method(images).items()}
     assert terms == pytest.approx(
         {"contrast": contrast, "reconstruction": 0.05 * reconstruction, "pair": 0.5 * pair},
         rel=1e-4,
@@ -89,10 +89,10 @@ def test_the_three_terms_equal_the_formulas_written_out():
 
 def test_the_importance_is_the_slope_of_the_contrastive_loss():
     """Trap: pytorch_grad_cam without targets takes the slope of the largest feature."""
-    method, pictures = synpair().eval(), views(2)
-    exact, key, queue = copy.deepcopy(method).double(), method.keys(pictures[1]), method.queue
-    negatives, key = queue.keys.clone().double(), key.double()
-    contrast, features = method.contrast(pictures)
+    method, images = synpair().eval(), views(2)
+    exact, key, queue = copy.deepcopy(method).double(), method.keys(images[1]), method.queue
+    negatives, key = queue.vectors.clone().double(), key.double()
+    contrast, features = method.contrast(images)
     gradient, code = code_gradient(contrast, features), code_of(features).detach().double()
     with torch.no_grad():
         for b in range(2):
@@ -122,14 +122,14 @@ def test_the_dimensions_that_move_are_those_of_the_settings(kind: str, dims: str
         assert moved[b].tolist() == cases[dims].tolist()
 
 
-def test_replaced_values_come_from_another_picture():
+def test_replaced_values_come_from_another_image():
     method = synpair(noise="replacement", variance_share=1.0)
     code = 10 * torch.arange(4.0)[:, None] + torch.rand(4, 64)
     moved = method.perturbed(code, torch.randn(4, 64))
-    own = (moved // 10).long()
-    assert (own == own[:, :1]).all()
-    assert sorted(own[:, 0].tolist()) == [0, 1, 2, 3]
-    assert all(int(own[b, 0]) != b for b in range(4))
+    source = (moved // 10).long()
+    assert (source == source[:, :1]).all()
+    assert sorted(source[:, 0].tolist()) == [0, 1, 2, 3]
+    assert all(int(source[b, 0]) != b for b in range(4))
 
 
 def test_the_weight_waits_then_rises_in_a_line():
@@ -137,8 +137,8 @@ def test_the_weight_waits_then_rises_in_a_line():
     assert values == pytest.approx([0, 0, 0.5, 1, 1, 1])
     assert [ramp(progress, 0.4, 0.0) for progress in (0.39, 0.4)] == [0, 1]
     assert ramp(0, 0, 0) == 1
-    half, whole = ({**synpair(progress=p).eval()(views())} for p in (0.125, 0.15))
-    assert set(half) == set(whole) == {"contrast", "reconstruction", "pair"}
+    half, full = ({**synpair(progress=p).eval()(views())} for p in (0.125, 0.15))
+    assert set(half) == set(full) == {"contrast", "reconstruction", "pair"}
 
 
 def test_the_pair_s_term_follows_the_ramp():
@@ -150,7 +150,7 @@ def test_the_pair_s_term_follows_the_ramp():
     assert terms[0] == pytest.approx(terms[1] / 2, rel=1e-5)
 
 
-def test_during_the_warm_up_no_synthetic_picture_is_encoded():
+def test_during_the_warm_up_no_synthetic_image_is_encoded():
     method, passes = synpair(progress=0.0), []
     method.encoder.backbone.register_forward_hook(lambda *_: passes.append("query"))
     method.key_backbone.register_forward_hook(lambda *_: passes.append("key"))
@@ -173,12 +173,12 @@ def test_the_loss_reaches_every_parameter(progress: float, full: bool):
             assert torch.isfinite(parameter.grad).all()
 
 
-def test_the_reconstruction_trains_the_encoder_only_if_asked():
-    for asked in (True, False):
-        method = synpair(reconstruct_encoder=asked)
+def test_the_reconstruction_trains_the_encoder_only_if_requested():
+    for requested in (True, False):
+        method = synpair(reconstruct_encoder=requested)
         method(views())["reconstruction"].backward()
         grad = next(method.encoder.backbone.parameters()).grad
-        assert (grad is not None and float(grad.norm()) > 0) is asked
+        assert (grad is not None and float(grad.norm()) > 0) is requested
         assert all(p.grad is not None for p in method.decoder.parameters())
 
 
@@ -195,7 +195,7 @@ def test_the_optimiser_s_groups_are_moco_s_and_an_adam_for_the_decoder():
     assert set(grouped) == {id(p) for p in method.parameters() if p.requires_grad}
 
 
-def test_the_same_seed_gives_the_same_losses_and_a_resume_the_same_next_one():
+def test_the_same_seed_gives_the_same_losses_and_a_resume_the_same_next_loss():
     first, second = synpair(seed=1, augment=True).train(), synpair(seed=2, augment=True).train()
     first(views())
     second.load_state_dict(copy.deepcopy(first.state_dict()))
@@ -206,7 +206,7 @@ def test_the_same_seed_gives_the_same_losses_and_a_resume_the_same_next_one():
     assert losses[0] == losses[1]
 
 
-def test_the_light_views_change_the_pair_s_term_and_nothing_else():
+def test_the_light_views_change_only_the_pair_s_term():
     plain, augmented = synpair().eval(), synpair(augment=True).eval()
     terms = []
     for method in (plain, augmented):

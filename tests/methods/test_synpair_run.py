@@ -33,20 +33,20 @@ def train(config: RunConfig, folder: Path, kill_at: int | None = None) -> list[d
 
 
 @pytest.mark.slow
-def test_a_run_killed_behind_its_warm_up_goes_on_exactly(
+def test_a_run_killed_after_its_warm_up_continues_exactly(
     tiny_settings: dict[str, Any], tmp_path: Path
 ):
     plain = {key: value for key, value in tiny_settings.items() if key != "eval"}
     learning = {"epochs": 3, "batch_size": 8, "log_every_step": True}
     method = {"name": "synpair", "queue_size": 16, "bank_size": 20, "ramp_share": 0.5}
     config = resolve(plain, {"method": method, "optimiser": learning}, "tests")
-    whole = train(config, tmp_path / "whole")
-    assert ["pair" in line for line in whole] == [False] * 4 + [True] * 5
+    straight = train(config, tmp_path / "straight")
+    assert ["pair" in line for line in straight] == [False] * 4 + [True] * 5
     with pytest.raises(Killed):
         train(config, tmp_path / "killed", kill_at=8)
     torch.manual_seed(99)  # the resumed process starts with other random numbers
-    assert train(config, tmp_path / "killed") == whole
+    assert train(config, tmp_path / "killed") == straight
     first, second = (
-        read_tensors(tmp_path / n / "encoder.safetensors") for n in ("whole", "killed")
+        read_tensors(tmp_path / n / "encoder.safetensors") for n in ("straight", "killed")
     )
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -17,9 +17,21 @@ def key_copy(query: Module) -> Module:
 
 @torch.no_grad()
 def update_keys(pairs: Iterable[tuple[nn.Module, nn.Module]], momentum: float) -> None:
-    """Key <- momentum x key + (1 - momentum) x query, for every parameter of each pair.
+    """theta_k <- m theta_k + (1 - m) theta_q, in place, for every parameter of each pair.
 
-    Buffers are left alone: a key encoder keeps batch-norm statistics of its own.
+    MoCo, arXiv:1911.05722, eq. 2. Buffers stay: a key encoder has its own batch-norm statistics.
+
+    Args:
+        pairs: (query, key) modules of the same shapes.
+        momentum: m, 0..1; at 1 the keys stay as they are.
+
+    Example:
+        >>> query = nn.Linear(1, 1, bias=False)
+        >>> key = key_copy(query)
+        >>> _ = nn.init.constant_(query.weight, 1.0), nn.init.constant_(key.weight, 0.0)
+        >>> update_keys([(query, key)], momentum=0.75)
+        >>> key.weight.item()
+        0.25
     """
     for query, key in pairs:
         for query_parameter, key_parameter in zip(

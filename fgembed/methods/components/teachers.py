@@ -1,6 +1,6 @@
 """Frozen CLIP teachers from open_clip, and the corpus of descriptions that they compare with.
 
-A teacher is held beside a method, not in it: it is in no checkpoint, no bundle and no optimiser.
+A teacher is no submodule of its method: it is in no checkpoint, no bundle and no optimiser.
 """
 
 import tomllib
@@ -18,25 +18,30 @@ from fgembed.backbones.weights import read_weights
 from fgembed.disk.files import read_toml
 from fgembed.errors import ConfigError, NotFoundError
 
-REMEDY = "set method.teacher_weights to the file"
+WEIGHTS_REMEDY = "set method.teacher_weights to the file"
 
 
 class ClipTeacher:
-    """A frozen image and text tower: how alike are a picture and each description?
+    """A frozen image and text tower: how similar is an image to each description?
+
+    Args:
+        model: of open_clip, with an image and a text tower.
+        tokenizer: its tokenizer.
+        descriptions: sentences by name.
 
     Attributes:
-        texts: (S, D) unit vectors of the descriptions.
-        scale: the model's own logit scale, 100 for OpenAI's.
+        texts: T, (S, D) unit vectors of the descriptions.
+        scale: s, the model's logit scale, 100 for OpenAI's.
     """
 
     def __init__(self, model: Any, tokenizer: Any, descriptions: Mapping[str, str]) -> None:
         self.model = model.requires_grad_(False).eval()
         size = self.model.visual.image_size
         side = size if isinstance(size, int) else size[0]
-        given = self.model.visual.preprocess_cfg
+        preprocessing = self.model.visual.preprocess_cfg
         self.resize = v2.Resize((side, side), v2.InterpolationMode.BICUBIC, antialias=True)
-        self.mean = torch.tensor(given["mean"]).view(1, 3, 1, 1)
-        self.std = torch.tensor(given["std"]).view(1, 3, 1, 1)
+        self.mean = torch.tensor(preprocessing["mean"]).view(1, 3, 1, 1)
+        self.std = torch.tensor(preprocessing["std"]).view(1, 3, 1, 1)
         with torch.no_grad():
             texts = self.model.encode_text(tokenizer(list(descriptions.values())))
             self.texts = F.normalize(texts.float(), dim=1)
@@ -44,19 +49,21 @@ class ClipTeacher:
 
     @torch.no_grad()
     def similarity(self, pixels: Tensor, *, normalised: bool = False) -> Tensor:
-        """softmax(scale x picture . description) over descriptions: (B, S), in float32.
+        """The distribution p = softmax(s v . T) over descriptions, (B, S), in float32.
+
+        v is the image tower's unit vector. Zero-shot classification of CLIP, arXiv:2103.00020.
 
         Args:
-            pixels: (B, 3, H, W) in [0, 1]; brought to the teacher's own size and normalisation.
-            normalised: they are normalised already, and are left so.
+            pixels: (B, 3, H, W) in [0, 1]; resized and normalised as the teacher needs it.
+            normalised: whether they are normalised already; then they are only resized.
         """
         self._move_to(pixels.device)
         with torch.autocast(pixels.device.type, enabled=False):
-            pictures = self.resize(pixels.float())
+            images = self.resize(pixels.float())
             if not normalised:
-                pictures = (pictures.clamp(0, 1) - self.mean) / self.std
-            images = F.normalize(self.model.encode_image(pictures).float(), dim=1)
-            return torch.softmax(self.scale * images @ self.texts.T, dim=1)
+                images = (images.clamp(0, 1) - self.mean) / self.std
+            vectors = F.normalize(self.model.encode_image(images).float(), dim=1)
+            return torch.softmax(self.scale * vectors @ self.texts.T, dim=1)
 
     def _move_to(self, device: torch.device) -> None:
         if self.texts.device != device:
@@ -69,38 +76,46 @@ def load_teacher(name: str, weights: str, corpus: str | None) -> ClipTeacher:
     """An open_clip model as a frozen teacher.
 
     Args:
-        name: `model:tag` of open_clip, such as `ViT-B-32:openai`; the tag of a file's weights
-            too, for it decides on QuickGELU.
-        weights: `pretrained`, those that are published under the tag, or a file.
-        corpus: a TOML file of descriptions; None for the one that comes with fgembed.
+        name: `model:tag` of open_clip, such as `ViT-B-32:openai`. A file of weights needs its
+            tag, too, because the tag decides on QuickGELU.
+        weights: `pretrained`, the weights published under the tag, or a file.
+        corpus: a TOML file of descriptions; None for the built-in one.
 
     Raises:
-        ConfigError: there is no such model or tag, its weights do not fit, or the corpus is none.
-        NotFoundError: the weights can be neither found nor downloaded.
+        ConfigError: there is no such model or tag, the weights do not fit it, or the corpus is
+            invalid.
+        NotFoundError: the weights are neither in the cache nor can they be downloaded.
         MissingExtraError: open_clip is not installed.
     """
     descriptions = read_corpus(corpus)
     from fgembed.backbones import from_open_clip as library
 
-    library.model_settings(name)  # an unknown name is refused before anything is fetched
-    published = weights == "pretrained"
-    state = library.published_checkpoint(name, REMEDY) if published else read_weights(Path(weights))
+    library.model_settings(name)  # refuses an unknown name before anything is downloaded
+    if weights == "pretrained":
+        state = library.published_checkpoint(name, WEIGHTS_REMEDY)
+        source, remedy = f"the file published as {name}", "choose another method.teacher"
+    else:
+        state = read_weights(Path(weights))
+        source, remedy = weights, "set method.teacher to the model:tag that the file belongs to"
     model = library.untrained_model(name)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        source = f"what is published as {name}" if published else weights
-        raise ConfigError(f"{source} does not fit teacher {name}: {reason}") from None
+        raise ConfigError(f"{source} does not fit teacher {name}: {reason}", remedy) from None
     return ClipTeacher(model, _tokenizer(library.split_tag(name)[0]), descriptions)
 
 
 def read_corpus(file: str | None) -> dict[str, str]:
-    """The descriptions by name: the table `descriptions` of a TOML file.
+    """The descriptions by name: the table `descriptions` of a TOML file, or the built-in ones.
 
     Raises:
-        ConfigError: the table is missing, or holds fewer than two sentences.
-        NotFoundError: there is no such file.
+        ConfigError: the table is missing, holds fewer than two entries, or one is no sentence.
+        NotFoundError: the file does not exist.
+
+    Example:
+        >>> read_corpus(None)["snake"]
+        'a long legless animal covered with scales'
     """
     if file is None:
         content = tomllib.loads(
@@ -113,11 +128,15 @@ def read_corpus(file: str | None) -> dict[str, str]:
     table = content.get("descriptions")
     if not isinstance(table, dict) or len(table) < 2:
         raise ConfigError(
-            f"{file} holds no corpus", "expected a table [descriptions] of two or more"
+            f"{file} holds no corpus, expected a table [descriptions] of two or more sentences",
+            "add them, or leave out method.corpus for the built-in corpus",
         )
     for name, sentence in table.items():
         if not isinstance(sentence, str) or not sentence.strip():
-            raise ConfigError(f"{file}: description {name!r} is {sentence!r}, expected a sentence")
+            raise ConfigError(
+                f"{file}: description {name!r} is {sentence!r}, expected a sentence",
+                'write it in quotes, such as "a metal bolt"',
+            )
     return dict(table)
 
 

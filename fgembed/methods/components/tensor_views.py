@@ -1,4 +1,4 @@
-"""Random views of pictures that are already tensors on the device."""
+"""Random views of images that are already tensors on the device."""
 
 import math
 
@@ -7,20 +7,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SMALLEST_CROP = 0.6  # share of the area
-WIDEST = 4 / 3  # ratio of the sides
+WIDEST_RATIO = 4 / 3  # of the sides
 
 
 def light_views(images: Tensor) -> Tensor:
-    """Flip and RandomResizedCrop(0.6..1), for each picture on its own: (B, 3, H, W) -> same.
+    """Flip and RandomResizedCrop(0.6..1), drawn for each image: (B, 3, H, W) -> same, float32.
 
-    Area uniform in 0.6..1, log of the ratio uniform in +-log(4/3), as in torchvision; a side
-    that would leave the picture is cut to fit (torchvision draws again), which leaves an area of
-    3/4 at least. Draws from torch's global generator of the device alone.
+    Area uniform in 0.6..1, log of the ratio uniform in +-log(4/3), as in torchvision. A side that
+    would exceed the image is cut to fit, where torchvision draws again. Draws from torch's global
+    generator of the device alone.
+
+    Args:
+        images: (B, 3, H, W), of any range.
     """
     batch, _, height, width = images.shape
     draws = torch.rand(5, batch, 1, device=images.device)
     area = SMALLEST_CROP + (1 - SMALLEST_CROP) * draws[0]
-    ratio = torch.exp(math.log(WIDEST) * (2 * draws[1] - 1))
+    ratio = torch.exp(math.log(WIDEST_RATIO) * (2 * draws[1] - 1))
     across = (area * ratio).sqrt().clamp(max=1)  # (B, 1), share of the width
     down = (area / ratio).sqrt().clamp(max=1)
     flip = torch.where(draws[4] < 0.5, -1.0, 1.0)
@@ -32,5 +35,5 @@ def light_views(images: Tensor) -> Tensor:
 
 
 def _centres(side: int, images: Tensor) -> Tensor:
-    """(side,): the pixels' centres, the edges at -1 and 1."""
+    """(side,): the centres of the pixels, with the image's edges at -1 and 1."""
     return (torch.arange(side, device=images.device) + 0.5) * (2 / side) - 1

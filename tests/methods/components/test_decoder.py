@@ -16,13 +16,13 @@ from fgembed.methods.components.decoder import (
 
 
 def walked(decoder: Decoder, channels: int, size: int) -> list[tuple[int, ...]]:
-    """(channels, side) of the seed as it meets the first stage, and behind each stage."""
+    """(channels, side) of the first stage's input, and of every stage's output."""
     seen: list[tuple[int, ...]] = []
 
-    def before(module: nn.Module, given: tuple[Tensor, tuple[int, int]]) -> None:
-        seen.append((given[0].shape[1], given[0].shape[3]))
+    def before(module: nn.Module, inputs: tuple[Tensor, tuple[int, int]]) -> None:
+        seen.append((inputs[0].shape[1], inputs[0].shape[3]))
 
-    def behind(module: nn.Module, given: object, maps: Tensor) -> None:
+    def behind(module: nn.Module, inputs: object, maps: Tensor) -> None:
         seen.append((maps.shape[1], maps.shape[3]))
 
     first = decoder.stages[0]
@@ -32,8 +32,8 @@ def walked(decoder: Decoder, channels: int, size: int) -> list[tuple[int, ...]]:
         assert isinstance(stage, nn.ModuleList)
         stage[-1].register_forward_hook(behind)
     with torch.no_grad():
-        pictures = decoder.eval()(torch.rand(1, channels), (size, size))
-    return [*seen, (pictures.shape[1], pictures.shape[3])]
+        images = decoder.eval()(torch.rand(1, channels), (size, size))
+    return [*seen, (images.shape[1], images.shape[3])]
 
 
 def test_the_full_decoder_walks_from_7_to_224_on_the_mirrored_plan():
@@ -56,7 +56,7 @@ def test_other_sizes_are_halved_and_rounded_up():
 
 
 @pytest.mark.parametrize("size", [(16, 16), (32, 32), (33, 50), (64, 64), (112, 112), (384, 384)])
-def test_pictures_come_out_exactly_as_large_as_asked(size: tuple[int, int]):
+def test_images_come_out_in_exactly_the_requested_size(size: tuple[int, int]):
     with torch.no_grad():
         assert light_decoder(64).eval()(torch.rand(1, 64), size).shape == (1, 3, *size)
 
@@ -68,8 +68,8 @@ def test_the_full_decoder_is_exact_too(size: tuple[int, int]):
 
 
 def test_the_output_is_linear_for_normalised_targets_have_both_signs():
-    pictures = light_decoder(64)(torch.rand(4, 64), (32, 32))
-    assert float(pictures.detach().min()) < 0 < float(pictures.detach().max())
+    images = light_decoder(64)(torch.rand(4, 64), (32, 32))
+    assert float(images.detach().min()) < 0 < float(images.detach().max())
 
 
 def test_a_block_enlarges_then_convolves():
@@ -80,7 +80,7 @@ def test_a_block_enlarges_then_convolves():
     torch.testing.assert_close(block(maps, (4, 4)), expected)
 
 
-def test_a_bottleneck_equals_one_that_enlarges_first():
+def test_a_bottleneck_equals_a_bottleneck_that_enlarges_first():
     """Nearest-neighbour resizing commutes with what acts on each position by itself."""
     torch.manual_seed(0)
     block = MirroredBottleneck(8, 4).eval()

@@ -24,14 +24,14 @@ def test_info_nce_equals_the_formula_in_loops():
     assert float(info_nce(query, key, queue, temperature)) == pytest.approx(total / 5, rel=1e-5)
 
 
-def test_info_nce_of_known_angles():
+def test_info_nce_at_fixed_angles():
     """One positive at cosine 1, one negative at cosine 0, t = 0.5: log(1 + e^-2)."""
     query, queue = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     expected = math.log(1 + math.exp(-2))
     assert float(info_nce(query, query, queue, 0.5)) == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_query_that_matches_its_key_costs_less_than_one_that_matches_the_queue():
+def test_a_query_that_matches_its_key_costs_less_than_a_query_that_matches_the_queue():
     axes = torch.eye(3)
     right = info_nce(axes[:1], axes[:1], axes[1:], 0.2)
     wrong = info_nce(axes[:1], axes[1:2], axes[:1], 0.2)
@@ -74,7 +74,7 @@ def kl_in_loops(target: torch.Tensor, prediction: torch.Tensor, t: float) -> flo
     return sum(a * (math.log(a) - math.log(b)) for a, b in zip(p, r, strict=True))
 
 
-def test_map_kl_equals_the_formula_over_whole_maps():
+def test_map_kl_equals_the_formula_over_full_maps():
     target, prediction = torch.rand(3, 2, 4), torch.rand(3, 2, 4)
     expected = [kl_in_loops(target[b].flatten(), prediction[b].flatten(), 0.4) for b in range(3)]
     assert float(map_kl(target, prediction, 0.4)) == pytest.approx(sum(expected) / 3, rel=1e-4)
@@ -82,7 +82,7 @@ def test_map_kl_equals_the_formula_over_whole_maps():
     assert float(summed) == pytest.approx(sum(expected), rel=1e-4)
 
 
-def test_map_kl_by_row_makes_each_row_a_distribution_of_its_own():
+def test_map_kl_by_row_makes_every_row_a_distribution():
     target, prediction = torch.rand(2, 3, 4), torch.rand(2, 3, 4)
     rows = [kl_in_loops(target[b, i], prediction[b, i], 1.0) for b in range(2) for i in range(3)]
     by_row = map_kl(target, prediction, 1.0, axis="row", reduction="sum")
@@ -90,7 +90,7 @@ def test_map_kl_by_row_makes_each_row_a_distribution_of_its_own():
     assert float(map_kl(target, prediction, 1.0, reduction="sum")) != pytest.approx(sum(rows))
 
 
-def test_min_max_by_picture_ignores_the_neighbours_and_over_the_batch_does_not():
+def test_min_max_by_image_ignores_the_neighbours_and_over_the_batch_does_not():
     small, large = torch.tensor([[[0.0, 1.0], [2.0, 4.0]]]), torch.tensor([[[0.0, 8.0]] * 2])
     alone = min_max(small)
     torch.testing.assert_close(alone, small / 4)
@@ -98,7 +98,7 @@ def test_min_max_by_picture_ignores_the_neighbours_and_over_the_batch_does_not()
     torch.testing.assert_close(min_max(torch.cat([small, large]), over="batch")[:1], small / 8)
 
 
-def test_peak_normalised_puts_every_peak_at_one_and_leaves_an_empty_map_empty():
+def test_peak_normalised_puts_every_peak_at_1_and_leaves_an_empty_map_empty():
     maps = torch.stack([torch.tensor([[3e-4, 1e-4]]), torch.zeros(1, 2)])
     normalised = peak_normalised(maps)
     torch.testing.assert_close(normalised[0], torch.tensor([[1.0, 1 / 3]]))

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from fgembed.methods.components.perturbation import (
-    chosen,
     clamped_like,
     deviation,
     importance,
     lowest,
-    other_rows,
+    perturbed_dimensions,
+    random_cycle,
     with_noise,
     with_replacement,
 )
@@ -39,9 +39,9 @@ def test_the_lowest_are_those_up_to_the_quantile(share: float):
     marks = lowest(values, share)
     for b in range(4):
         ordered = sorted(values[b].tolist())
-        place = share * 10
-        low, high = ordered[math.floor(place)], ordered[math.ceil(place)]
-        quantile = low + (place - math.floor(place)) * (high - low)
+        rank = share * 10
+        low, high = ordered[math.floor(rank)], ordered[math.ceil(rank)]
+        quantile = low + (rank - math.floor(rank)) * (high - low)
         assert marks[b].tolist() == [value <= quantile for value in values[b].tolist()]
 
 
@@ -75,15 +75,15 @@ def test_importance_equals_the_formula_in_loops(kind: str):
         ("and", [True, False, False, False]),
     ],
 )
-def test_what_is_chosen_of_the_two_criteria(dims: str, expected: list[bool]):
+def test_the_two_criteria_select_the_dimensions(dims: str, expected: list[bool]):
     low_variance = torch.tensor([True, True, False, False])
     unimportant = torch.tensor([[True, False, True, False], [False] * 4])
-    mask = chosen(low_variance, unimportant, dims)  # type: ignore[arg-type]
+    mask = perturbed_dimensions(low_variance, unimportant, dims)  # type: ignore[arg-type]
     assert mask.shape == (2, 4)
     assert mask[0].tolist() == expected
 
 
-def test_noise_is_added_where_chosen_at_one_scale():
+def test_noise_is_added_to_selected_dimensions_at_a_common_scale():
     code, gradient = case()
     mask = gradient > 0
     torch.manual_seed(4)
@@ -97,27 +97,27 @@ def test_noise_is_added_where_chosen_at_one_scale():
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 9])
-def test_every_picture_gets_another_one_and_each_is_used_once(count: int):
+def test_every_image_gets_another_image_and_all_are_used(count: int):
     for seed in range(20):
         torch.manual_seed(seed)
-        others = other_rows(count, torch.device("cpu")).tolist()
-        assert sorted(others) == list(range(count))
-        assert all(other != own for own, other in enumerate(others))
+        sources = random_cycle(count, torch.device("cpu")).tolist()
+        assert sorted(sources) == list(range(count))
+        assert all(source != row for row, source in enumerate(sources))
 
 
-def test_a_replaced_value_is_that_of_one_other_picture():
+def test_replaced_values_are_those_of_a_single_other_image():
     code, gradient = case()
     mask = gradient > 0
     torch.manual_seed(4)
     moved = with_replacement(code, mask)
     torch.manual_seed(4)
-    others = other_rows(5, torch.device("cpu"))
+    sources = random_cycle(5, torch.device("cpu"))
     for b in range(5):
         for k in range(12):
-            assert moved[b, k] == (code[others[b], k] if mask[b, k] else code[b, k])
+            assert moved[b, k] == (code[sources[b], k] if mask[b, k] else code[b, k])
 
 
-def test_codes_stay_non_negative_where_they_were_and_only_there():
+def test_codes_stay_non_negative_only_where_they_were():
     code, gradient = case()
     torch.testing.assert_close(clamped_like(gradient, code), F.relu(gradient))
     torch.testing.assert_close(clamped_like(gradient, code - 0.5), gradient)

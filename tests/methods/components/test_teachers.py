@@ -31,14 +31,14 @@ def test_similarity_is_clip_s_zero_shot_softmax_in_float32():
         image = F.normalize(model.encode_image((resized - mean) / std), dim=1)
         text = F.normalize(model.encode_text(open_clip.tokenize(sentences)), dim=1)
         expected = (model.logit_scale.exp() * image @ text.T).softmax(dim=1)
-    found = teacher.similarity(pixels)
-    torch.testing.assert_close(found, expected)
+    similarity = teacher.similarity(pixels)
+    torch.testing.assert_close(similarity, expected)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(teacher.similarity(pixels), expected)
-    assert found.shape == (3, 8)
+    assert similarity.shape == (3, 8)
 
 
-def test_the_corpus_that_comes_along_names_eight_kinds_of_thing_and_aircraft_among_them():
+def test_the_built_in_corpus_describes_eight_kinds_and_aircraft_among_them():
     corpus = read_corpus(None)
     assert len(corpus) == 8
     assert "aircraft" in corpus
@@ -47,10 +47,16 @@ def test_the_corpus_that_comes_along_names_eight_kinds_of_thing_and_aircraft_amo
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"holds no corpus; expected a table \[descriptions\]"),
-        ('[descriptions]\none = "only one"', "of two or more"),
-        ('[descriptions]\none = "a"\ntwo = 3', "description 'two' is 3, expected a sentence"),
-        ('[descriptions]\none = "a"\ntwo = " "', "expected a sentence"),
+        ("", r"holds no corpus, expected a table \[descriptions\] .*; add them, or leave out"),
+        ('[descriptions]\none = "only one"', "of two or more sentences; add them"),
+        (
+            '[descriptions]\none = "a"\ntwo = 3',
+            "'two' is 3, expected a sentence; write it in quotes",
+        ),
+        (
+            '[descriptions]\none = "a"\ntwo = " "',
+            "'two' is ' ', expected a sentence; write it in quotes",
+        ),
     ],
 )
 def test_a_corpus_that_is_none_is_refused(text: str, message: str, tmp_path: Path):
@@ -80,7 +86,10 @@ def test_unknown_teachers_and_weights_are_refused(tmp_path: Path):
     with pytest.raises(IntegrityError, match="cannot read weights"):
         load_teacher(TINY_TEACHER, str(tmp_path / "bad.safetensors"), None)
     torch.save({"logit_scale": torch.zeros(())}, tmp_path / "other.pt")
-    with pytest.raises(ConfigError, match=f"does not fit teacher {TINY_TEACHER}"):
+    with pytest.raises(
+        ConfigError,
+        match=f"other.pt does not fit teacher {TINY_TEACHER}: .*; set method.teacher to",
+    ):
         load_teacher(TINY_TEACHER, str(tmp_path / "other.pt"), None)
 
 
@@ -95,10 +104,10 @@ def test_a_teacher_with_a_text_tower_that_cannot_be_built_is_refused(
 def test_without_a_network_the_error_names_the_file_to_fetch(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    asked: list[int] = []
+    attempts: list[int] = []
 
     def no_network(*_: object) -> None:
-        asked.append(1)
+        attempts.append(1)
         raise socket.gaierror("no network in this test")
 
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
@@ -106,4 +115,4 @@ def test_without_a_network_the_error_names_the_file_to_fetch(
     monkeypatch.setattr("socket.getaddrinfo", no_network)
     with pytest.raises(NotFoundError, match=r"fetch https://\S+safetensors .*teacher_weights"):
         load_teacher("ViT-B-32:openai", "pretrained", None)
-    assert len(asked) <= 2  # left alone, the hub's client asks again and again for a minute
+    assert len(attempts) <= 2  # by default, the hub's client retries for a minute

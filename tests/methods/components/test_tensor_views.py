@@ -1,4 +1,4 @@
-"""Light views: on a picture that holds its own coordinates the crop can be read off."""
+"""Light views: on an image that holds its own coordinates the crop can be read off."""
 
 import torch
 
@@ -14,7 +14,7 @@ def coordinates(count: int) -> torch.Tensor:
     return torch.stack([x, y, torch.ones(SIDE, SIDE)]).expand(count, 3, SIDE, SIDE)
 
 
-def test_each_is_a_crop_of_six_tenths_or_more_and_half_are_flipped():
+def test_views_are_crops_of_at_least_six_tenths_and_half_are_flipped():
     torch.manual_seed(0)
     views = light_views(coordinates(400))
     steps = (views[:, 0, :, 20] - views[:, 0, :, 10]).mean(dim=1) * SIDE / 10  # share, signed
@@ -32,7 +32,7 @@ def test_each_is_a_crop_of_six_tenths_or_more_and_half_are_flipped():
     torch.testing.assert_close(views[:, 2], torch.ones(400, SIDE, SIDE))
 
 
-def test_crops_lie_anywhere_in_the_picture():
+def test_crops_lie_anywhere_in_the_image():
     torch.manual_seed(0)
     views = light_views(coordinates(400))
     for axis in (0, 1):
@@ -41,16 +41,16 @@ def test_crops_lie_anywhere_in_the_picture():
         assert float(middle.std()) > 0.02
 
 
-def test_the_seed_decides_and_pictures_differ():
-    pictures = coordinates(2)
+def test_the_seed_decides_and_images_differ():
+    images = coordinates(2)
     torch.manual_seed(1)
-    first = light_views(pictures)
-    second = light_views(pictures)
+    first = light_views(images)
+    second = light_views(images)
     torch.manual_seed(1)
-    torch.testing.assert_close(light_views(pictures), first, rtol=0, atol=0)
+    torch.testing.assert_close(light_views(images), first, rtol=0, atol=0)
     assert not torch.allclose(first[0], first[1])
     assert not torch.allclose(first, second)
 
 
-def test_the_shape_stays_for_pictures_that_are_not_square():
+def test_the_shape_stays_for_images_that_are_not_square():
     assert light_views(torch.rand(2, 3, 20, 31)).shape == (2, 3, 20, 31)

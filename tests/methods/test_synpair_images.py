@@ -1,4 +1,4 @@
-"""What SynPair shows and measures of its decoded pictures, and that looking changes nothing."""
+"""What SynPair shows and measures of its decoded images; neither changes any state."""
 
 import copy
 
@@ -9,17 +9,17 @@ from fgembed.methods.synpair import SynPair, code_of
 from tests.methods.test_synpair import synpair, views
 
 
-def test_an_illustration_shows_three_pictures_and_leaves_no_trace():
-    method, pictures = synpair(projector_norm=True).train(), views()
+def test_an_illustration_shows_three_images_and_leaves_no_trace():
+    method, images = synpair(projector_norm=True).train(), views()
     method.encoder.backbone.freeze_statistics = True
     method.train()
     state = copy.deepcopy(method.state_dict())
     modes, random = [part.training for part in method.modules()], torch.get_rng_state()
     with torch.no_grad():
-        shown = method.illustrate(pictures)
+        shown = method.illustrate(images)
     assert list(shown) == ["original", "decoded", "perturbed"]
-    assert all(each.shape == (4, 3, 32, 32) and not each.requires_grad for each in shown.values())
-    torch.testing.assert_close(shown["original"], pictures[0])
+    assert all(x.shape == (4, 3, 32, 32) and not x.requires_grad for x in shown.values())
+    torch.testing.assert_close(shown["original"], images[0])
     assert not torch.allclose(shown["decoded"], shown["perturbed"])
     for name, value in method.state_dict().items():
         assert torch.equal(value, state[name]), name
@@ -34,16 +34,16 @@ def test_an_untrained_method_can_be_illustrated():
 
 
 def test_the_diagnosis_equals_the_formulas_written_out():
-    method, pictures = synpair(noise_scale=3.0).train(), views()
-    shown, found = method.illustrate(pictures), method.diagnose(pictures)
+    method, images = synpair(noise_scale=3.0).train(), views()
+    shown, figures = method.illustrate(images), method.diagnose(images)
     pixels, features = 0.0, 0.0
     method.eval()
     for b in range(4):
         first, second = shown["decoded"][b : b + 1], shown["perturbed"][b : b + 1]
         pixels += float((first - second).norm() / first.norm())
         with torch.no_grad():
-            codes = [code_of(method.encoder.features(each))[0] for each in (first, second)]
+            codes = [code_of(method.encoder.features(x))[0] for x in (first, second)]
         features += 1 - float(codes[0] @ codes[1] / codes[0].norm() / codes[1].norm())
-    assert found["pixel_change"] == pytest.approx(pixels / 4, rel=1e-3)
-    assert found["feature_change"] == pytest.approx(features / 4, rel=1e-2, abs=1e-6)
-    assert found["pixel_change"] > synpair(noise_scale=0.01).diagnose(pictures)["pixel_change"]
+    assert figures["pixel_change"] == pytest.approx(pixels / 4, rel=1e-3)
+    assert figures["feature_change"] == pytest.approx(features / 4, rel=1e-2, abs=1e-6)
+    assert figures["pixel_change"] > synpair(noise_scale=0.01).diagnose(images)["pixel_change"]
