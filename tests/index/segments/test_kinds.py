@@ -169,7 +169,7 @@ def test_a_structure_that_does_not_fit_the_memory_is_refused(tmp_path: Path):
     ("factory", "words"),
     [
         ("IVF4,Flatt", "cannot build"),
-        ("LSH", "cannot build .*; give --kind as flat, ivf"),
+        ("LSH", "cannot build .*; give --kind as one of flat, ivf"),
         ("PQ4x4fs", "cannot build"),  # FAISS cannot filter it
         ("IVF4,PQ4x4fs,RFlat", "leave it out"),
         ("IDMap,Flat", "leave it out"),
