@@ -36,9 +36,9 @@ def backbones(
 
 
 def _print_libraries(as_json: bool) -> None:
-    from fgembed.backbones.listing import libraries
+    from fgembed.backbones.listing import list_libraries
 
-    installed = libraries()
+    installed = list_libraries()
     if as_json:
         import json
         from dataclasses import asdict
@@ -56,15 +56,15 @@ def _print_libraries(as_json: bool) -> None:
 
 
 def _print_matching(pattern: str, size: int, limit: int, as_json: bool) -> None:
-    from fgembed.backbones.listing import matching, measured
+    from fgembed.backbones.listing import find_backbones, measure_backbone
     from fgembed.errors import NotFoundError
 
-    names = matching(pattern)
+    names = find_backbones(pattern)
     if not names:
         raise NotFoundError(
             f"no backbone matches {pattern!r}", '"fgembed backbones" lists the libraries'
         )
-    rows = [measured(name, size) for name in names[:limit]]
+    rows = [measure_backbone(name, size) for name in names[:limit]]
     rest = names[limit:]
     if as_json:
         import json

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fgembed.backbones import Backbone
-from fgembed.backbones.levels import Reading
+from fgembed.backbones.levels import BackboneOutput
 from fgembed.errors import ConfigError
 from fgembed.images.preprocessing import Preprocessing
-from fgembed.model.batch_norm_folding import folded
+from fgembed.model.batch_norm_folding import fold_batch_norms
 from fgembed.model.encoder import Encoder, PixelEncoder
 
 OPSET = 18
@@ -55,13 +55,15 @@ class HalfBackbone(nn.Module):
     def __init__(self, backbone: Backbone, size: int) -> None:
         super().__init__()
         # Batch norms are folded before, where their small variances still are float32.
-        self.half_backbone = copy.deepcopy(folded(backbone, size)).half()
+        self.half_backbone = copy.deepcopy(fold_batch_norms(backbone, size)).half()
         self.name, self.has_tokens = backbone.name, backbone.has_tokens
 
-    def read_levels(self, images: Tensor, depths: Sequence[float]) -> Reading:
+    def read_levels(self, images: Tensor, depths: Sequence[float]) -> BackboneOutput:
         """As `Backbone.read_levels`."""
         features, summary, inner = self.half_backbone.read_levels(images.half(), depths)
-        return Reading(features.float(), summary.float(), tuple(each.float() for each in inner))
+        return BackboneOutput(
+            features.float(), summary.float(), tuple(each.float() for each in inner)
+        )
 
 
 def write_half_onnx(

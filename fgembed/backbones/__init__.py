@@ -1,47 +1,45 @@
-"""Backbones by name, `<library>/<name>`: pictures in, one feature map out."""
+"""Backbones by name, `<library>/<name>`: images in, one feature map out."""
 
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from fgembed.backbones.family import Family, unfit
+from fgembed.backbones.family import Family, build_error, no_feature_map
 from fgembed.backbones.levels import (
+    BackboneOutput,
     Level,
-    Reading,
     as_map,
     at_depths,
     blocks_of,
+    capture_outputs,
     freeze,
     levels_of,
-    watched_outputs,
 )
-from fgembed.backbones.tokens import Attended, TokenTrunk
-from fgembed.backbones.weights import load_weights, read_weights
+from fgembed.backbones.libraries import family_of
+from fgembed.backbones.tokens import AttentionOutput, TokenTrunk
+from fgembed.backbones.weights import WEIGHTS_REMEDY, load_weights, read_weights
 from fgembed.errors import ConfigError
-
-# name of the library and of the module whose FAMILY it is, imported when it is asked for
-FAMILIES = {
-    "torchvision": "from_torchvision",
-    "timm": "from_timm",
-    "open_clip": "from_open_clip",
-}
-
 
 SIGNED_SHARE = 0.1  # of a map's energy below zero; ReLU has none, SiLU and GELU a little
 
 
 class Backbone(nn.Module):
-    """A trunk and its name: (B, 3, H, W) normalised pictures -> (B, C, h, w).
+    """A named network without its classifier: (B, 3, H, W) normalised images -> (B, C, h, w).
+
+    Example:
+        >>> backbone = make_backbone("torchvision/resnet18:layer1", size=64)
+        >>> backbone(torch.zeros(2, 3, 64, 64)).shape
+        torch.Size([2, 64, 16, 16])
 
     Attributes:
         name: `<library>/<name>`.
         channels: C.
-        grid: (h, w) for pictures of the size that it is made for.
-        signed: whether much of its map lies below zero, as after a layer norm; GeM is for others.
-        freeze_statistics: batch-norm statistics stay as they are, in training mode too.
+        grid: (h, w) for images of the size that it is built for.
+        signed: whether much of its map lies below zero, as after a layer norm. GeM clamps such
+            values, so it suits unsigned maps only.
+        freeze_statistics: whether batch-norm statistics stay fixed, in training mode too.
     """
 
     def __init__(
@@ -56,9 +54,9 @@ class Backbone(nn.Module):
         self.name = name
         self.trunk = trunk
         self.freeze_statistics = freeze_statistics
-        features, self._levels = _try_out(name, trunk, size)
+        features, self._levels = _probe(name, trunk, size)
         if frozen and not self._levels:
-            raise ConfigError(f"no blocks were found in {name}", "set backbone.frozen=0")
+            raise ConfigError(f"{name} has no blocks to freeze", "set backbone.frozen=0")
         freeze(trunk, self._levels[: round(frozen * len(self._levels))])
         self.channels = features.shape[1]
         self.grid = tuple(features.shape[2:])
@@ -72,26 +70,26 @@ class Backbone(nn.Module):
     def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) -> features (B, C, h, w) and summary (B, C).
 
-        The summary is what the network itself would classify by: the class token, or the mean
-        of the features where there is none.
+        The summary is the vector that the network's own classifier takes: the class token, or
+        the mean of the features where there is none.
         """
         if isinstance(self.trunk, TokenTrunk):
             return self.trunk.read(images)
         features = self(images)
         return features, features.mean(dim=(2, 3))
 
-    def read_levels(self, images: Tensor, depths: Sequence[float]) -> Reading:
-        """The same, and the maps of the inner levels at the given depths (`inner_channels`)."""
+    def read_levels(self, images: Tensor, depths: Sequence[float]) -> BackboneOutput:
+        """As `read`, with the maps of the inner levels at `depths` (see `inner_channels`)."""
         levels = at_depths(self._levels, depths)
-        with watched_outputs([level.block for level in levels]) as outputs:
+        with capture_outputs([level.block for level in levels]) as outputs:
             features, summary = self.read(images)
         inner = tuple(as_map(self.trunk, output) for _, output in outputs)
-        return Reading(features, summary, inner)
+        return BackboneOutput(features, summary, inner)
 
     def inner_channels(self, depths: Sequence[float]) -> list[int]:
-        """C_l of the inner levels at the given depths, shares in 0..1 of the way to the last map.
+        """C_l of the inner levels at `depths`, each a share in 0..1 of the way to the last map.
 
-        Fewer than depths where a backbone has few blocks, none where they give no maps.
+        Fewer than `depths` if the backbone has few blocks; empty if its blocks give no maps.
         """
         return [level.channels for level in at_depths(self._levels, depths)]
 
@@ -100,7 +98,7 @@ class Backbone(nn.Module):
         """The modules whose outputs are the levels, from the first to the last."""
         return [level.block for level in self._levels]
 
-    def attend(self, images: Tensor) -> Attended:
+    def attend(self, images: Tensor) -> AttentionOutput:
         """Features, summary and attention of a vision transformer, in one pass.
 
         Raises:
@@ -144,7 +142,7 @@ class Backbone(nn.Module):
         return self.trunk
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Training mode; frozen batch norms stay in evaluation mode."""
+        """Sets the mode; batch norms with frozen statistics stay in evaluation mode."""
         super().train(mode)
         if self.freeze_statistics:
             for module in self.modules():
@@ -164,15 +162,15 @@ def make_backbone(
 
     Args:
         name: `<library>/<name>`, for example `torchvision/resnet50`.
-        weights: `random`; `pretrained`, the library's own download, which torchvision and timm
-            also know as `imagenet`; or a `.safetensors` or `.pt` file with the library's names.
+        weights: `random`; `pretrained`, the library's own download (`imagenet` is a synonym for
+            torchvision and timm); or a `.safetensors` or `.pt` file with the library's names.
         freeze_statistics: see `Backbone`.
-        size: side of the pictures, in pixels, for a transformer's grid of patches.
+        size: side of the images, in pixels, for a transformer's grid of patches.
         frozen: share of its blocks, from the first, that take no gradient.
 
     Raises:
         ConfigError: the name is unknown, or the weights or the size do not fit.
-        NotFoundError: the weights cannot be downloaded, or the file is not there.
+        NotFoundError: the weights cannot be downloaded, or the file does not exist.
         MissingExtraError: the library is not installed.
     """
     family, model = family_of(name)
@@ -185,32 +183,20 @@ def make_backbone(
                 f"set backbone.weights to {family.weights[0]!r}, to 'random' or to a file",
             )
         state = family.published(model) if published else read_weights(Path(weights))
-        source = f"what is published as {name}" if published else weights
-        try:
-            fitting = family.fit(trunk, state)
-        except KeyError as error:
-            raise ConfigError(f"{source} does not fit {name}: no {error}") from None
-        except (ValueError, TypeError, IndexError, RuntimeError, AttributeError) as error:
-            raise ConfigError(f"{source} does not fit {name}: {error}") from None
-        load_weights(trunk, fitting, source, name)
-    return Backbone(name, trunk, freeze_statistics, size, frozen)
+        source = f"the published file of {name}" if published else weights
+        load_weights(trunk, _convert(family, trunk, state, source, name), source, name)
+    return Backbone(name, trunk, freeze_statistics, size=size, frozen=frozen)
 
 
-def family_of(name: str) -> tuple[Family, str]:
-    """The library of `<library>/<name>` and its own part of the name.
-
-    Raises:
-        ConfigError: there is no such library.
-        MissingExtraError: it is not installed.
-    """
-    library, _, model = name.partition("/")
-    if library not in FAMILIES or not model:
-        raise ConfigError(
-            f"no backbone {name!r}",
-            f"expected <library>/<name> with <library> one of {', '.join(FAMILIES)}",
-        )
-    family: Family = import_module(f"fgembed.backbones.{FAMILIES[library]}").FAMILY
-    return family, model
+def _convert(
+    family: Family, trunk: nn.Module, state: Mapping[str, Tensor], source: str, name: str
+) -> dict[str, Tensor]:
+    """`Family.fit`, which fails in many ways on a file of another model."""
+    try:
+        return family.fit(trunk, state)
+    except (KeyError, ValueError, TypeError, IndexError, RuntimeError, AttributeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise ConfigError(f"{source} does not fit {name}: {reason}", WEIGHTS_REMEDY) from None
 
 
 def _is_signed(features: Tensor) -> bool:
@@ -218,19 +204,20 @@ def _is_signed(features: Tensor) -> bool:
     return bool(below > SIGNED_SHARE)
 
 
-def _try_out(name: str, trunk: nn.Module, size: int) -> tuple[Tensor, list[Level]]:
-    """The map (1, C, h, w) of a picture of something like noise, the same at every call.
+def _probe(name: str, trunk: nn.Module, size: int) -> tuple[Tensor, list[Level]]:
+    """The map (1, C, h, w) of a fixed, noise-like image, and the levels that lead to it.
 
-    And the levels that lead to it.
+    Raises:
+        ConfigError: the trunk cannot take images of that size, or gives no map.
     """
     was_training = trunk.training
     noise = torch.sin(12.9898 * torch.arange(3.0 * size * size) ** 1.1).view(1, 3, size, size)
-    with torch.no_grad(), watched_outputs(blocks_of(trunk)) as outputs:
+    with torch.no_grad(), capture_outputs(blocks_of(trunk)) as outputs:
         try:
             features = trunk.eval()(noise)
         except (AssertionError, RuntimeError, ValueError, IndexError) as error:
-            raise unfit(name, size, error) from None
+            raise build_error(name, size, error) from None
     trunk.train(was_training)
     if not isinstance(features, Tensor) or features.ndim != 4:
-        raise ConfigError(f"{name} gives no feature map that fgembed can read")
+        raise no_feature_map(name)
     return features, levels_of(trunk, outputs)

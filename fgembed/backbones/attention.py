@@ -1,8 +1,8 @@
-"""Watching a transformer attend, in the pass that is made anyway.
+"""Captures a transformer's attention during its ordinary forward pass.
 
-What is watched is the first token's row of softmax(q k^T x scale), mean over heads, before any
-dropout. Only that row is computed, so fused attention stays fused and the features are those of
-an unwatched pass.
+The captured value is the first token's row of softmax(q k^T x scale), averaged over heads,
+before dropout. Only that row is computed in addition: fused attention stays fused, and the
+features equal those of a pass without capture.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,16 +16,21 @@ from torch.overrides import TorchFunctionMode
 
 
 def first_row(query: Tensor, key: Tensor, scale: float, mask: Tensor | None = None) -> Tensor:
-    """The first token's attention, mean over heads, in float32 under mixed precision too.
+    """The first token's attention, averaged over heads; float32 under mixed precision too.
 
     Args:
         query: (B, heads, N, d).
         key: (B, heads, N, d).
-        scale: what the products are multiplied by.
+        scale: factor of the products.
         mask: added to the scaled products; broadcasts to (B, heads, N, N).
 
     Returns:
-        (B, N), each row with sum one.
+        (B, N); each row sums to one.
+
+    Example:
+        >>> query = key = torch.eye(2).view(1, 1, 2, 2)
+        >>> first_row(query, key, scale=0.0)
+        tensor([[0.5000, 0.5000]])
     """
     with torch.autocast(query.device.type, enabled=False):
         scores = torch.einsum("bhd,bhnd->bhn", query[:, :, 0].float(), key.float()) * scale
@@ -35,26 +40,26 @@ def first_row(query: Tensor, key: Tensor, scale: float, mask: Tensor | None = No
 
 
 @contextmanager
-def watched_products(modules: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collects a (B, N) row from each call of `scaled_dot_product_attention` inside the block.
+def capture_fused_attention(modules: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
+    """Collects a (B, N) row from each call of `scaled_dot_product_attention` in the block.
 
     Args:
-        modules: timm's layers, whose `fused_attn` decides whether they make that call; those that
-            would not are asked to until the block ends.
+        modules: timm's layers. Their `fused_attn` decides whether they make that call; it is
+            switched on until the block ends.
     """
     unfused = [module for module in modules if getattr(module, "fused_attn", None) is False]
     for module in unfused:
         module.fused_attn = True  # type: ignore[assignment]
     try:
-        with _Products() as products:
-            yield products.rows
+        with _FusedAttentionMode() as mode:
+            yield mode.rows
     finally:
         for module in unfused:
             module.fused_attn = False  # type: ignore[assignment]
 
 
-class _Products(TorchFunctionMode):
-    """Looks at each fused attention on its way to torch, after norms and rotations."""
+class _FusedAttentionMode(TorchFunctionMode):
+    """Intercepts calls of torch's fused attention, after norms and rotations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,13 +68,13 @@ class _Products(TorchFunctionMode):
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        named = kwargs or {}
+        kwargs = kwargs or {}
         if function is F.scaled_dot_product_attention:
-            self.rows.append(_product_row(*args, **named))
-        return function(*args, **named)
+            self.rows.append(_fused_row(*args, **kwargs))
+        return function(*args, **kwargs)
 
 
-def _product_row(
+def _fused_row(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -79,24 +84,24 @@ def _product_row(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """`first_row` of what torch's function is given."""
+    """`first_row` from the arguments of `scaled_dot_product_attention`."""
     return first_row(query, key, query.shape[-1] ** -0.5 if scale is None else scale, attn_mask)
 
 
 @contextmanager
-def watched_heads(modules: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collects a (B, N) row from each self-attention of a `MultiheadAttention` inside the block.
+def capture_multihead_attention(modules: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
+    """Collects a (B, N) row from each self-attention of a `MultiheadAttention` in the block.
 
-    Torch's fast path shows neither queries nor keys, so both are projected once more: the key of
-    every token, the query of the first.
+    Torch's fast path exposes neither queries nor keys, so they are projected a second time: the
+    keys of all tokens, the query of the first.
     """
     rows: list[Tensor] = []
 
-    def watch(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+    def record(module: nn.Module, args: tuple[Tensor, ...]) -> None:
         assert isinstance(module, nn.MultiheadAttention)
         rows.append(_head_row(module, args[0]))
 
-    handles = [module.register_forward_pre_hook(watch) for module in modules]
+    handles = [module.register_forward_pre_hook(record) for module in modules]
     try:
         yield rows
     finally:
@@ -105,7 +110,7 @@ def watched_heads(modules: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
 
 
 def _head_row(module: nn.MultiheadAttention, tokens: Tensor) -> Tensor:
-    """`first_row` of tokens (B, N, C) in a layer that takes them batch first."""
+    """`first_row` from tokens (B, N, C), of a layer with `batch_first`."""
     width = module.embed_dim
     weight, bias = module.in_proj_weight, module.in_proj_bias
     query = F.linear(tokens[:, :1], weight[:width], bias[:width])

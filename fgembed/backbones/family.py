@@ -1,4 +1,4 @@
-"""What a library of backbones offers; one subclass a library."""
+"""The interface to a library of backbones; one subclass per library."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from fgembed.errors import ConfigError
 
 
 class Normalisation(NamedTuple):
-    """What weights expect of their pictures, for channels in [0, 1]: (x - mean) / std."""
+    """(x - mean) / std, for channels in [0, 1]: the input that weights were trained on."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -22,49 +22,57 @@ class Family:
     """The backbones of one library, by the part of their name after `<library>/`.
 
     Attributes:
-        weights: the words for the library's own published weights.
+        weights: the values of `backbone.weights` that mean the library's published weights.
     """
 
     weights: tuple[str, ...] = ("pretrained", "imagenet")
 
     def names(self) -> list[str]:
-        """Every name that the library lists."""
+        """All model names of the library."""
         raise NotImplementedError
 
     def tagged_names(self) -> list[str]:
-        """Every name that also says which of several published weights is meant."""
+        """All model names with the tag of one of several published weights."""
         return []
 
     def trunk(self, name: str, size: int) -> nn.Module:
-        """A trunk with random weights for pictures of `size` px.
+        """A trunk with random weights for images of `size` px.
 
         Raises:
-            ConfigError: the name is unknown, gives no feature map, or does not go with the size.
+            ConfigError: the name is unknown, gives no feature map, or does not support the size.
         """
         raise NotImplementedError
 
     def published(self, name: str) -> dict[str, Tensor]:
-        """The library's own weights, downloaded once.
+        """The library's published weights, downloaded once.
 
         Raises:
-            ConfigError: there are none.
+            ConfigError: the library publishes none.
             NotFoundError: they cannot be downloaded.
         """
         raise NotImplementedError
 
     def fit(self, trunk: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A file's weights by the trunk's names, position embeddings on the trunk's grid."""
+        """A file's weights under the trunk's names, position embeddings resized to its grid."""
         raise NotImplementedError
 
     def normalisation(self, name: str) -> Normalisation:
-        """What the published weights expect."""
+        """The input normalisation of the published weights."""
         raise NotImplementedError
 
 
-def unfit(name: str, size: int, reason: Exception) -> ConfigError:
-    """The refusal of a name that a library cannot build for pictures of `size` px."""
+def build_error(name: str, size: int, reason: Exception) -> ConfigError:
+    """The error for a model that its library cannot build for images of `size` px."""
     text = " ".join(str(reason).split()).rstrip(".") or f"a check of the library's ({reason!r})"
     return ConfigError(
-        f"{name} cannot be built for pictures of {size} px: {text}; "
-        "set preprocessing.size to the size that it was made for"
+        f"{name} cannot be built for images of {size} px: {text}",
+        "set preprocessing.size to the size that the model was designed for",
+    )
+
+
+def no_feature_map(name: str, kind: str = "that fgembed can read") -> ConfigError:
+    """The error for a model whose output is not a map (B, C, h, w)."""
+    return ConfigError(
+        f"{name} gives no feature map {kind}",
+        'choose another backbone (see "fgembed backbones")',
     )

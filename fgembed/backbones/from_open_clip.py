@@ -1,4 +1,4 @@
-"""open_clip's visual towers; the text towers are never built."""
+"""open_clip's visual towers. The text tower is built for teachers only."""
 
 import logging
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fgembed.backbones.download import BACKBONE_REMEDY, from_hub, from_url
-from fgembed.backbones.family import Family, Normalisation, unfit
+from fgembed.backbones.family import Family, Normalisation, build_error, no_feature_map
 from fgembed.backbones.tokens import check_patches
 from fgembed.errors import ConfigError, MissingExtraError
 from fgembed.text import nearest
@@ -23,27 +23,27 @@ except ImportError:
 from fgembed.backbones.from_timm import fit_timm, timm_trunk
 from fgembed.backbones.open_clip_trunk import OpenClipMap, OpenClipTokens
 
-TOWER = "visual."  # of the names in a checkpoint that also holds a text tower
-TIMM_TOWER = "trunk."  # of timm's models inside a tower
+TOWER = "visual."  # prefix of the visual tower in a checkpoint of both towers
+TIMM_TOWER = "trunk."  # prefix of a timm model inside a tower
 POSITIONS = "visual.positional_embedding"
 HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 class OpenClip(Family):
-    """`ViT-B-32`, or with the tag of its weights `ViT-B-32:laion2b_s34b_b79k`.
+    """Names: `ViT-B-32`, or with the tag of its weights `ViT-B-32:laion2b_s34b_b79k`.
 
-    The tag also decides between GELU and the QuickGELU that OpenAI's weights were trained with,
-    so it belongs to the name when the weights come from a file.
+    The tag selects GELU or QuickGELU (OpenAI's weights), so give it also when the weights come
+    from a file.
     """
 
     weights = ("pretrained",)
 
     def names(self) -> list[str]:
-        """Every model, without tags."""
+        """All models, without tags."""
         return list(open_clip.list_models())
 
     def tagged_names(self) -> list[str]:
-        """`ViT-B-32:openai` and so on."""
+        """All models with a tag, such as `ViT-B-32:openai`."""
         return [f"{model}:{tag}" for model, tag in open_clip.list_pretrained()]
 
     def trunk(self, name: str, size: int) -> nn.Module:
@@ -57,7 +57,7 @@ class OpenClip(Family):
             )
             return timm_trunk(vision["timm_model_name"], size, full_name, global_pool=pool)
         if vision.get("attentional_pool") or vision.get("pool_type") == "none":
-            raise ConfigError(f"{full_name} gives no feature map in the width that it pools")
+            raise no_feature_map(full_name, "in the width that it pools")
         is_transformer = isinstance(vision["layers"], int)
         if is_transformer:
             check_patches(full_name, size, vision["patch_size"])
@@ -65,20 +65,20 @@ class OpenClip(Family):
         try:
             visual = _build_vision_tower(tower["embed_dim"], vision, tower["quick_gelu"])
         except (AssertionError, ValueError, RuntimeError) as error:
-            raise unfit(full_name, size, error) from None
+            raise build_error(full_name, size, error) from None
         return OpenClipTokens(visual) if is_transformer else OpenClipMap(visual)
 
     def published(self, name: str) -> dict[str, Tensor]:
-        """The weights of the name's tag, those of the text tower among them."""
+        """The weights of the name's tag, including the text tower's."""
         return published_checkpoint(name, BACKBONE_REMEDY)
 
     def fit(self, trunk: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """See `Family.fit`; takes a whole model's checkpoint, or the tower's part alone."""
-        whole = any(key.startswith(TOWER) for key in state)
+        """See `Family.fit`; takes a checkpoint of both towers or of the visual tower alone."""
+        has_both_towers = any(key.startswith(TOWER) for key in state)
         tower = {
             key.removeprefix(TOWER): value
             for key, value in state.items()
-            if key.startswith(TOWER) or not whole
+            if key.startswith(TOWER) or not has_both_towers
         }
         if not isinstance(trunk, OpenClipMap | OpenClipTokens):
             return fit_timm(trunk, {k.removeprefix(TIMM_TOWER): v for k, v in tower.items()})
@@ -88,7 +88,7 @@ class OpenClip(Family):
         return fitting
 
     def normalisation(self, name: str) -> Normalisation:
-        """Of the weights of the name's tag; without a tag OpenAI's, as in most trainings."""
+        """Of the tag's weights; without a tag OpenAI's, which most models are trained with."""
         model, tag = split_tag(name)
         source = open_clip.get_pretrained_cfg(model, tag) if tag else {}
         mean = source.get("mean") or open_clip.OPENAI_DATASET_MEAN
@@ -104,10 +104,10 @@ def published_checkpoint(name: str, remedy: str) -> dict[str, Tensor]:
 
     Args:
         name: the model and the tag of its weights.
-        remedy: what to do with a file that was fetched by other means, for the error.
+        remedy: what to do with a file that was downloaded on another machine, for the error.
 
     Raises:
-        ConfigError: the name has no tag, or no published one.
+        ConfigError: the name has no tag, or one without published weights.
         NotFoundError: they cannot be downloaded.
     """
     model, tag = split_tag(name)
@@ -118,22 +118,22 @@ def published_checkpoint(name: str, remedy: str) -> dict[str, Tensor]:
         return from_hub(repository, files, f"open_clip/{name}", remedy)
     if source.get("url"):
         return from_url(source["url"], f"open_clip/{name}", remedy)
-    raise ConfigError(f"open_clip/{name} names no published weights", f"{_tags(model, remedy)}")
+    raise ConfigError(f"open_clip/{name} names no published weights", _tags_remedy(model, remedy))
 
 
 def untrained_model(name: str) -> nn.Module:
-    """Both towers of `model` or `model:tag`, at random.
+    """Both towers of `model` or `model:tag`, with random weights.
 
     Raises:
-        ConfigError: no such model or tag, or its text tower cannot be built.
+        ConfigError: the model or tag is unknown, or the text tower cannot be built.
     """
     settings = model_settings(name)
-    logging.disable(logging.WARNING)  # open_clip warns that there are no weights yet
+    logging.disable(logging.WARNING)  # open_clip warns that no weights are loaded
     try:
         model: nn.Module = open_clip.create_model(
             split_tag(name)[0], pretrained=None, force_quick_gelu=settings["quick_gelu"]
         )
-    except Exception as error:  # text towers of transformers, which may be missing or offline
+    except Exception as error:  # a text tower may need transformers, or a network
         reason = " ".join(str(error).split())[:120]
         raise ConfigError(
             f"teacher {name} cannot be built ({reason})",
@@ -151,27 +151,27 @@ def split_tag(name: str) -> tuple[str, str]:
 
 
 def model_settings(name: str) -> dict[str, Any]:
-    """open_clip's settings of `model` or `model:tag`, with the tag's choice of QuickGELU.
+    """open_clip's settings of `model` or `model:tag`, with `quick_gelu` as the tag needs it.
 
     Raises:
-        ConfigError: no such model, or no such tag.
+        ConfigError: the model or the tag is unknown.
     """
     model, tag = split_tag(name)
-    known = open_clip.list_models()
-    if model not in known:
-        raise ConfigError(f"no open_clip/{model}", nearest(model, known))
+    models = open_clip.list_models()
+    if model not in models:
+        raise ConfigError(f"no open_clip/{model}", nearest(model, models))
     settings = deepcopy(open_clip.get_model_config(model))
     quick = settings.get("quick_gelu", False)
     if tag:
         source = open_clip.get_pretrained_cfg(model, tag)
         if not source:
-            raise ConfigError(f"open_clip/{model} has no weights {tag!r}", f"{_tags(model)}")
+            raise ConfigError(f"open_clip/{model} has no weights {tag!r}", _tags_remedy(model))
         quick = source.get("quick_gelu", quick)
     return {**settings, "quick_gelu": quick}
 
 
-def _tags(model: str, remedy: str = "name the model without one") -> str:
+def _tags_remedy(model: str, remedy: str = "name the model without a tag") -> str:
     tags = open_clip.list_pretrained_tags_by_model(model)
     if not tags:
-        return f"none are published; {remedy}"
-    return f"expected one of {', '.join(f'{model}:{tag}' for tag in tags)}"
+        return f"none are published, so {remedy}"
+    return f"give one of {', '.join(f'{model}:{tag}' for tag in tags)}"

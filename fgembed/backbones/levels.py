@@ -1,8 +1,8 @@
-"""A backbone's inner levels: what some of its blocks give on the way to the last map.
+"""A backbone's inner levels: the outputs of its blocks on the way to the last map.
 
-Blocks are found by structure, so that every library's networks have them: what is inside the
-trunk's chains and stages, in the order in which it runs. Layers that stand alone there, as in a
-stem or in all of VGG, count as one block from each convolution to the next.
+Blocks are detected by structure, so the networks of every library have them: the modules inside
+the trunk's chains and stages, in the order in which they run. Layers outside a block, as in a
+stem or throughout VGG, form one block from each convolution to the next.
 """
 
 from collections import Counter
@@ -14,19 +14,18 @@ from torch import Tensor, nn
 
 from fgembed.backbones.tokens import TokenTrunk
 
-# What a stage of a library's network calls the chain of blocks inside it.
+# Attribute names that the libraries use for the chain of blocks inside a stage.
 CHAINS = ("blocks", "layers", "stages", "resblocks", "trunk_output")
 
+_Blocks = list[tuple[tuple[nn.Module, ...], Tensor]]  # parts of each block, and its output
 
-_Blocks = list[tuple[tuple[nn.Module, ...], Tensor]]  # the parts of each, and what it gives
 
-
-class Reading(NamedTuple):
-    """What one pass of a backbone gives.
+class BackboneOutput(NamedTuple):
+    """The output of one forward pass of a backbone.
 
     Attributes:
         features: (B, C, h, w), the last map.
-        summary: (B, C), what the network itself would classify by.
+        summary: (B, C), the vector that the network's own classifier takes.
         inner: maps (B, C_l, h_l, w_l) of inner levels, from the first to the last.
     """
 
@@ -36,10 +35,10 @@ class Reading(NamedTuple):
 
 
 class Level(NamedTuple):
-    """A block that gives a map.
+    """A block whose output is a map.
 
     Attributes:
-        block: the module whose output it is.
+        block: the module whose output is the map.
         channels: of the map.
         parts: all modules of the block, in the order in which they run.
     """
@@ -50,22 +49,22 @@ class Level(NamedTuple):
 
 
 def blocks_of(trunk: nn.Module) -> list[nn.Module]:
-    """The blocks and lone layers of a trunk: what its chains and stages hold, each opened."""
+    """The blocks and single layers of a trunk, its chains and stages unpacked."""
     while len(children := list(trunk.children())) == 1:
         trunk = children[0]
-    return list(_opened(trunk))
+    return list(_unpack(trunk))
 
 
 @contextmanager
-def watched_outputs(blocks: Sequence[nn.Module]) -> Iterator[list[tuple[nn.Module, Tensor]]]:
-    """Inside, each block that runs appends itself and what it gives, if that is a tensor."""
+def capture_outputs(blocks: Sequence[nn.Module]) -> Iterator[list[tuple[nn.Module, Tensor]]]:
+    """Collects (block, output) of each block that runs inside and gives a tensor."""
     outputs: list[tuple[nn.Module, Tensor]] = []
 
-    def keep(block: nn.Module, _: object, output: object) -> None:
+    def record(block: nn.Module, _: object, output: object) -> None:
         if isinstance(output, Tensor):
             outputs.append((block, output))
 
-    hooks = [block.register_forward_hook(keep) for block in blocks]
+    hooks = [block.register_forward_hook(record) for block in blocks]
     try:
         yield outputs
     finally:
@@ -74,13 +73,15 @@ def watched_outputs(blocks: Sequence[nn.Module]) -> Iterator[list[tuple[nn.Modul
 
 
 def levels_of(trunk: nn.Module, outputs: Sequence[tuple[nn.Module, Tensor]]) -> list[Level]:
-    """The blocks that ran, once each, and gave maps, as `watched_outputs` saw them."""
+    """The levels among captured outputs: blocks that ran exactly once and gave a map."""
     runs = Counter(id(block) for block, _ in outputs)
     outputs = [(block, output) for block, output in outputs if runs[id(block)] == 1]
     if isinstance(trunk, TokenTrunk):
         height, width = trunk.grid
         count = trunk.prefix + height * width
-        maps = _alike([(b, out) for b, out in outputs if out.ndim == 3 and out.shape[1] == count])
+        maps = _most_frequent_class(
+            [(b, out) for b, out in outputs if out.ndim == 3 and out.shape[1] == count]
+        )
         blocks: _Blocks = [((block,), output) for block, output in maps]
     else:
         blocks = _joined_layers([(b, output) for b, output in outputs if output.ndim == 4])
@@ -88,24 +89,29 @@ def levels_of(trunk: nn.Module, outputs: Sequence[tuple[nn.Module, Tensor]]) -> 
 
 
 def at_depths(levels: Sequence[Level], depths: Sequence[float]) -> list[Level]:
-    """The levels nearest to the given depths, each once, without the last, in order.
+    """The levels nearest to `depths`, without duplicates and without the last, in order.
 
     Args:
-        levels: all of a backbone, the last included.
+        levels: all of a backbone, including the last.
         depths: shares of the way from the first to the last, in 0..1.
+
+    Example:
+        >>> levels = [Level(nn.Identity(), channels, ()) for channels in (8, 16, 32, 64)]
+        >>> [level.channels for level in at_depths(levels, (0.0, 0.7, 1.0))]
+        [8, 32]
     """
     last = len(levels) - 1
-    places = {min(round(depth * last), last - 1) for depth in depths}
-    return [levels[place] for place in sorted(places) if place >= 0]
+    positions = {min(round(depth * last), last - 1) for depth in depths}
+    return [levels[position] for position in sorted(positions) if position >= 0]
 
 
 def freeze(trunk: nn.Module, levels: Sequence[Level]) -> None:
-    """The levels' parameters and all that come before them: stem, patches, positions."""
+    """Freezes the levels' parameters and all before them: stem, patches, position embeddings."""
     parts = [part for level in levels for part in level.parts]
     inside = {id(p) for part in parts for p in part.parameters()}
-    every = list(trunk.parameters())
-    last = max((place for place, p in enumerate(every) if id(p) in inside), default=-1)
-    for parameter in every[: last + 1]:
+    parameters = list(trunk.parameters())
+    last = max((number for number, p in enumerate(parameters) if id(p) in inside), default=-1)
+    for parameter in parameters[: last + 1]:
         parameter.requires_grad_(False)
 
 
@@ -116,16 +122,16 @@ def as_map(trunk: nn.Module, output: Tensor) -> Tensor:
     return output.permute(0, 3, 1, 2) if getattr(trunk, "channels_last", False) else output
 
 
-def _opened(module: nn.Module) -> Iterator[nn.Module]:
+def _unpack(module: nn.Module) -> Iterator[nn.Module]:
     for child in module.children():
         if _is_chain(child):
-            yield from _opened(child)
+            yield from _unpack(child)
         else:
             yield child
 
 
 def _is_chain(module: nn.Module) -> bool:
-    """Whether blocks are inside, and not the layers of one block."""
+    """Whether the module holds blocks, rather than the layers of one block."""
     if type(module) in (nn.Sequential, nn.ModuleList):
         return True
     chains = [module, *(getattr(module, name, None) for name in CHAINS)]
@@ -136,26 +142,28 @@ def _is_chain(module: nn.Module) -> bool:
 
 
 def _is_layer(module: nn.Module) -> bool:
-    """A layer alone; timm's norms hold their activation."""
+    """Whether it is a single layer; timm's norms contain their activation."""
     norms = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
     return isinstance(module, norms) or not any(True for _ in module.children())
 
 
 def _joined_layers(outputs: Sequence[tuple[nn.Module, Tensor]]) -> _Blocks:
-    """Blocks as they are; lone layers from a convolution on as one; others count for nothing."""
-    found: _Blocks = []
+    """Blocks unchanged; single layers joined from each convolution on; others dropped."""
+    blocks: _Blocks = []
     in_layers = False
     for block, output in outputs:
         if not _is_layer(block) or isinstance(block, nn.Conv2d):
-            found.append(((block,), output))
+            blocks.append(((block,), output))
             in_layers = _is_layer(block)
         elif in_layers:
-            found[-1] = ((*found[-1][0], block), output)
-    return found
+            blocks[-1] = ((*blocks[-1][0], block), output)
+    return blocks
 
 
-def _alike(outputs: Sequence[tuple[nn.Module, Tensor]]) -> list[tuple[nn.Module, Tensor]]:
-    """Those of the most frequent class: a transformer's layers without its norms and dropouts."""
+def _most_frequent_class(
+    outputs: Sequence[tuple[nn.Module, Tensor]],
+) -> list[tuple[nn.Module, Tensor]]:
+    """Outputs of the most frequent class: a transformer's layers, not its norms and dropouts."""
     counts = Counter(type(block) for block, _ in outputs)
     most = max(counts.values(), default=0)
     return [pair for pair in outputs if counts[type(pair[0])] == most]

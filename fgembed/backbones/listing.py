@@ -1,4 +1,4 @@
-"""What backbones there are, and what each gives; no weights are loaded and no memory is filled."""
+"""The available backbones and their properties, without loading weights or allocating memory."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from fgembed.backbones import FAMILIES, family_of, make_backbone
+from fgembed.backbones import make_backbone
 from fgembed.backbones.family import IMAGENET, Family, Normalisation
+from fgembed.backbones.libraries import FAMILIES, family_of
 from fgembed.errors import FgembedError, MissingExtraError
 
 WILD = set("*?[")
@@ -17,25 +18,25 @@ WILD = set("*?[")
 
 @dataclass(frozen=True)
 class Library:
-    """One library of backbones; `count` is None where it is not installed."""
+    """One library of backbones; `count` is None if it is not installed."""
 
     name: str
     count: int | None
 
 
 @dataclass(frozen=True)
-class Listed:
-    """One backbone, for pictures of one size.
+class BackboneInfo:
+    """The properties of one backbone for images of one size.
 
     Attributes:
         name: `<library>/<name>`.
-        parameters: how many numbers are trained.
+        parameters: number of trainable values.
         channels: C of its map.
         map: (h, w) of its map.
-        stride: pixels of the picture a step of the map.
-        attention: whether it is a transformer whose class token's attention can be read.
-        normalisation: what its published weights expect of the pictures.
-        reason: why it cannot be used; the rest is then None.
+        stride: pixels of the image per step of the map.
+        attention: whether it is a transformer whose class token's attention can be captured.
+        normalisation: of the input of its published weights.
+        reason: why it cannot be used; the other fields are then None.
     """
 
     name: str
@@ -55,7 +56,7 @@ class Listed:
         return table | {"mean": mean, "std": std}
 
     def cells(self) -> list[str]:
-        """Name, millions of parameters, C, map, stride, attention, and what remains to say."""
+        """Name, millions of parameters, C, map, stride, attention, and normalisation or reason."""
         if self.reason or self.map is None or self.parameters is None:
             return [self.name, "", "", "", "", "", self.reason or ""]
         return [
@@ -69,8 +70,8 @@ class Listed:
         ]
 
 
-def libraries() -> list[Library]:
-    """Every library that fgembed knows, with the number of its backbones."""
+def list_libraries() -> list[Library]:
+    """All supported libraries, with the number of their backbones."""
     installed = _installed(list(FAMILIES))
     return [
         Library(name, len(installed[name].names()) if name in installed else None)
@@ -78,34 +79,38 @@ def libraries() -> list[Library]:
     ]
 
 
-def matching(pattern: str) -> list[str]:
-    """The names `<library>/<name>` that a pattern names, or that contain it, in either case.
+def find_backbones(pattern: str) -> list[str]:
+    """The names `<library>/<name>` that match a pattern, ignoring case.
 
-    Where it fits none of them, names with the tag of their weights are tried; then, given whole,
-    a name stands for itself (`torchvision/resnet18:layer3`).
+    Names with the tag of their weights are searched only if no plain name matches. If none does
+    either, a full name is returned as it is (`torchvision/resnet18:layer3`).
 
     Args:
-        pattern: with `*`, `?` or `[` a whole name, with or without its library; else a part of
-            one.
+        pattern: with `*`, `?` or `[` a glob over full names, with or without their library; else
+            a part of the name.
+
+    Example:
+        >>> find_backbones("torchvision/resnet1*")
+        ['torchvision/resnet101', 'torchvision/resnet152', 'torchvision/resnet18']
     """
-    wanted = pattern.lower()
+    lower = pattern.lower()
     library, slash, _ = pattern.partition("/")
-    whole = bool(slash) and library in FAMILIES
-    families = _installed([library] if whole else list(FAMILIES))
+    is_full_name = bool(slash) and library in FAMILIES
+    families = _installed([library] if is_full_name else list(FAMILIES))
     plain = {library: family.names() for library, family in families.items()}
     tagged = {library: family.tagged_names() for library, family in families.items()}
-    itself = [pattern] if whole and not set(pattern) & WILD else []
-    return _matching(plain, wanted) or _matching(tagged, wanted) or itself
+    fallback = [pattern] if is_full_name and not set(pattern) & WILD else []
+    return _matching_names(plain, lower) or _matching_names(tagged, lower) or fallback
 
 
-def measured(name: str, size: int) -> Listed:
-    """What a backbone gives for pictures of `size` px, found on torch's device without memory."""
+def measure_backbone(name: str, size: int) -> BackboneInfo:
+    """A backbone's properties for images of `size` px, computed on torch's meta device."""
     try:
         with torch.device("meta"):
             backbone = make_backbone(name, size=size)
         family, model = family_of(name)
         height, width = backbone.grid
-        return Listed(
+        return BackboneInfo(
             name,
             parameters=sum(parameter.numel() for parameter in backbone.parameters()),
             channels=backbone.channels,
@@ -115,9 +120,9 @@ def measured(name: str, size: int) -> Listed:
             normalisation=family.normalisation(model),
         )
     except FgembedError as error:
-        return Listed(name, reason=str(error))
-    except NotImplementedError as error:  # reads a value, which that device has not
-        return Listed(name, reason=f"not measured: {error}".partition("\n")[0])
+        return BackboneInfo(name, reason=str(error))
+    except NotImplementedError as error:  # the model reads a value; the meta device has none
+        return BackboneInfo(name, reason=f"not measured: {error}".partition("\n")[0])
 
 
 def _text(normalisation: Normalisation | None) -> str:
@@ -128,7 +133,7 @@ def _text(normalisation: Normalisation | None) -> str:
 
 
 def _installed(libraries: Sequence[str]) -> dict[str, Family]:
-    """The libraries that can be imported."""
+    """The families of those libraries that can be imported."""
     families = {}
     for library in libraries:
         with suppress(MissingExtraError):
@@ -136,9 +141,13 @@ def _installed(libraries: Sequence[str]) -> dict[str, Family]:
     return families
 
 
-def _matching(names: Mapping[str, Sequence[str]], wanted: str) -> list[str]:
-    """The full names of those that match, library by library, in their order."""
-    full = [(f"{library}/{name}", name.lower()) for library in names for name in names[library]]
-    if set(wanted) & WILD:
-        return [n for n, own in full if fnmatchcase(n.lower(), wanted) or fnmatchcase(own, wanted)]
-    return [name for name, _ in full if wanted in name.lower()]
+def _matching_names(names: Mapping[str, Sequence[str]], pattern: str) -> list[str]:
+    """Full names that match a lower-case pattern, in the order of the libraries."""
+    pairs = [(f"{library}/{name}", name) for library in names for name in names[library]]
+    if set(pattern) & WILD:
+        return [
+            full
+            for full, name in pairs
+            if fnmatchcase(full.lower(), pattern) or fnmatchcase(name.lower(), pattern)
+        ]
+    return [full for full, _ in pairs if pattern in full.lower()]

@@ -1,4 +1,4 @@
-"""open_clip's visual towers as trunks, without the projection to the text's space."""
+"""open_clip's visual towers as trunks, without the projection to the text embedding space."""
 
 from contextlib import AbstractContextManager
 
@@ -6,12 +6,12 @@ from open_clip.modified_resnet import ModifiedResNet
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
-from fgembed.backbones.attention import watched_heads
+from fgembed.backbones.attention import capture_multihead_attention
 from fgembed.backbones.tokens import TokenTrunk
 
 
 class OpenClipMap(nn.Module):
-    """The map of a `ModifiedResNet`, which CLIP goes on to pool by attention."""
+    """The map of a `ModifiedResNet`, before CLIP's attention pooling."""
 
     def __init__(self, visual: ModifiedResNet) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class OpenClipMap(nn.Module):
 
 
 class OpenClipTokens(TokenTrunk):
-    """A `VisionTransformer`; the summary is what CLIP would project, mostly the class token."""
+    """A `VisionTransformer`; the summary is the input of CLIP's projection."""
 
     def __init__(self, visual: VisionTransformer) -> None:
         super().__init__(visual.grid_size, prefix=1)
@@ -37,7 +37,7 @@ class OpenClipTokens(TokenTrunk):
         self.has_attention = all(isinstance(block, ResidualAttentionBlock) for block in blocks)
 
     def tokens(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, 1 + h w, C), after `ln_post` unless that comes after pooling."""
+        """(B, 3, H, W) -> (B, 1 + h w, C), after `ln_post` unless that follows pooling."""
         tokens: Tensor = self.visual.transformer(self.visual._embeds(images))
         return tokens if self.visual.final_ln_after_pool else self.visual.ln_post(tokens)
 
@@ -51,6 +51,8 @@ class OpenClipTokens(TokenTrunk):
         projection: nn.Module = self.visual.conv1
         return projection
 
-    def watched(self) -> AbstractContextManager[list[Tensor]]:
-        """See `TokenTrunk.watched`."""
-        return watched_heads(block.attn for block in self.visual.transformer.resblocks)
+    def capture_attention(self) -> AbstractContextManager[list[Tensor]]:
+        """See `TokenTrunk.capture_attention`."""
+        return capture_multihead_attention(
+            block.attn for block in self.visual.transformer.resblocks
+        )

@@ -1,24 +1,24 @@
-"""timm's models as trunks: a feature map, or tokens."""
+"""timm's models as trunks that give a feature map or tokens."""
 
 from contextlib import AbstractContextManager
 
 from torch import Tensor, nn
 
-from fgembed.backbones.attention import watched_products
+from fgembed.backbones.attention import capture_fused_attention
 from fgembed.backbones.tokens import TokenTrunk
 
-# Children that most of timm's models use after pooling, in `forward_head`; some before.
+# Children that most models use after pooling, in `forward_head`, and some before it.
 HEADS = ("head", "conv_head", "norm_head", "in_conv", "pre_classifier")
 
 
 class TimmMap(nn.Module):
-    """The map that the model's own pooling sees, channels first; what comes after is removed."""
+    """The input of the model's own pooling, channels first; the layers after it are removed."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
         for name in set(HEADS).difference(type(model).forward_features.__code__.co_names):  # type: ignore[attr-defined]
-            head = getattr(model, name, None)  # in HRNet a word
+            head = getattr(model, name, None)  # a string in HRNet
             if isinstance(head, nn.Module) and any(True for _ in head.parameters()):
                 setattr(model, name, _Removed())
         self.channels_last = str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC")
@@ -30,29 +30,28 @@ class TimmMap(nn.Module):
 
 
 class _Removed(nn.Module):
-    """In place of a head: a model that needs it for its map fails when it is built."""
+    """Replaces a head, so that a model whose map passes through it fails when it is built."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """Refuses."""
+        """Always raises; `Backbone` turns it into a ConfigError."""
         raise AssertionError("the map passes through what timm calls a head")
 
 
 class TimmTokens(TokenTrunk):
-    """`VisionTransformer` and its relatives: any number of class and register tokens first.
+    """`VisionTransformer` and its relatives, with any number of class and register tokens.
 
-    The summary is the class token, or else what the model itself would classify by: where there
-    is no class token, and where a layer of its own stands between the tokens and the classifier
-    (a norm after pooling, pooling by attention).
+    The summary is the class token. It is the model's own pooled vector if there is no class
+    token, or if a norm after pooling or attention pooling precedes the classifier.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(patch_grid(model), int(model.num_prefix_tokens))  # type: ignore[arg-type]
         self.model = model
         class_token = getattr(model, "cls_token", None) is not None
-        own_layer = getattr(model, "attn_pool", None) is not None or not isinstance(
+        has_pooling_layer = getattr(model, "attn_pool", None) is not None or not isinstance(
             getattr(model, "fc_norm", nn.Identity()), nn.Identity
         )
-        self.reads_class_token = class_token and not own_layer
+        self.reads_class_token = class_token and not has_pooling_layer
         self.has_attention = class_token and _all_fused(model)
 
     def tokens(self, images: Tensor) -> Tensor:
@@ -68,21 +67,21 @@ class TimmTokens(TokenTrunk):
         return pooled
 
     def patch_projection(self) -> nn.Module:
-        """The convolution over patches; in a hybrid the whole stem."""
+        """The convolution over patches; in a hybrid the complete stem."""
         embedding = self.model.patch_embed
         projection = getattr(embedding, "proj", embedding)
         assert isinstance(projection, nn.Module)
         return projection
 
-    def watched(self) -> AbstractContextManager[list[Tensor]]:
-        """See `TokenTrunk.watched`; pooling by attention comes after and is not a layer."""
+    def capture_attention(self) -> AbstractContextManager[list[Tensor]]:
+        """See `TokenTrunk.capture_attention`; attention pooling is no layer and left out."""
         blocks = self.model.blocks
         assert isinstance(blocks, nn.Module)
-        return watched_products(blocks.modules())
+        return capture_fused_attention(blocks.modules())
 
 
 def _all_fused(model: nn.Module) -> bool:
-    """Whether each block's attention can be torch's fused one, over all tokens at once."""
+    """Whether each block can use torch's fused attention over all tokens."""
     blocks = getattr(model, "blocks", None)
     return isinstance(blocks, nn.Module) and all(
         any(hasattr(module, "fused_attn") for module in block.modules())
@@ -91,7 +90,7 @@ def _all_fused(model: nn.Module) -> bool:
 
 
 def has_tokens(model: nn.Module) -> bool:
-    """Whether its features are the tokens of a grid of patches after some of its own."""
+    """Whether its features are prefix tokens and the tokens of a grid of patches."""
     embedding = getattr(model, "patch_embed", None)
     return isinstance(getattr(model, "num_prefix_tokens", None), int) and hasattr(
         embedding, "grid_size"
@@ -99,6 +98,6 @@ def has_tokens(model: nn.Module) -> bool:
 
 
 def patch_grid(model: nn.Module) -> tuple[int, int]:
-    """(h, w), patches down and across."""
+    """(h, w), patches per column and per row."""
     height, width = model.patch_embed.grid_size  # type: ignore[union-attr, misc]
     return int(height), int(width)

@@ -1,4 +1,4 @@
-"""Vision transformers as trunks: patch tokens as a feature map, the class token beside it."""
+"""Vision transformers as trunks: patch tokens as a feature map, and the class token."""
 
 from contextlib import AbstractContextManager
 from typing import NamedTuple
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from fgembed.errors import ConfigError
 
 
-class Attended(NamedTuple):
-    """What one pass of a transformer gives.
+class AttentionOutput(NamedTuple):
+    """The output of one forward pass of a transformer.
 
     Attributes:
         features: (B, C, h, w), the last layer's patch tokens after the final norm.
-        summary: (B, C), the class token; without one, what the network itself pools.
+        summary: (B, C), the class token; without one, the network's own pooled vector.
         attention: (L, B, h, w), in each layer the class token's attention to the patches,
             averaged over heads, float32.
     """
@@ -25,12 +25,12 @@ class Attended(NamedTuple):
 
 
 class TokenTrunk(nn.Module):
-    """What a transformer offers beyond a feature map; one subclass a library.
+    """A vision transformer without its classifier; one subclass per library.
 
     Attributes:
-        grid: (h, w), patches down and across.
-        prefix: how many tokens come before those of the patches.
-        has_attention: whether the first of them is a class token whose attention can be read.
+        grid: (h, w), patches per column and per row.
+        prefix: number of tokens before those of the patches.
+        has_attention: whether the first is a class token whose attention can be captured.
     """
 
     has_attention = True
@@ -41,7 +41,7 @@ class TokenTrunk(nn.Module):
         self.prefix = prefix
 
     def tokens(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> the last layer's tokens (B, prefix + h w, C), as they are pooled."""
+        """(B, 3, H, W) -> the last layer's tokens (B, prefix + h w, C), ready for pooling."""
         raise NotImplementedError
 
     def summary(self, tokens: Tensor) -> Tensor:
@@ -52,27 +52,28 @@ class TokenTrunk(nn.Module):
         """The layer that turns patches into tokens."""
         raise NotImplementedError
 
-    def watched(self) -> AbstractContextManager[list[Tensor]]:
-        """Inside the block `tokens` appends each layer's row (B, prefix + h w) to the list."""
+    def capture_attention(self) -> AbstractContextManager[list[Tensor]]:
+        """A context in which `tokens` appends each layer's row (B, prefix + h w) to the list."""
         raise NotImplementedError
 
     def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) -> features (B, C, h, w) and summary (B, C)."""
         return self._split(self.tokens(images))
 
-    def attend(self, images: Tensor) -> Attended:
-        """The same pass, with the attention of every layer; only where `has_attention`."""
-        with self.watched() as rows:
+    def attend(self, images: Tensor) -> AttentionOutput:
+        """As `read`, with the attention of every layer; requires `has_attention`."""
+        with self.capture_attention() as rows:
             tokens = self.tokens(images)
         attention = torch.stack([row[:, self.prefix :] for row in rows])
-        return Attended(*self._split(tokens), torch.unflatten(attention, 2, self.grid))
+        features, summary = self._split(tokens)
+        return AttentionOutput(features, summary, torch.unflatten(attention, 2, self.grid))
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, h, w)."""
         return self.read(images)[0]
 
     def patches(self, tokens: Tensor) -> Tensor:
-        """(B, prefix + h w, C) -> those of the patches as a map (B, C, h, w)."""
+        """(B, prefix + h w, C) -> the patch tokens as a map (B, C, h, w)."""
         return torch.unflatten(tokens[:, self.prefix :].transpose(1, 2), 2, self.grid)
 
     def _split(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,15 +81,15 @@ class TokenTrunk(nn.Module):
 
 
 def check_patches(name: str, size: int, patch: int) -> None:
-    """Refuses pictures whose side is no multiple of the patches'.
+    """Checks that `size` is a multiple of `patch`, both in pixels.
 
     Raises:
-        ConfigError: naming both and the sizes that would do.
+        ConfigError: it is not; the message names the nearest sizes that are.
     """
     if size % patch:
         below, above = size - size % patch, size - size % patch + patch
         sizes = f"{below} or {above}" if below else str(above)
         raise ConfigError(
-            f"pictures of {size} px do not divide into the patches of {patch} px of {name}",
+            f"images of {size} px do not divide into the patches of {patch} px of {name}",
             f"set preprocessing.size to {sizes}",
         )

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
-from fgembed.backbones.attention import watched_heads
+from fgembed.backbones.attention import capture_multihead_attention
 from fgembed.backbones.tokens import TokenTrunk
 
 POSITIONS = "encoder.pos_embedding"
 
 
 class TorchvisionTokens(TokenTrunk):
-    """A `VisionTransformer` without its head; the names are kept, so published files load."""
+    """A `VisionTransformer` without its head, under the same names, so published files load."""
 
     def __init__(self, model: VisionTransformer) -> None:
         side = model.image_size // model.patch_size
@@ -36,15 +36,15 @@ class TorchvisionTokens(TokenTrunk):
         projection: nn.Module = self.conv_proj
         return projection
 
-    def watched(self) -> AbstractContextManager[list[Tensor]]:
-        """See `TokenTrunk.watched`."""
-        return watched_heads(layer.self_attention for layer in self.encoder.layers)
+    def capture_attention(self) -> AbstractContextManager[list[Tensor]]:
+        """See `TokenTrunk.capture_attention`."""
+        return capture_multihead_attention(layer.self_attention for layer in self.encoder.layers)
 
     def fit(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A file's weights on this grid, the layers' older names (before 0.14) renamed.
+        """A file's weights on this grid, with layer names from before torchvision 0.14 renamed.
 
         Raises:
-            ValueError: the file's position embeddings are of no square grid.
+            ValueError: the file's position embeddings do not form a square grid.
         """
         renamed = {
             key.replace(".mlp.linear_1.", ".mlp.0.").replace(".mlp.linear_2.", ".mlp.3."): value

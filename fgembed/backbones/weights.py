@@ -1,4 +1,4 @@
-"""Weights from files, without ever running what a pickle asks for."""
+"""Weights from files; a pickle's code is never run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,18 +8,19 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fgembed.errors import ConfigError, IntegrityError, NotFoundError
-from fgembed.text import nearest
 
 WRAPPERS = ("state_dict", "model", "model_state", "net")
+STATE_REMEDY = "save the model's state dict and give that file"
+WEIGHTS_REMEDY = "give weights of that backbone, or name the backbone that they belong to"
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """The tensors of a `.safetensors`, `.pt` or `.pth` file by name.
+    """The tensors by name of a `.safetensors`, `.pt` or `.pth` file.
 
-    A wrapping `state_dict` or `model` table and the prefix `module.` of DDP are removed.
+    An enclosing `state_dict` or `model` table and DDP's prefix `module.` are removed.
 
     Raises:
-        NotFoundError: there is no such file.
+        NotFoundError: the file does not exist.
         IntegrityError: the file is damaged or holds more than tensors.
     """
     if not file.is_file():
@@ -29,34 +30,38 @@ def read_weights(file: Path) -> dict[str, Tensor]:
             return load_file(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        # Damaged archives raise nearly anything; a refused pickle is among them.
+        # Damaged archives and refused pickles raise nearly any class of error.
         reason = str(error).partition("\n")[0]
-        raise IntegrityError(f"cannot read weights from {file}: {reason}") from None
+        raise IntegrityError(
+            f"cannot read weights from {file}: {reason}",
+            "restore the file from a copy, or save its tensors alone as .safetensors",
+        ) from None
     return _tensors(content, file)
 
 
 def load_weights(trunk: nn.Module, state: Mapping[str, Tensor], source: str, name: str) -> None:
-    """Copies the trunk's weights out of a state that may also hold a classifier.
+    """Copies a trunk's weights from a state, which may also hold a classifier.
 
     Args:
         trunk: of the backbone `name`.
-        state: by the trunk's names.
-        source: where it is from, for messages.
+        state: tensors under the trunk's names.
+        source: of the state, for messages.
         name: of the backbone, for messages.
 
     Raises:
         ConfigError: a weight is missing or of another shape.
     """
-    wanted = trunk.state_dict()
-    for key, value in wanted.items():
+    expected = trunk.state_dict()
+    for key, value in expected.items():
         if key not in state and not key.endswith("num_batches_tracked"):
-            raise ConfigError(f"{source} does not fit {name}: no {key!r}", nearest(key, state))
+            raise ConfigError(f"{source} does not fit {name}: no {key!r}", WEIGHTS_REMEDY)
         if key in state and state[key].shape != value.shape:
             raise ConfigError(
                 f"{source} does not fit {name}: {key!r} is {tuple(state[key].shape)}, "
-                f"expected {tuple(value.shape)}"
+                f"expected {tuple(value.shape)}",
+                WEIGHTS_REMEDY,
             )
-    trunk.load_state_dict({key: state.get(key, value) for key, value in wanted.items()})
+    trunk.load_state_dict({key: state.get(key, value) for key, value in expected.items()})
 
 
 def _tensors(content: object, file: Path) -> dict[str, Tensor]:
@@ -66,12 +71,12 @@ def _tensors(content: object, file: Path) -> dict[str, Tensor]:
             break
         content = inner
     if not isinstance(content, dict):
-        raise IntegrityError(f"{file} holds no table of tensors", "expected a state dict")
+        raise IntegrityError(f"{file} holds no table of tensors", STATE_REMEDY)
     tensors = {
         str(key).removeprefix("module."): value
         for key, value in content.items()
         if isinstance(value, Tensor)
     }
     if not tensors:
-        raise IntegrityError(f"{file} holds no tensors", "expected a state dict")
+        raise IntegrityError(f"{file} holds no tensors", STATE_REMEDY)
     return tensors

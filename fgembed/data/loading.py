@@ -1,12 +1,13 @@
-"""Training pictures in an order that a resumed run continues exactly.
+"""Batches of training views in an order that a resumed run continues exactly.
 
-The order of an epoch depends on (seed, epoch) alone and a picture's views on (seed, epoch,
-picture) alone, so neither the number of workers nor an interruption changes what is seen.
+The order of an epoch depends on (seed, epoch) only, and the views of an image on (seed, epoch,
+index) only. So neither the number of workers nor an interruption changes the training.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -16,11 +17,14 @@ from fgembed.errors import ConfigError, ImageError
 from fgembed.images.decoding import load_rgb
 from fgembed.images.preprocessing import Preprocessing
 
-Key = tuple[int, int]  # epoch, index of the picture
+ImageKey = tuple[int, int]  # epoch, index of the image
 
 
 class TrainingImages(Dataset[list[Tensor]]):
-    """Random views of each picture, by (epoch, index)."""
+    """Random views of each image, by (epoch, index).
+
+    An image that has become unreadable since the survey is replaced by the next one.
+    """
 
     def __init__(
         self, paths: Sequence[Path], view_maker: ViewMaker, spec: Preprocessing, seed: int
@@ -33,24 +37,39 @@ class TrainingImages(Dataset[list[Tensor]]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, key: Key) -> list[Tensor]:
-        """The views; a picture that went bad since the survey is replaced by the next one."""
-        epoch, index = key
+    def __getitem__(self, key: ImageKey) -> list[Tensor]:
+        """The views, each (3, side, side) normalised.
+
+        Raises:
+            ConfigError: no image can be read.
+        """
+        epoch, first = key
         for offset in range(len(self.paths)):
-            chosen = (index + offset) % len(self.paths)
+            index = (first + offset) % len(self.paths)
             try:
-                image = load_rgb(self.paths[chosen], self.at_least)
+                image = load_rgb(self.paths[index], self.at_least)
             except ImageError:
                 continue
             with torch.random.fork_rng(devices=[]):
-                # The CPU's alone: `torch.manual_seed` would set the GPU's too, and leave them set.
-                torch.default_generator.manual_seed(_mix(self.seed, epoch, chosen))
+                # The CPU's only: `torch.manual_seed` would also set the GPU's, for good.
+                torch.default_generator.manual_seed(_derived_seed(self.seed, epoch, index))
                 return self.view_maker(image)
-        raise ConfigError("no training picture can be read any more", "was the folder moved?")
+        raise ConfigError(
+            "no training image can be read any more",
+            'restore the folder of images, then go on with "fgembed train --resume"',
+        )
 
 
-class EpochBatches(Sampler[list[Key]]):
-    """Shuffled batches of every epoch from a given step on; the last incomplete one is dropped."""
+class EpochBatches(Sampler[list[ImageKey]]):
+    """Shuffled batches of all epochs from step `start` on; incomplete batches are dropped.
+
+    Example:
+        >>> batches = list(EpochBatches(count=4, batch_size=2, epochs=2, seed=0, start=0))
+        >>> [epoch for (epoch, _), _ in batches]
+        [0, 0, 1, 1]
+        >>> list(EpochBatches(count=4, batch_size=2, epochs=2, seed=0, start=3)) == batches[3:]
+        True
+    """
 
     def __init__(self, count: int, batch_size: int, epochs: int, seed: int, start: int) -> None:
         require_full_batch(count, batch_size)
@@ -64,40 +83,40 @@ class EpochBatches(Sampler[list[Key]]):
     def __len__(self) -> int:
         return self.last - self.start
 
-    def __iter__(self) -> Iterator[list[Key]]:
+    def __iter__(self) -> Iterator[list[ImageKey]]:
         order: list[int] = []
         for step in range(self.start, self.last):
             epoch, position = divmod(step, self.steps_per_epoch)
             if position == 0 or not order:
-                generator = torch.Generator().manual_seed(_mix(self.seed, epoch, -1))
+                generator = torch.Generator().manual_seed(_derived_seed(self.seed, epoch))
                 order = torch.randperm(self.count, generator=generator).tolist()
             first = position * self.batch_size
             yield [(epoch, index) for index in order[first : first + self.batch_size]]
 
 
 def require_full_batch(count: int, batch_size: int) -> None:
-    """Refuses a training without a single step.
+    """Checks that an epoch has at least one step.
 
     Raises:
-        ConfigError: there are fewer pictures than a batch holds.
+        ConfigError: there are fewer images than a batch holds.
     """
     if count < batch_size:
         raise ConfigError(
-            f"{count} pictures do not fill a batch of {batch_size}",
-            "lower optimiser.batch_size or add pictures",
+            f"{count} images do not fill a batch of {batch_size}",
+            "lower optimiser.batch_size or add images",
         )
 
 
 def make_loader(
-    images: TrainingImages, batches: Iterable[list[Key]], workers: int, ahead: int = 4
+    images: TrainingImages, batches: Iterable[list[ImageKey]], workers: int, ahead: int = 4
 ) -> DataLoader[list[Tensor]]:
-    """A loader of view batches; workers run one torch thread each, so that they do not crowd.
+    """A loader of batches of views, each view (B, 3, side, side).
 
     Args:
         images: gives the views.
-        batches: which, in what order.
-        workers: loader processes; 0 for none.
-        ahead: batches that each worker holds ready.
+        batches: the keys of each batch, in order.
+        workers: number of loader processes; 0 loads in this process.
+        ahead: number of batches that each worker prefetches.
     """
     return DataLoader(
         images,
@@ -105,18 +124,13 @@ def make_loader(
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=ahead if workers else None,
-        # A loader draws from its generator when it starts; from the global one, that would set
-        # the random numbers of a resumed run one draw apart from those of a whole one.
+        # A loader draws from its generator when it starts. A draw from the global one would shift
+        # the random numbers of a resumed run against those of an uninterrupted one.
         generator=torch.Generator(),
     )
 
 
-def _mix(seed: int, epoch: int, index: int) -> int:
-    """One 63-bit seed from three numbers (splitmix64 steps), so that near keys are unrelated."""
-    state = 0
-    for part in (seed, epoch, index):
-        state = (state + part + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
-    return state >> 1
+def _derived_seed(seed: int, *key: int) -> int:
+    """A 64-bit seed for `key` = (epoch,) or (epoch, index), unrelated to those of other keys."""
+    # A spawn key and not more entropy: numpy pads entropy with zeros, so (epoch,) = (epoch, 0).
+    return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)[0])

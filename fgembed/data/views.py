@@ -1,4 +1,4 @@
-"""Random views of a picture: what the training sees."""
+"""Random views of an image, the input of the training."""
 
 from collections.abc import Callable
 
@@ -10,16 +10,16 @@ from torchvision.transforms import v2
 from fgembed.config import ViewSettings
 from fgembed.images.preprocessing import Preprocessing
 
-SIDE_STEP = 16  # pixels: what most networks divide a view by before their last stage
+SIDE_STEP = 16  # pixels; the stride of most networks before their last stage
 
 ViewMaker = Callable[[Image.Image], list[Tensor]]
 
 
 class GaussianBlur(nn.Module):
-    """Pillow's Gaussian blur with sigma uniform in 0.1..2 px, as MoCo v2 uses it."""
+    """Pillow's Gaussian blur with sigma uniform in 0.1..2 px, as in MoCo v2 (arXiv:2003.04297)."""
 
     def forward(self, image: Image.Image) -> Image.Image:
-        """The blurred picture."""
+        """The blurred image."""
         sigma = float(torch.empty(()).uniform_(0.1, 2.0))
         return image.filter(ImageFilter.GaussianBlur(sigma))
 
@@ -27,8 +27,13 @@ class GaussianBlur(nn.Module):
 class TwoViews:
     """Two random views, each (3, size, size) normalised.
 
-    Alike and independent as in MoCo v2 (arXiv:2003.04297), or, `asymmetric`, the pair of BYOL
-    (arXiv:2006.07733, appendix B) that MoCo v3 and LoDisc take.
+    Both are drawn from one distribution as in MoCo v2 (arXiv:2003.04297). With `asymmetric` they
+    follow BYOL's two (arXiv:2006.07733, appendix B), as in MoCo v3 and LoDisc.
+
+    Example:
+        >>> views = TwoViews(ViewSettings(), Preprocessing(size=32))(Image.new("RGB", (64, 48)))
+        >>> [tuple(view.shape) for view in views]
+        [(3, 32, 32), (3, 32, 32)]
     """
 
     def __init__(self, settings: ViewSettings, spec: Preprocessing) -> None:
@@ -39,12 +44,17 @@ class TwoViews:
             self.first = self.second = _transform(settings, spec, settings.blur_probability, 0.0)
 
     def __call__(self, image: Image.Image) -> list[Tensor]:
-        """Two views of the picture."""
+        """Two views of the image."""
         return [self.first(image), self.second(image)]
 
 
 def view_side(settings: ViewSettings, spec: Preprocessing) -> int:
-    """Pixels: the share of the size that is asked for, in whole steps."""
+    """Side of a view in pixels: the requested share of the image size, in steps of 16 px.
+
+    Example:
+        >>> view_side(ViewSettings(side=0.7), Preprocessing(size=160))
+        112
+    """
     if settings.side == 1:
         return spec.size
     return min(spec.size, max(SIDE_STEP, SIDE_STEP * round(settings.side * spec.size / SIDE_STEP)))

@@ -16,10 +16,10 @@ the released code (github.com/GANPerf/LCR). The defaults correct its slips;
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from fgembed.backbones import Backbone
@@ -44,7 +44,13 @@ class LCR(MoCo):
         cam_scale: Literal["peak", "none"] = Field("peak", description="G over its peak [none]")
         cam_sign: Literal[1, -1] = Field(1, description="+1: what raises the loss [+1]")
         detach_target: bool = Field(True, description="G takes no gradient [false]")
-        scale_over: Literal["picture", "batch"] = Field("picture", description="min-max [batch]")
+        scale_over: Literal["image", "batch"] = Field("image", description="min-max [batch]")
+
+        @field_validator("scale_over", mode="before")
+        @classmethod
+        def _accept_former_name(cls, value: Any) -> Any:
+            """Config files of earlier runs hold "picture" for "image"."""
+            return "image" if value == "picture" else value
 
     trained_poolings = (RationalePooling,)
     config: Config

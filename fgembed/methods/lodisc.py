@@ -22,12 +22,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from fgembed.backbones.tokens import Attended
+from fgembed.backbones.tokens import AttentionOutput
 from fgembed.errors import ConfigError
 from fgembed.methods.mocov3 import MoCoV3
 from fgembed.model.encoder import Encoder
 from fgembed.model.heads import mlp_head
-from fgembed.model.module_state import observed
+from fgembed.model.module_state import evaluation_mode
 from fgembed.model.pooling import PredictorPooling
 
 
@@ -91,7 +91,7 @@ class LoDisc(MoCoV3):
             "local": self.contrast(first, pivotal[1]) + self.contrast(second, pivotal[0]),
         }
 
-    def mask(self, attended: Attended) -> Tensor:
+    def mask(self, attended: AttentionOutput) -> Tensor:
         """M, ones on the pivotal patches: (B, h, w)."""
         return pivotal_patches(attended.attention, self.config.keep, self.config.product)
 
@@ -101,7 +101,7 @@ class LoDisc(MoCoV3):
 
     def illustrate(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
         """The mask of the first view's pivotal patches, and the view under it."""
-        with observed(self), torch.no_grad():
+        with evaluation_mode(self), torch.no_grad():
             mask = self.mask(self.key_backbone.attend(views[0]))
         return {"mask": mask, "pivotal": pivotal_pixels(views[0], mask)}
 

@@ -44,7 +44,7 @@ from fgembed.methods.components.perturbation import (
 from fgembed.methods.components.tensor_views import light_views
 from fgembed.methods.moco import MoCo
 from fgembed.model.encoder import Encoder
-from fgembed.model.module_state import keep_statistics, observed
+from fgembed.model.module_state import evaluation_mode, keep_statistics
 
 
 class SynPair(MoCo):
@@ -167,7 +167,7 @@ class SynPair(MoCo):
             codes, both means over images.
         """
         decoded, changed = self.synthesised(views)
-        with observed(self), torch.no_grad():
+        with evaluation_mode(self), torch.no_grad():
             first, second = (code_of(self.encoder.features(batch)) for batch in (decoded, changed))
         pixels = (decoded - changed).flatten(1).norm(dim=1)
         pixels = pixels / decoded.flatten(1).norm(dim=1).clamp(min=1e-12)
@@ -176,7 +176,7 @@ class SynPair(MoCo):
 
     def synthesised(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """D(h) and D(h~) of views[0], (B, 3, H, W), in evaluation mode; changes no state."""
-        with observed(self), torch.enable_grad():
+        with evaluation_mode(self), torch.enable_grad():
             features = self.encoder.features(views[0])
             key = self.keys(views[1])
             contrast = self.loss(self.query(features), key, self.queue.rows())

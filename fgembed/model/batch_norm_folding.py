@@ -1,4 +1,4 @@
-"""Batch norms folded into the convolutions before them: the same maps in half the time on a CPU."""
+"""Folds batch norms into the convolutions before them: same maps, half the time on a CPU."""
 
 import copy
 import itertools
@@ -11,52 +11,52 @@ from fgembed.backbones import Backbone
 from fgembed.model.encoder import Encoder
 from fgembed.model.module_state import keep_modes
 
-TOLERANCE = 1e-3  # of the largest value of a map, between folded and not
-EVERYWHERE = tuple(place / 100 for place in range(101))  # depths: all inner levels
+TOLERANCE = 1e-3  # largest difference, as a share of a map's largest value
+ALL_DEPTHS = tuple(percent / 100 for percent in range(101))  # selects all inner levels
 
 
-def folded(backbone: Backbone, size: int) -> Backbone:
-    """A copy for inference; the backbone itself where folding would change what it gives.
+def fold_batch_norms(backbone: Backbone, size: int) -> Backbone:
+    """A folded copy for inference; the backbone itself if folding would change its output.
 
-    A batch norm registered right after a convolution is taken to follow it. Networks are free to
-    compute in another order, so the copy is compared with the original on a picture of noise.
+    A batch norm registered right after a convolution is assumed to follow it. A network may
+    compute in another order, so the copy is compared with the original on an image of noise.
 
     Args:
-        backbone: in any mode; it is left as it is.
-        size: side of the pictures, in pixels.
+        backbone: in any mode; it is not changed.
+        size: side of the images, in pixels.
     """
-    twin = copy.deepcopy(backbone).eval()
-    kept = {id(block) for block in twin.level_blocks}  # who reads levels watches these very modules
-    if not any([_fold(module, kept) for module in list(twin.modules())]):
+    folded = copy.deepcopy(backbone).eval()
+    # Inner levels are captured by hooks on these modules, so they must stay.
+    levels = {id(block) for block in folded.level_blocks}
+    if not any([_fold(module, levels) for module in list(folded.modules())]):
         return backbone
     device = next(backbone.parameters()).device
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1, 3, size, size, generator=generator).to(device)
     with torch.inference_mode(), keep_modes(backbone):
-        expected = backbone.eval().read_levels(noise, EVERYWHERE)
-        found = twin.read_levels(noise, EVERYWHERE)
-    pairs = zip((expected.features, *expected.inner), (found.features, *found.inner), strict=True)
+        expected = backbone.eval().read_levels(noise, ALL_DEPTHS)
+        actual = folded.read_levels(noise, ALL_DEPTHS)
+    pairs = zip((expected.features, *expected.inner), (actual.features, *actual.inner), strict=True)
     same = all(bool((a - b).abs().max() <= TOLERANCE * a.abs().max()) for a, b in pairs)
-    return twin if same else backbone
+    return folded if same else backbone
 
 
-def folded_encoder(encoder: Encoder, size: int) -> Encoder:
-    """The same encoder for inference, on the folded copy of its backbone; the rest is shared."""
-    backbone = folded(encoder.backbone, size)
-    twin = Encoder(
-        backbone,
+def fold_encoder(encoder: Encoder, size: int) -> Encoder:
+    """An encoder for inference on the folded backbone; all other modules are shared."""
+    folded = Encoder(
+        fold_batch_norms(encoder.backbone, size),
         encoder.pooling,
         encoder.whitening,
-        encoder.depths,
-        encoder.level_weight,
-        encoder.mirror,
+        depths=encoder.depths,
+        level_weight=encoder.level_weight,
+        mirror=encoder.mirror,
     )
-    twin.levels = encoder.levels
-    return twin
+    folded.levels = encoder.levels
+    return folded
 
 
-def _fold(module: nn.Module, kept: set[int]) -> bool:
-    """Folds the pairs among a module's own children but those kept; whether there were any."""
+def _fold(module: nn.Module, excluded: set[int]) -> bool:
+    """Folds pairs among a module's direct children, excluded ids aside; whether there were any."""
     children = list(module.named_children())
     pairs = [
         (name, conv, next_name, norm)
@@ -65,7 +65,7 @@ def _fold(module: nn.Module, kept: set[int]) -> bool:
         and type(norm) is nn.BatchNorm2d
         and norm.track_running_stats
         and norm.num_features == conv.out_channels
-        and not {id(conv), id(norm)} & kept
+        and not {id(conv), id(norm)} & excluded
     ]
     for name, conv, next_name, norm in pairs:
         setattr(module, name, fuse_conv_bn_eval(conv, norm))

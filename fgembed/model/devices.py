@@ -1,4 +1,4 @@
-"""Which device computes: asked for is what you get, or a clear refusal."""
+"""Selects torch's device; one that is requested and missing is an error."""
 
 import torch
 
@@ -6,10 +6,10 @@ from fgembed.errors import DeviceError
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` takes a GPU where there is one.
+    """The device for `cpu`, `cuda` or `auto`: a GPU if torch sees one.
 
     Raises:
-        DeviceError: `cuda` was asked for and torch sees none.
+        DeviceError: `cuda` is requested and torch sees no GPU.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise DeviceError(

@@ -1,28 +1,34 @@
-"""The encoder: the one thing that is exported."""
+"""The encoder, which a run trains and a bundle exports."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fgembed.backbones import Backbone
-from fgembed.backbones.levels import Reading
+from fgembed.backbones.levels import BackboneOutput
 from fgembed.images.preprocessing import Preprocessing
-from fgembed.model.multi_level import MultiLevelPooling, joined
+from fgembed.model.multi_level import MultiLevelPooling, join_levels
 from fgembed.model.pooling import ClassTokenPooling, GeMPooling, MeanPooling, Pooling
 from fgembed.model.whitening import Whitening
 
 
 class Encoder(nn.Module):
-    """Backbone, pooling, and what may follow: a picture's unit vector and its rationale.
+    """Backbone, pooling and optional whitening: images in, unit vectors and rationales out.
+
+    Example:
+        >>> from fgembed.backbones import make_backbone
+        >>> encoder = Encoder(make_backbone("torchvision/resnet18:layer1", size=64), MeanPooling())
+        >>> encoder(torch.zeros(2, 3, 64, 64)).shape
+        torch.Size([2, 64])
 
     Attributes:
         backbone: gives the maps.
-        pooling: of the last map; where the encoder looks is its rationale.
-        depths: where inner levels are read, in shares of the way to the last map.
-        levels: joins inner levels to the last one; None where it alone is read.
+        pooling: of the last map; it also gives the rationale.
+        depths: of the inner levels, in shares of the way to the last map.
+        levels: joins inner levels with the last one; None if only the last is read.
         whitening: the last layer, once it is fitted.
-        mirror: whether pooled vectors are averaged over the picture and its mirror image, which
-            takes twice the time.
+        mirror: whether pooled vectors are averaged over the image and its mirror image, which
+            doubles the time.
     """
 
     def __init__(
@@ -50,25 +56,25 @@ class Encoder(nn.Module):
         return features
 
     def pooled(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) normalised -> (B, P), and the last map (B, C, h, w) of the pictures."""
+        """(B, 3, H, W) normalised -> (B, P), and the last map (B, C, h, w) of the images."""
         if not self.mirror:
-            reading = self.backbone.read_levels(images, self.depths)
-            return self.pool(reading), reading.features
-        reading = self.backbone.read_levels(with_mirrored(images), self.depths)
-        return self.pool_mirrored(reading), reading.features[: images.shape[0]]
+            output = self.backbone.read_levels(images, self.depths)
+            return self.pool(output), output.features
+        output = self.backbone.read_levels(with_mirrored(images), self.depths)
+        return self.pool_mirrored(output), output.features[: images.shape[0]]
 
-    def pool(self, reading: Reading) -> Tensor:
-        """A pass of the backbone, its inner maps those of `depths` -> (B, P)."""
-        vectors: Tensor = self.pooling(reading.features, reading.summary)
-        return vectors if self.levels is None else self.levels.pool(reading.inner, vectors)
+    def pool(self, output: BackboneOutput) -> Tensor:
+        """The backbone's output, with the inner maps of `depths` -> (B, P)."""
+        vectors: Tensor = self.pooling(output.features, output.summary)
+        return vectors if self.levels is None else self.levels.pool(output.inner, vectors)
 
-    def pool_mirrored(self, reading: Reading) -> Tensor:
-        """A pass over pictures `with_mirrored` -> (B, P), averaged over both."""
-        return torch.unflatten(self.pool(reading), 0, (2, -1)).mean(dim=0)
+    def pool_mirrored(self, output: BackboneOutput) -> Tensor:
+        """The output for images `with_mirrored` -> (B, P), averaged over both."""
+        return torch.unflatten(self.pool(output), 0, (2, -1)).mean(dim=0)
 
     def finish(self, pooled: Tensor) -> Tensor:
-        """(B, P) pooled -> (B, D), unit length: joined, then whitened."""
-        vectors = joined(pooled, self.levels)
+        """(B, P) pooled -> (B, D), unit length: levels joined, then whitened."""
+        vectors = join_levels(pooled, self.levels)
         if self.whitening is not None:
             vectors = F.normalize(self.whitening(vectors), dim=1)
         return vectors
@@ -83,7 +89,7 @@ class Encoder(nn.Module):
         return self.finish(pooled), self.pooling.rationale(features)
 
     def rationale(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised -> (B, h, w) in [0, 1]: where the encoder looks."""
+        """(B, 3, H, W) normalised -> (B, h, w) in [0, 1], the weight of each position."""
         return self.pooling.rationale(self.features(images))
 
     @property
@@ -95,7 +101,7 @@ class Encoder(nn.Module):
 
 
 class PixelEncoder(nn.Module):
-    """An encoder that takes uint8 pixels; this graph, and no other, is exported and measured."""
+    """An encoder that takes uint8 pixels: the graph that is exported and evaluated."""
 
     mean: Tensor
     std: Tensor
@@ -103,7 +109,7 @@ class PixelEncoder(nn.Module):
     def __init__(self, encoder: Encoder, spec: Preprocessing, dynamic_size: bool = False) -> None:
         super().__init__()
         self.encoder = encoder
-        # A value for each number of a row of pixels: three at a time ONNX Runtime goes slowly.
+        # Repeated along a row of pixels: broadcasting three values is slow in ONNX Runtime.
         pixels = 1 if dynamic_size else spec.size
         self.register_buffer("mean", 255 * torch.tensor(spec.mean).repeat(pixels), False)
         self.register_buffer("std", 255 * torch.tensor(spec.std).repeat(pixels), False)
@@ -120,20 +126,20 @@ class PixelEncoder(nn.Module):
 
 
 def with_mirrored(images: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (2 B, 3, H, W): all pictures, then all mirror images."""
+    """(B, 3, H, W) -> (2 B, 3, H, W): all images, then all mirror images."""
     return torch.cat([images, images.flip(3)])
 
 
 def mean_pooled(encoder: Encoder) -> Encoder:
-    """The same backbone read by mean pooling alone: the lowest floor."""
+    """The same backbone with mean pooling and nothing else: the lowest floor."""
     return Encoder(encoder.backbone, MeanPooling())
 
 
 def best_pooling(backbone: Backbone) -> Pooling:
-    """What reads a backbone's last map best where nothing is trained.
+    """The best pooling of an untrained backbone's last map.
 
-    A transformer's class token; of a convolutional network GeM, or the mean where its map is
-    signed, for GeM takes what is below zero as zero.
+    The class token of a transformer. In a convolutional network GeM, or the mean if the map is
+    signed, because GeM clamps negative values to zero.
     """
     if backbone.has_tokens:
         return ClassTokenPooling()

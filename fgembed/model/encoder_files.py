@@ -16,21 +16,23 @@ from fgembed.model.tensor_files import read_tensors, write_tensors
 from fgembed.model.whitening import Whitening
 
 ENCODER_FORMAT = 2
+TENSORS_FILE = "encoder.safetensors"
+RESTORE = "restore it from a copy, or train or export it again"
 
 
 @dataclass(frozen=True)
 class EncoderFile:
-    """What `encoder.json` says.
+    """The content of `encoder.json`.
 
     Attributes:
-        format: of the two files.
+        format: version of the two files.
         backbone: `<library>/<name>`.
         pooling: kind of pooling of the last map.
         depths: of inner levels.
         level_weight: of each inner level.
-        mirror: whether it averages with the mirror image.
-        whitening: its input and output dimensions, if there is one.
-        preprocessing: what happens to a picture first.
+        mirror: whether vectors are averaged with those of the mirror image.
+        whitening: its input and output dimensions; None without whitening.
+        preprocessing: of the images, as `Preprocessing.to_json`.
         sha256: of `encoder.safetensors`.
     """
 
@@ -47,25 +49,25 @@ class EncoderFile:
 
 def save_encoder(folder: Path, encoder: Encoder, spec: Preprocessing) -> None:
     """Writes `encoder.safetensors`, then `encoder.json`, which describes and checks it."""
-    file = folder / "encoder.safetensors"
+    file = folder / TENSORS_FILE
     write_tensors(file, encoder.state_dict())
     whitening = encoder.whitening
     description = EncoderFile(
-        ENCODER_FORMAT,
-        encoder.backbone.name,
-        encoder.pooling.kind,
-        list(encoder.depths),
-        encoder.level_weight,
-        encoder.mirror,
-        None if whitening is None else list(whitening.projection.shape),
-        spec.to_json(),
-        sha256(file),
+        format=ENCODER_FORMAT,
+        backbone=encoder.backbone.name,
+        pooling=encoder.pooling.kind,
+        depths=list(encoder.depths),
+        level_weight=encoder.level_weight,
+        mirror=encoder.mirror,
+        whitening=None if whitening is None else list(whitening.projection.shape),
+        preprocessing=spec.to_json(),
+        sha256=sha256(file),
     )
     write_json(folder / ENCODER_FILE, asdict(description))
 
 
 def read_encoder_file(folder: Path) -> EncoderFile:
-    """What a folder's `encoder.json` says.
+    """Reads a folder's `encoder.json`.
 
     Raises:
         NotFoundError: the run has no encoder yet.
@@ -80,28 +82,30 @@ def read_encoder_file(folder: Path) -> EncoderFile:
         raise IntegrityError(
             f"{folder} holds an encoder of format {content.get('format')!r}, "
             f"this fgembed reads {ENCODER_FORMAT}",
-            "train it again",
+            "train or export it again with this fgembed",
         )
     try:
         return record(EncoderFile, content)
     except ValueError as error:
-        raise IntegrityError(f"{folder / 'encoder.json'} is damaged: {error}") from None
+        raise IntegrityError(f"{folder / ENCODER_FILE} is damaged: {error}", RESTORE) from None
 
 
 def load_bundle_encoder(folder: Path) -> tuple[Encoder, Preprocessing]:
-    """A bundle's encoder for torch, in evaluation mode: the one that was exported.
+    """A bundle's encoder for torch, in evaluation mode: the exported one, before ONNX.
 
     Example:
         encoder, spec = load_bundle_encoder(Path("bundle"))
         vectors = PixelEncoder(encoder, spec)(pixels)[0]  # uint8 (B, size, size, 3)
 
     Raises:
-        NotFoundError: there is no bundle, or it is of an fgembed that did not keep this.
-        IntegrityError: a file of it is damaged.
+        NotFoundError: there is no bundle, or it is older than this file.
+        IntegrityError: a file of the bundle is damaged.
     """
     Bundle.open(folder, every_file=True)
     if not (folder / ENCODER_FILE).is_file():
-        raise NotFoundError(f"{folder} has no {ENCODER_FILE}", "export it again")
+        raise NotFoundError(
+            f"{folder} has no {ENCODER_FILE}", 'export it again with "fgembed export"'
+        )
     return load_encoder(folder, folder / WEIGHTS_FILE)
 
 
@@ -110,30 +114,38 @@ def load_encoder(folder: Path, weights: Path | None = None) -> tuple[Encoder, Pr
 
     Args:
         folder: holds `encoder.json`.
-        weights: the tensors; `encoder.safetensors` beside it if None.
+        weights: file of the tensors; None for `encoder.safetensors` in `folder`.
 
     Raises:
         NotFoundError: the run has no encoder yet.
         IntegrityError: the files are damaged or of an unknown format.
     """
     description = read_encoder_file(folder)
-    file = weights or folder / "encoder.safetensors"
+    file = weights or folder / TENSORS_FILE
+    if not file.is_file() or sha256(file) != description.sha256:
+        raise IntegrityError(f"{file} is missing or differs from its checksum", RESTORE)
     try:
-        if not file.is_file() or sha256(file) != description.sha256:
-            raise IntegrityError(f"{file} is missing or differs from its checksum")
         spec = Preprocessing.from_json(description.preprocessing, folder)
-        backbone = make_backbone(description.backbone, size=spec.size)
-        pooling = make_pooling(description.pooling, backbone.channels)
-        whitening = Whitening(*description.whitening) if description.whitening else None
-        encoder = Encoder(
-            backbone,
-            pooling,
-            whitening,
-            tuple(description.depths),
-            description.level_weight,
-            description.mirror,
-        )
+        encoder = _build(description, spec.size)
         encoder.load_state_dict(read_tensors(file))
     except (ValueError, TypeError, ArithmeticError, RuntimeError, KeyError, ConfigError) as error:
-        raise IntegrityError(f"{folder / 'encoder.json'} is damaged: {error}") from None
+        reason = error.fact if isinstance(error, ConfigError) else error
+        raise IntegrityError(f"{folder / ENCODER_FILE} is damaged: {reason}", RESTORE) from None
     return encoder.eval(), spec
+
+
+def _build(description: EncoderFile, size: int) -> Encoder:
+    """An encoder with random weights, for images of `size` px."""
+    backbone = make_backbone(description.backbone, size=size)
+    whitening = None
+    if description.whitening:
+        channels, dimensions = description.whitening
+        whitening = Whitening(channels, dimensions)
+    return Encoder(
+        backbone,
+        make_pooling(description.pooling, backbone.channels),
+        whitening,
+        depths=tuple(description.depths),
+        level_weight=description.level_weight,
+        mirror=description.mirror,
+    )

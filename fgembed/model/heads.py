@@ -1,4 +1,4 @@
-"""The small networks between an encoder and its loss."""
+"""Projection and prediction heads between an encoder and its loss."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,13 +11,16 @@ def mlp_head(
 ) -> nn.Sequential:
     """MoCo v3's head (arXiv:2104.02057): (B, sizes[0]) -> (B, sizes[-1]).
 
-    Linear layers without bias, each but the last followed by batch norm, ReLU and, where asked
-    for, dropout.
+    Linear layers without bias. Batch norm, ReLU and dropout, if set, follow each but the last.
+
+    Example:
+        >>> [type(layer).__name__ for layer in mlp_head([8, 16, 4])]
+        ['Linear', 'BatchNorm1d', 'ReLU', 'Linear', 'BatchNorm1d']
 
     Args:
         sizes: lengths of input, hidden and output vectors.
         dropout: share of hidden values set to zero in training (LoDisc: 0.2).
-        last_norm: a batch norm without weights of its own at the end.
+        last_norm: whether a batch norm without weights ends the head.
     """
     layers: list[nn.Module] = []
     last = len(sizes) - 2

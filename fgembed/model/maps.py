@@ -1,4 +1,4 @@
-"""Maps over positions: Grad-CAM and its scalings."""
+"""Maps over positions: Grad-CAM (arXiv:1610.02391) and ways to scale it."""
 
 from typing import Literal
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 def grad_cam(features: Tensor, gradient: Tensor, sign: int = 1) -> Tensor:
-    """G = ReLU(sign x sum_c F_c * dL/dF_c), element by element: (B, h, w).
+    """G = ReLU(sign x sum_c F_c * dL/dF_c), element-wise: (B, h, w).
 
     Under average pooling the gradient is the same at every position, so this equals Grad-CAM
-    with channel weights. `sign` +1 marks what raises the loss (the released LCR code), -1 what
-    lowers it.
+    with channel weights. `sign` +1 marks positions that raise the loss (as in LCR's released
+    code), -1 those that lower it.
 
     Args:
         features: (B, C, h, w).
@@ -21,19 +21,24 @@ def grad_cam(features: Tensor, gradient: Tensor, sign: int = 1) -> Tensor:
     return F.relu(sign * (features * gradient).sum(dim=1))
 
 
-def min_max(maps: Tensor, over: Literal["picture", "batch"] = "picture") -> Tensor:
-    """(A - min) / (max - min), by picture, or over the whole batch as in the released LCR code.
+def min_max(maps: Tensor, over: Literal["image", "batch"] = "image") -> Tensor:
+    """(A - min) / (max - min), per image, or over the batch as in LCR's released code.
 
     Args:
         maps: (B, h, w).
-        over: what shares one minimum and maximum. `batch` makes a map depend on its
-            neighbours and is for training only.
+        over: scope of the minimum and maximum. With `batch` a map depends on the other images,
+            so use it in training only.
+
+    Example:
+        >>> import torch
+        >>> min_max(torch.tensor([[[1.0, 2.0, 5.0]]]))
+        tensor([[[0.0000, 0.2500, 1.0000]]])
     """
-    dims = (1, 2) if over == "picture" else (0, 1, 2)
+    dims = (1, 2) if over == "image" else (0, 1, 2)
     low = maps.amin(dim=dims, keepdim=True)
     return (maps - low) / ((maps - low).amax(dim=dims, keepdim=True) + 1e-7)
 
 
 def peak_normalised(maps: Tensor) -> Tensor:
-    """Each map over its own maximum: a CAM of a mean loss is O(1/B), this puts it on [0, 1]."""
+    """Each map over its maximum, in [0, 1]: the CAM of a loss averaged over B images is O(1/B)."""
     return maps / maps.amax(dim=(1, 2), keepdim=True).clamp(min=1e-20)

@@ -1,4 +1,4 @@
-"""Contexts that use a module and leave its state as it was."""
+"""Contexts that use a module and restore its state."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @contextmanager
 def keep_statistics(module: nn.Module) -> Iterator[None]:
-    """Batch norms normalise as ever but record nothing: no running mean, variance or count.
+    """Batch norms normalise as usual but update neither running statistics nor the batch count.
 
-    Those in training mode take the statistics of the batch, those in evaluation mode their
-    running ones.
+    In training mode they normalise by the batch, in evaluation mode by the running statistics.
     """
     recording = [
         part
@@ -31,7 +30,7 @@ def keep_statistics(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def keep_modes(module: nn.Module) -> Iterator[None]:
-    """Afterwards every submodule is in training or evaluation mode as before."""
+    """Restores the training or evaluation mode of every submodule."""
     modes = [(part, part.training) for part in module.modules()]
     try:
         yield
@@ -41,8 +40,8 @@ def keep_modes(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def observed(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode and a random state of its own; both are put back."""
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode with a forked random state; both are restored."""
     device = next(module.parameters()).device
     with torch.random.fork_rng([device] if device.type == "cuda" else []), keep_modes(module):
         module.eval()

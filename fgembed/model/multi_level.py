@@ -8,28 +8,33 @@ from torch import Tensor, nn
 
 
 class MultiLevelPooling(nn.Module):
-    """Inner levels beside the last: mean and standard deviation of each map, one vector.
+    """Joins the mean and standard deviation of inner maps with the last map's vector.
 
-    Each part is centred by the set's mean and made unit length, so that no level drowns another;
-    inner ones are weighted by `weight`, and all are concatenated. Read so and whitened, an
-    untouched network finds more than by its last map alone (docs/adaptation.md).
+    Each part is centred by the mean of the training images and scaled to unit length, so that no
+    level dominates. Inner parts are multiplied by `weight`, and all are concatenated. With
+    whitening this raises the recall of an untouched network (docs/adaptation.md).
+
+    Example:
+        >>> levels = MultiLevelPooling([64, 128], 512, weight=0.5)
+        >>> levels.sizes
+        [128, 256, 512]
     """
 
     centre: Tensor
 
     def __init__(self, inner: Sequence[int], last: int, weight: float) -> None:
-        """Of `inner` levels' channels and of `last` dimensions pooled from the last map."""
+        """Takes the channels of the inner levels and the dimensions of the last map's vector."""
         super().__init__()
         self.sizes = [*(2 * channels for channels in inner), last]
         self.weights = [*(weight for _ in inner), 1.0]
         self.register_buffer("centre", torch.zeros(sum(self.sizes)))
 
     def pool(self, inner: Sequence[Tensor], last: Tensor) -> Tensor:
-        """Maps (B, C_l, h_l, w_l) and the last map's vector (B, C) -> (B, P), not yet joined."""
+        """Maps (B, C_l, h_l, w_l) and the last map's vector (B, C) -> (B, P), concatenated."""
         return torch.cat([*(mean_and_deviation(level) for level in inner), last], dim=1)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """(B, P) -> (B, P): parts centred, unit length, weighted."""
+        """(B, P) -> (B, P): parts centred, scaled to unit length, weighted."""
         parts = torch.split(pooled - self.centre, self.sizes, dim=1)
         weighted = [
             weight * F.normalize(part, dim=1)
@@ -38,14 +43,14 @@ class MultiLevelPooling(nn.Module):
         return torch.cat(weighted, dim=1)
 
 
-def joined(pooled: Tensor, levels: MultiLevelPooling | None) -> Tensor:
-    """(B, P) pooled -> (B, P), unit length: what is whitened."""
+def join_levels(pooled: Tensor, levels: MultiLevelPooling | None) -> Tensor:
+    """(B, P) pooled -> (B, P), unit length: the input of the whitening."""
     return F.normalize(pooled if levels is None else levels(pooled), dim=1)
 
 
 def mean_and_deviation(features: Tensor) -> Tensor:
-    """(B, C, h, w) -> (B, 2 C), over positions; the deviation of N, not of N - 1."""
+    """(B, C, h, w) -> (B, 2 C), over positions; the deviation is over N, not N - 1."""
     mean = features.mean(dim=(2, 3))
     variance = (features - mean[..., None, None]).square().mean(dim=(2, 3))
-    # Not differentiable where a channel is constant, but for this floor.
+    # Without the clamp the square root has no gradient where a channel is constant.
     return torch.cat([mean, variance.clamp(min=1e-12).sqrt()], dim=1)

@@ -1,8 +1,7 @@
-"""From a feature map to a vector: one class a kind, and the whitening that may follow.
+"""Poolings of a feature map to a vector, one class per kind.
 
-A pooling maps features (B, C, h, w), or the backbone's own summary (B, C), to (B, C) and shows
-where it looked as a rationale (B, h, w) in [0, 1], picture by picture: nothing here depends on
-the rest of the batch.
+A pooling maps features (B, C, h, w), or the backbone's summary (B, C), to (B, C). Its rationale
+(B, h, w) in [0, 1] is the weight of each position. No image depends on the rest of the batch.
 """
 
 import torch
@@ -18,16 +17,16 @@ EPSILON = 1e-6
 
 
 class Pooling(nn.Module):
-    """A feature map's vector; its rationale is by default the activation's strength."""
+    """The base of all poolings; the default rationale is the activation's strength."""
 
     kind: str
 
     def forward(self, features: Tensor, summary: Tensor | None = None) -> Tensor:
-        """(B, C, h, w), and (B, C) where the kind reads it -> (B, C)."""
+        """(B, C, h, w), and (B, C) if the kind uses the summary -> (B, C)."""
         raise NotImplementedError
 
     def rationale(self, features: Tensor) -> Tensor:
-        """Length of the feature vector at each position, over its largest: (B, h, w)."""
+        """Length of the feature vector at each position, over the largest: (B, h, w)."""
         strength: Tensor = torch.linalg.vector_norm(features, dim=1)
         return strength / strength.amax(dim=(1, 2), keepdim=True).clamp(min=EPSILON)
 
@@ -43,7 +42,12 @@ class MeanPooling(Pooling):
 
 
 class GeMPooling(Pooling):
-    """Generalised mean, (mean of x^p)^(1/p) with p = 3 (Radenovic et al., arXiv:1711.02512)."""
+    """Generalised mean, (mean of x^p)^(1/p) with p = 3 (Radenovic et al., arXiv:1711.02512).
+
+    Example:
+        >>> GeMPooling()(torch.tensor([[[[1.0, 1.0], [1.0, 0.0]]]]))
+        tensor([[0.9086]])
+    """
 
     kind = "gem"
     power = 3.0
@@ -55,7 +59,7 @@ class GeMPooling(Pooling):
 
 
 class ClassTokenPooling(Pooling):
-    """The backbone's own summary: a vision transformer's class token, else the mean."""
+    """The backbone's summary: a vision transformer's class token, else the mean."""
 
     kind = "class-token"
 
@@ -65,14 +69,14 @@ class ClassTokenPooling(Pooling):
 
 
 class LearnedPooling(Pooling):
-    """A pooling with weights, which makes sense only after a method that trains it."""
+    """A pooling with weights, usable only with a method that trains it."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
 
 
 class PredictorPooling(LearnedPooling):
-    """LoDisc's predictor on the class token (arXiv:2403.04066), as its released code retrieves."""
+    """LoDisc's predictor on the class token (arXiv:2403.04066), as in its released evaluation."""
 
     kind = "predictor"
     hidden = 4096
@@ -83,20 +87,19 @@ class PredictorPooling(LearnedPooling):
         self.predictor = mlp_head([channels, self.hidden, channels], dropout=self.dropout)
 
     def forward(self, features: Tensor, summary: Tensor | None = None) -> Tensor:
-        """The prediction from the summary (B, C), or from the mean of the features: (B, C)."""
+        """(B, C), predicted from the summary (B, C) or from the mean of the features."""
         token = features.mean(dim=(2, 3)) if summary is None else summary
         predicted: Tensor = self.predictor(token)
         return predicted
 
 
 class RationalePooling(LearnedPooling):
-    """Features weighted by what instances have in common (LCR, arXiv:2303.01669).
+    """Features weighted by the common rationale of all images (LCR, arXiv:2303.01669).
 
-    A' = max over K detectors of ReLU(BN(w_k . F)), A = A' between its smallest and largest value,
-    f = sum A F / sum A. The released code takes that smallest and largest value over the
-    evaluation batch, which ties an embedding to its neighbours; here they are the picture's own,
-    so the map is cut off at the picture's smallest A', not at the batch's. Where A' is the same
-    everywhere the mean is taken.
+    A' = max over K detectors of ReLU(BN(w_k . F)), A = min-max of A', f = sum A F / sum A. The
+    released code takes minimum and maximum over the evaluation batch, so an embedding depends on
+    its neighbours. Here they are of the image alone, so A is zero at the image's smallest A', not
+    at the batch's. A constant A' gives the mean.
     """
 
     kind = "rationale"
@@ -111,7 +114,7 @@ class RationalePooling(LearnedPooling):
         return F.relu(self.norm(self.detectors(features))).amax(dim=1)
 
     def rationale(self, features: Tensor) -> Tensor:
-        """A: (B, h, w) in [0, 1]; one everywhere if A' is the same everywhere."""
+        """A: (B, h, w) in [0, 1]; all ones if A' is constant."""
         maps = min_max(self.response(features))
         return torch.where(maps.amax(dim=(1, 2), keepdim=True) > 0.5, maps, torch.ones_like(maps))
 
@@ -128,8 +131,7 @@ class RationalePooling(LearnedPooling):
 class RationaleGeMPooling(RationalePooling):
     """The rationale-weighted generalised mean, (sum A F^p / sum A)^(1/p) with p = 3.
 
-    Not of the paper: LCR's weights in GeM's mean, which for retrieval reads the same features
-    better than the plain mean does.
+    Not in the paper: LCR's weights in GeM's mean retrieve better than in the plain mean.
     """
 
     kind = "rationale-gem"
@@ -153,11 +155,11 @@ POOLINGS: dict[str, type[Pooling]] = {
 }
 
 
-def pooling_named(kind: str) -> type[Pooling]:
+def pooling_class(kind: str) -> type[Pooling]:
     """The class of a kind of pooling.
 
     Raises:
-        ConfigError: there is no such kind.
+        ConfigError: the kind is unknown.
     """
     if kind not in POOLINGS:
         raise ConfigError(f"no pooling.kind {kind!r}", nearest(kind, ["auto", *POOLINGS]))
@@ -165,10 +167,10 @@ def pooling_named(kind: str) -> type[Pooling]:
 
 
 def make_pooling(kind: str, channels: int) -> Pooling:
-    """A pooling of the given kind for `channels` channels.
+    """A pooling of `kind` for maps with `channels` channels.
 
     Raises:
-        ConfigError: there is no such kind.
+        ConfigError: the kind is unknown.
     """
-    pooling = pooling_named(kind)
-    return pooling(channels) if issubclass(pooling, LearnedPooling) else pooling()
+    pooling_type = pooling_class(kind)
+    return pooling_type(channels) if issubclass(pooling_type, LearnedPooling) else pooling_type()

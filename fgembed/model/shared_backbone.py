@@ -1,10 +1,11 @@
-"""Several encoders on one backbone: each picture passes through it once for all of them.
+"""Several encoders on one backbone: each image passes through it once for all of them.
 
-The rows of a floor table are readings of the same network; embedding them one after the other
-would take twice the time.
+The rows of a floor table read the same network in different ways. Embedding them one after the
+other would repeat its forward pass for each row.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +18,24 @@ from fgembed.embedding.bulk import Embedded, embed_paths
 from fgembed.images.batches import ImageBatches
 from fgembed.images.decoding import Pixels
 from fgembed.images.preprocessing import Preprocessing
-from fgembed.model.batch_norm_folding import folded
+from fgembed.model.batch_norm_folding import fold_batch_norms
 from fgembed.model.encoder import Encoder, with_mirrored
 from fgembed.model.torch_embedder import TorchEmbedder
 from fgembed.model.whitening import Calibration
 
+# A table embeds its gallery and its queries with one encoder after the other.
+CACHED_SETS = 2
+
 
 class SharedPass:
-    """Encoders by name that read one backbone, all inner levels at the same depths or none.
+    """Encoders by name on one backbone; those that read inner levels use the same depths.
 
-    The backbone is as it was when the pass was made.
+    The backbone's weights are those at construction. The vectors of the last `CACHED_SETS` sets
+    of images stay in memory, for all encoders.
+
+    Attributes:
+        encoders: by name.
+        embedders: by the same names; each takes its vectors from the shared pass.
     """
 
     def __init__(
@@ -37,40 +46,38 @@ class SharedPass:
         batch_size: int = 64,
     ) -> None:
         self.embedders = {
-            name: _Sharing(encoder, spec, device, batch_size, self, name)
+            name: _SharedEmbedder(encoder, spec, device, batch_size, shared=self, name=name)
             for name, encoder in encoders.items()
         }
-        self.encoders = {name: each.model.encoder for name, each in self.embedders.items()}
+        self.encoders = {name: embedder.model.encoder for name, embedder in self.embedders.items()}
         first, *_ = self.encoders.values()
-        self._backbone = folded(first.backbone, spec.size)
+        self._backbone = fold_batch_norms(first.backbone, spec.size)
         self.spec = spec
         self.device = device
         self.batch_size = batch_size
         self._normalised = next(iter(self.embedders.values())).normalised
-        self._seen: dict[tuple[Path, ...], dict[str, Embedded]] = {}
+        self._cached = lru_cache(maxsize=CACHED_SETS)(self._embed_all)
 
     def embed(self, paths: Sequence[Path], name: str) -> Embedded:
-        """One encoder's vectors of the pictures; those of the others are kept for their turn."""
-        key = tuple(paths)
-        if key not in self._seen:
-            self._seen[key] = self._embed_all(paths)
-        return self._seen[key][name]
+        """One encoder's vectors of the images; the first call on a set embeds it for all."""
+        return self._cached(tuple(paths))[name]
 
     @torch.inference_mode()
     def calibrate(self, paths: Sequence[Path], dimensions: int, shrinkage: float) -> None:
-        """Fits every encoder's levels and whitening on unlabelled pictures, in one pass.
+        """Fits every encoder's levels and whitening on unlabelled images, in one pass.
 
         Args:
-            paths: what cannot be read is left out; taken in a random order, always the same.
+            paths: of the images, taken in a fixed random order; unreadable ones are left out.
             dimensions: of the whitened vectors, at most; 0 for no whitening.
-            shrinkage: in means of the eigenvalues that are kept.
+            shrinkage: in units of the mean eigenvalue.
         """
         fits = {name: Calibration(encoder.levels) for name, encoder in self.encoders.items()}
         order = np.random.default_rng(0).permutation(len(paths))
-        shuffled = [paths[place] for place in order]
+        shuffled = [paths[position] for position in order]
         for _, pixels in ImageBatches(shuffled, self.spec, self.batch_size, core_count()):
             for name, pooled in self._pooled(pixels).items():
                 fits[name].add(pooled)
+        self._cached.cache_clear()
         for name, encoder in self.encoders.items():
             encoder.whitening = fits[name].finish(dimensions, shrinkage)
             encoder.to(self.device)
@@ -80,19 +87,18 @@ class SharedPass:
         images = self._normalised(pixels)
         mirrored = any(encoder.mirror for encoder in self.encoders.values())
         depths = next((e.depths for e in self.encoders.values() if e.levels is not None), ())
-        given = with_mirrored(images) if mirrored else images
-        reading = self._backbone.read_levels(given, depths)
+        output = self._backbone.read_levels(with_mirrored(images) if mirrored else images, depths)
         return {
-            name: encoder.pool_mirrored(reading)
+            name: encoder.pool_mirrored(output)
             if encoder.mirror
-            else encoder.pool(reading)[: len(images)]
+            else encoder.pool(output)[: len(images)]
             for name, encoder in self.encoders.items()
         }
 
-    def _embed_all(self, paths: Sequence[Path]) -> dict[str, Embedded]:
-        sizes = np.cumsum([encoder.dimensions for encoder in self.encoders.values()])[:-1]
+    def _embed_all(self, paths: tuple[Path, ...]) -> dict[str, Embedded]:
+        offsets = np.cumsum([encoder.dimensions for encoder in self.encoders.values()])[:-1]
         joined = embed_paths(self._all_vectors, paths, self.spec, self.batch_size)
-        parts = np.split(joined.vectors, sizes, axis=1)
+        parts = np.split(joined.vectors, offsets, axis=1)
         return {
             name: Embedded(joined.paths, np.ascontiguousarray(part), joined.skipped)
             for name, part in zip(self.encoders, parts, strict=True)
@@ -106,8 +112,8 @@ class SharedPass:
         return joined
 
 
-class _Sharing(TorchEmbedder):
-    """One of the encoders; what it embeds by path comes out of the common pass."""
+class _SharedEmbedder(TorchEmbedder):
+    """One of the encoders; its vectors of paths come from the shared pass."""
 
     def __init__(
         self,
@@ -123,5 +129,5 @@ class _Sharing(TorchEmbedder):
         self._name = name
 
     def __call__(self, paths: Sequence[Path]) -> Embedded:
-        """The vectors of the pictures that could be read, in the order of `paths`."""
+        """The vectors of the readable images, in the order of `paths`."""
         return self._shared.embed(paths, self._name)

@@ -1,4 +1,4 @@
-"""Tensors on disk: safetensors files, whole or absent, with a JSON note and a checksum."""
+"""Tensors on disk: safetensors files, written atomically, with a JSON note and a checksum."""
 
 import hashlib
 import json
@@ -13,11 +13,13 @@ from torch import Tensor
 from fgembed.disk.files import atomic_write
 from fgembed.errors import IntegrityError
 
+RESTORE = "restore it from a copy, or train again"
+
 
 def write_tensors(
     file: Path, tensors: dict[str, Tensor], note: dict[str, Any] | None = None
 ) -> None:
-    """Writes tensors as one safetensors file, atomically; in its header a JSON note, a checksum."""
+    """Writes one safetensors file atomically, with a JSON note and a checksum in its header."""
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     header = {"note": json.dumps(note or {}), "sha256": _checksum(plain)}
     with atomic_write(file) as stream:
@@ -35,15 +37,15 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}
             expected = (stream.metadata() or {}).get("sha256")
     except Exception as error:
-        # safetensors raises its own error, OSError or ValueError by the kind of damage.
-        raise IntegrityError(f"{file} is damaged: {error}") from None
+        # safetensors raises its own class, OSError or ValueError, by the kind of damage.
+        raise IntegrityError(f"{file} is damaged: {error}", RESTORE) from None
     if expected is not None and expected != _checksum(tensors):
-        raise IntegrityError(f"{file} is damaged: it differs from its checksum")
+        raise IntegrityError(f"{file} is damaged: it differs from its checksum", RESTORE)
     return tensors
 
 
 def read_note(file: Path) -> dict[str, Any]:
-    """The JSON note of a file that `write_tensors` wrote."""
+    """The JSON note in a file of `write_tensors`; empty if it has none."""
     with safe_open(file, framework="pt") as stream:
         note: dict[str, Any] = json.loads((stream.metadata() or {}).get("note", "{}"))
     return note
@@ -51,8 +53,8 @@ def read_note(file: Path) -> dict[str, Any]:
 
 def _checksum(tensors: dict[str, Tensor]) -> str:
     """SHA-256 of names and values."""
-    running = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, value in sorted(tensors.items()):
-        running.update(name.encode())
-        running.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return running.hexdigest()
+        digest.update(name.encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

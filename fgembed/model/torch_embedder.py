@@ -1,4 +1,4 @@
-"""Embeds pictures with a torch encoder, through the graph that is exported."""
+"""Embeds images with a torch encoder, through the graph that is exported to ONNX."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from fgembed.model.encoder import Encoder, PixelEncoder
 
 
 class TorchEmbedder:
-    """Paths in, unit vectors out; the torch twin of the ONNX embedder."""
+    """Paths in, unit vectors out: the counterpart in torch of `OnnxEmbedder`."""
 
     def __init__(
         self, encoder: Encoder, spec: Preprocessing, device: torch.device, batch_size: int = 64
@@ -26,7 +26,7 @@ class TorchEmbedder:
         self.batch_size = batch_size
 
     def __call__(self, paths: Sequence[Path]) -> Embedded:
-        """The vectors of the pictures that could be read, in the order of `paths`."""
+        """The vectors of the readable images, in the order of `paths`."""
         return embed_paths(self.vectors, paths, self.spec, self.batch_size)
 
     def normalised(self, pixels: Pixels) -> Tensor:
@@ -41,7 +41,7 @@ class TorchEmbedder:
 
     @torch.inference_mode()
     def summaries(self, pixels: Pixels) -> Vectors:
-        """(B, size, size, 3) uint8 -> what the backbone itself would classify by, (B, C)."""
-        read = self.model.encoder.backbone.read(self.normalised(pixels))
-        summaries: Vectors = read[1].cpu().numpy()
+        """(B, size, size, 3) uint8 -> the backbone's summaries (B, C), without the pooling."""
+        _, summary = self.model.encoder.backbone.read(self.normalised(pixels))
+        summaries: Vectors = summary.cpu().numpy()
         return summaries

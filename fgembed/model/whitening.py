@@ -1,6 +1,6 @@
-"""What is fitted on unlabelled pictures: levels joined to one vector, and whitened.
+"""PCA whitening, and the calibration that fits it and the levels' centre on unlabelled images.
 
-Both are picture by picture at inference; what they know of the set is fixed once, in one pass.
+Both are fitted once, in one pass; at inference no image depends on another.
 """
 
 import torch
@@ -8,16 +8,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fgembed.errors import FgembedError, IntegrityError
-from fgembed.model.multi_level import MultiLevelPooling, joined
+from fgembed.model.multi_level import MultiLevelPooling, join_levels
 
-RANK_TOLERANCE = 1e-10  # of the largest eigenvalue; below it is what rounding leaves
-CENTRE_SAMPLE = 4096  # vectors held while the centre is not known: exact for sets up to that
+RANK_TOLERANCE = 1e-10  # of the largest eigenvalue; smaller ones are rounding errors
+CENTRE_SAMPLE = 4096  # vectors that estimate the centre; exact for sets up to this size
 
 
 class Whitening(nn.Module):
-    """PCA whitening with shrinkage: y = (x - mean) U / sqrt(eigenvalue + s x mean eigenvalue).
+    """PCA whitening with shrinkage s: y = (x - mean) U / sqrt(eigenvalue + s x mean eigenvalue).
 
-    The mean is that of the eigenvalues that are kept.
+    The mean eigenvalue is over the selected directions U.
     """
 
     mean: Tensor
@@ -34,7 +34,14 @@ class Whitening(nn.Module):
 
 
 class CovarianceSum:
-    """Mean and covariance of vectors seen a batch at a time, in float64, memory C x C."""
+    """Mean and covariance of vectors that come in batches, in float64; memory C x C.
+
+    Example:
+        >>> statistics = CovarianceSum(2)
+        >>> statistics.add(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0], [0.0, -2.0]]))
+        >>> statistics.whitening(2, shrinkage=0.0)(torch.tensor([[0.0, 2.0]])).abs()
+        tensor([[1.4142, 0.0000]])
+    """
 
     def __init__(self, channels: int) -> None:
         self.count = 0
@@ -42,25 +49,32 @@ class CovarianceSum:
         self.products = torch.zeros(channels, channels, dtype=torch.float64)
 
     def add(self, vectors: Tensor) -> None:
-        """Takes in (B, C) vectors."""
+        """Adds (B, C) vectors."""
         exact = vectors.detach().to("cpu", torch.float64)
         self.count += len(exact)
         self.total += exact.sum(dim=0)
         self.products += exact.T @ exact
 
     def whitening(self, dimensions: int, shrinkage: float) -> Whitening:
-        """The whitening of what was seen, to at most `dimensions` and at most count - 1."""
+        """The whitening of the added vectors, to at most `dimensions` and at most count - 1.
+
+        Raises:
+            FgembedError: fewer than 3 of the vectors differ.
+        """
         mean = self.total / self.count
         covariance = self.products / self.count - torch.outer(mean, mean)
         eigenvalues, directions = torch.linalg.eigh(covariance)
-        kept = _rank(eigenvalues, dimensions, self.count)
-        return _whitening(mean, eigenvalues.flip(0)[:kept], directions.flip(1)[:, :kept], shrinkage)
+        rank = _rank(eigenvalues, dimensions, self.count)
+        return _whitening(mean, eigenvalues.flip(0)[:rank], directions.flip(1)[:, :rank], shrinkage)
 
 
 def fitted_whitening(vectors: Tensor, dimensions: int, shrinkage: float) -> Whitening:
-    """The whitening of (N, C) vectors held at once; where N < C by their N x N products.
+    """The whitening of (N, C) vectors in memory; for N < C from their N x N products.
 
-    A ResNet-50's three levels are 8,192 long, whose covariance takes minutes to decompose.
+    A ResNet-50's three levels have 8,192 dimensions: decomposing that covariance takes minutes.
+
+    Raises:
+        FgembedError: fewer than 3 of the vectors differ.
     """
     if vectors.shape[0] >= vectors.shape[1]:
         statistics = CovarianceSum(vectors.shape[1])
@@ -70,56 +84,58 @@ def fitted_whitening(vectors: Tensor, dimensions: int, shrinkage: float) -> Whit
     mean = exact.mean(dim=0)
     centred = exact - mean
     eigenvalues, weights = torch.linalg.eigh(centred @ centred.T / len(exact))
-    kept = _rank(eigenvalues, dimensions, len(exact))
-    directions = F.normalize(centred.T @ weights.flip(1)[:, :kept], dim=0)
-    return _whitening(mean, eigenvalues.flip(0)[:kept], directions, shrinkage)
+    rank = _rank(eigenvalues, dimensions, len(exact))
+    directions = F.normalize(centred.T @ weights.flip(1)[:, :rank], dim=0)
+    return _whitening(mean, eigenvalues.flip(0)[:rank], directions, shrinkage)
 
 
 def _rank(eigenvalues: Tensor, dimensions: int, count: int) -> int:
-    """How many directions are kept: none in which the vectors do not differ.
+    """Number of directions to whiten: only those in which the vectors differ.
 
     Raises:
-        FgembedError: fewer than 2 are left.
+        FgembedError: fewer than 2 remain.
     """
-    differ = int((eigenvalues > RANK_TOLERANCE * eigenvalues.max()).sum())
-    kept = min(dimensions, differ, count - 1)
-    if kept < 2 <= dimensions or not float(eigenvalues.max()) > RANK_TOLERANCE:
+    varying = int((eigenvalues > RANK_TOLERANCE * eigenvalues.max()).sum())
+    rank = min(dimensions, varying, count - 1)
+    if rank < 2 <= dimensions or not float(eigenvalues.max()) > RANK_TOLERANCE:
         raise FgembedError(
-            f"the whitening needs at least 3 pictures that differ, and {count} were given that "
-            f"span {max(kept, 0)} dimensions",
-            "give more pictures",
+            f"the whitening needs at least 3 images that differ, got {count} that span "
+            f"{max(rank, 0)} dimensions",
+            "add images that differ to the training folder",
         )
-    return kept
+    return rank
 
 
 def _whitening(
     mean: Tensor, eigenvalues: Tensor, directions: Tensor, shrinkage: float
 ) -> Whitening:
     scale = (eigenvalues + shrinkage * eigenvalues.mean() + 1e-12).rsqrt()
-    whitening = Whitening(*directions.shape)
+    channels, dimensions = directions.shape
+    whitening = Whitening(channels, dimensions)
     whitening.mean.copy_(mean)
     whitening.projection.copy_(directions * scale)
     return whitening
 
 
 class Calibration:
-    """Fits levels and whitening on pooled vectors seen a batch at a time.
+    """Fits the levels' centre and the whitening on pooled vectors that come in batches.
 
-    In memory P x P and `CENTRE_SAMPLE` x P. The covariance is of joined vectors, and joining
-    needs the centre, which is the mean of the first `CENTRE_SAMPLE`: give them in random order.
+    Memory: P x P and `CENTRE_SAMPLE` x P. The covariance is of joined vectors, and joining needs
+    the centre. The centre is the mean of the first `CENTRE_SAMPLE` vectors, so add them in random
+    order.
     """
 
     def __init__(self, levels: MultiLevelPooling | None) -> None:
         self.levels = levels
-        self._waiting: list[Tensor] = []
-        self._waiting_count = 0
+        self._uncentred: list[Tensor] = []
+        self._uncentred_count = 0
         self._sum: CovarianceSum | None = None
 
     def add(self, pooled: Tensor) -> None:
-        """Takes in (B, P) pooled vectors.
+        """Adds (B, P) pooled vectors.
 
         Raises:
-            IntegrityError: they are not all finite.
+            IntegrityError: a value is not finite.
         """
         if not bool(pooled.isfinite().all()):
             raise IntegrityError(
@@ -128,25 +144,29 @@ class Calibration:
                 "train again with a lower optimiser.learning_rate",
             )
         if self._sum is not None:
-            self._sum.add(joined(pooled, self.levels))
+            self._sum.add(join_levels(pooled, self.levels))
             return
-        self._waiting.append(pooled)
-        self._waiting_count += len(pooled)
-        if self._waiting_count >= CENTRE_SAMPLE:
+        self._uncentred.append(pooled)
+        self._uncentred_count += len(pooled)
+        if self._uncentred_count >= CENTRE_SAMPLE:
             self._sum = CovarianceSum(pooled.shape[1])
-            for vectors in self._joined():
+            for vectors in self._centre_and_join():
                 self._sum.add(vectors)
 
     def finish(self, dimensions: int, shrinkage: float) -> Whitening | None:
-        """Centres the levels if that is still to do; the whitening, None for 0 dimensions."""
+        """The whitening, None for 0 dimensions; centres the levels of a small set.
+
+        Raises:
+            FgembedError: fewer than 3 of the vectors differ.
+        """
         if self._sum is not None:
             return self._sum.whitening(dimensions, shrinkage) if dimensions else None
-        vectors = torch.cat(self._joined())
+        vectors = torch.cat(self._centre_and_join())
         return fitted_whitening(vectors, dimensions, shrinkage) if dimensions else None
 
-    def _joined(self) -> list[Tensor]:
+    def _centre_and_join(self) -> list[Tensor]:
+        batches, self._uncentred = self._uncentred, []
         if self.levels is not None:
-            total = torch.stack([pooled.double().sum(dim=0) for pooled in self._waiting]).sum(dim=0)
-            self.levels.centre.copy_(total / self._waiting_count)
-        waiting, self._waiting = self._waiting, []
-        return [joined(pooled, self.levels) for pooled in waiting]
+            total = torch.stack([pooled.double().sum(dim=0) for pooled in batches]).sum(dim=0)
+            self.levels.centre.copy_(total / self._uncentred_count)
+        return [join_levels(pooled, self.levels) for pooled in batches]

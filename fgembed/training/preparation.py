@@ -10,8 +10,9 @@ from pathlib import Path
 
 import torch
 
-from fgembed.backbones import Backbone, family_of, make_backbone
+from fgembed.backbones import Backbone, make_backbone
 from fgembed.backbones.family import Family
+from fgembed.backbones.libraries import family_of
 from fgembed.config import RunConfig, validate
 from fgembed.cores import core_count
 from fgembed.data.loading import TrainingImages, require_full_batch
@@ -24,7 +25,7 @@ from fgembed.images.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from fgembed.methods.base import Method
 from fgembed.model.devices import choose_device
 from fgembed.model.encoder import Encoder
-from fgembed.model.pooling import LearnedPooling, make_pooling, pooling_named
+from fgembed.model.pooling import LearnedPooling, make_pooling, pooling_class
 from fgembed.training.epoch_selection import check_selection
 
 
@@ -116,7 +117,7 @@ def make_method(config: RunConfig, method_class: type[Method]) -> Method:
     kind = config.pooling.kind
     if kind == "auto":
         kind = method_class.pooling_for(backbone)
-    pooling = pooling_named(kind)
+    pooling = pooling_class(kind)
     learned = issubclass(pooling, LearnedPooling)
     if learned and not issubclass(pooling, method_class.trained_poolings):
         raise ConfigError(

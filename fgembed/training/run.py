@@ -20,7 +20,7 @@ from fgembed.evaluation.subject import measure_run
 from fgembed.images.batches import write_skipped
 from fgembed.images.finding import Skipped
 from fgembed.methods.base import Method
-from fgembed.model.batch_norm_folding import folded_encoder
+from fgembed.model.batch_norm_folding import fold_encoder
 from fgembed.model.encoder_files import save_encoder
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.model.torch_embedder import TorchEmbedder
@@ -102,8 +102,8 @@ def run_training(
     report_stage("fitting the whitening, of the start and of the trained encoder")
     is_start = _is_start(prepared)
     _calibrate(prepared, paths, folder, is_start)
-    start = folded_encoder(prepared.start, config.preprocessing.size)
-    trained = start if is_start else folded_encoder(method.encoder, config.preprocessing.size)
+    start = fold_encoder(prepared.start, config.preprocessing.size)
+    trained = start if is_start else fold_encoder(method.encoder, config.preprocessing.size)
     embedders = [TorchEmbedder(each, config.preprocessing, device) for each in (start, trained)]
     report_stage("measuring")
     table = measure_run(folder, config, device)

@@ -1,4 +1,4 @@
-"""One small vision transformer a library, all for pictures of 64 px, grids of 4 x 4 or 8 x 8."""
+"""A small vision transformer of each library, for images of 64 px, grids of 4 x 4 or 8 x 8."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ TOWER = {
 
 @pytest.fixture(scope="session", autouse=True)
 def small_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Makes `torchvision/vit_tiny_16` and `open_clip/ViT-tiny-8` known to their libraries."""
+    """Registers `torchvision/vit_tiny_16` and `open_clip/ViT-tiny-8` with their libraries."""
     import open_clip
 
     def vit_tiny_16(weights: Any = None, image_size: int = 224, **_: Any) -> VisionTransformer:
@@ -52,6 +52,6 @@ def vit(request: pytest.FixtureRequest) -> Backbone:
 
 
 @pytest.fixture
-def pictures() -> torch.Tensor:
+def images() -> torch.Tensor:
     """(2, 3, 64, 64)."""
     return torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))

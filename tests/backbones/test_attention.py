@@ -1,4 +1,4 @@
-"""The class token's attention: by value, in the same pass, and without a trace."""
+"""The class token's attention: by value, in one forward pass, leaving the module unchanged."""
 
 import copy
 from typing import Any
@@ -25,16 +25,16 @@ def blocks(backbone: Backbone) -> list[Any]:
 
 
 def inputs(backbone: Backbone, images: Tensor) -> list[Tensor]:
-    """What each layer is given."""
-    seen: list[Tensor] = []
+    """The input of each layer."""
+    captured: list[Tensor] = []
     hooks = [
-        block.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+        block.register_forward_pre_hook(lambda module, args: captured.append(args[0]))
         for _, _, block in blocks(backbone)
     ]
     backbone(images)
     for hook in hooks:
         hook.remove()
-    return seen
+    return captured
 
 
 def by_hand(backbone: Backbone, images: Tensor) -> Tensor:
@@ -58,38 +58,38 @@ def by_hand(backbone: Backbone, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def test_attention_is_the_class_token_s_row_of_each_layer(vit: Backbone, pictures: Tensor):
-    attention = vit.attention(pictures)
-    expected = by_hand(vit, pictures)
+def test_attention_is_the_class_token_s_row_in_every_layer(vit: Backbone, images: Tensor):
+    attention = vit.attention(images)
+    expected = by_hand(vit, images)
     torch.testing.assert_close(attention, expected, rtol=1e-4, atol=1e-6)
     assert float(expected.amax(dim=(2, 3)).max()) > 2 / expected[0, 0].numel()  # far from uniform
 
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("gradients", [False, True])
-def test_features_and_summary_are_those_of_an_unwatched_pass(
-    vit: Backbone, pictures: Tensor, training: bool, gradients: bool
+def test_capture_changes_neither_features_nor_summary(
+    vit: Backbone, images: Tensor, training: bool, gradients: bool
 ):
     vit.train(training)
     with torch.set_grad_enabled(gradients):
-        features, summary = vit.read(pictures)
-        attended = vit.attend(pictures)
+        features, summary = vit.read(images)
+        attended = vit.attend(images)
     assert torch.equal(attended.features, features)
     assert torch.equal(attended.summary, summary)
     assert attended.attention.requires_grad is gradients
     assert attended.attention.dtype == torch.float32
 
 
-def test_the_pass_is_made_once(vit: Backbone, pictures: Tensor):
+def test_attention_takes_a_single_forward_pass(vit: Backbone, images: Tensor):
     calls: list[int] = []
     for _, attention, _ in blocks(vit):
         attention.register_forward_hook(lambda *_: calls.append(1))
-    vit.attend(pictures)
+    vit.attend(images)
     assert len(calls) == len(blocks(vit))
 
 
-def test_attention_takes_a_gradient_to_the_queries(vit: Backbone, pictures: Tensor):
-    vit.attention(pictures)[-1, :, 0, 0].sum().backward()
+def test_attention_takes_a_gradient_to_the_queries(vit: Backbone, images: Tensor):
+    vit.attention(images)[-1, :, 0, 0].sum().backward()
     weight = next(
         p for n, p in vit.named_parameters() if "qkv.weight" in n or "in_proj_weight" in n
     )
@@ -98,16 +98,16 @@ def test_attention_takes_a_gradient_to_the_queries(vit: Backbone, pictures: Tens
 
 
 @torch.no_grad()
-def test_a_momentum_copy_attends_like_its_query_and_not_through_it(vit: Backbone, pictures: Tensor):
+def test_a_momentum_copy_attends_like_its_query_and_not_through_it(vit: Backbone, images: Tensor):
     key = key_copy(vit)
-    expected = vit.attention(pictures)
+    expected = vit.attention(images)
     for parameter in vit.parameters():
         parameter.zero_()
-    assert torch.equal(key.attention(pictures), expected)
-    assert torch.equal(copy.deepcopy(key).attention(pictures), expected)
+    assert torch.equal(key.attention(images), expected)
+    assert torch.equal(copy.deepcopy(key).attention(images), expected)
 
 
-def test_nothing_stays_behind_after_a_failure(vit: Backbone, pictures: Tensor):
+def test_hooks_and_modes_are_removed_after_a_failure(vit: Backbone, images: Tensor):
     hooks = [len(module._forward_pre_hooks) for module in vit.modules()]
     last = blocks(vit)[-1][2]
     handle = last.register_forward_pre_hook(_fail)
@@ -115,7 +115,7 @@ def test_nothing_stays_behind_after_a_failure(vit: Backbone, pictures: Tensor):
         if hasattr(attention, "fused_attn"):
             attention.fused_attn = False
     with pytest.raises(ZeroDivisionError):
-        vit.attend(pictures)
+        vit.attend(images)
     handle.remove()
     assert [len(module._forward_pre_hooks) for module in vit.modules()] == hooks
     assert not any(getattr(attention, "fused_attn", False) for _, attention, _ in blocks(vit))
@@ -129,20 +129,20 @@ def _fail(*_: object) -> None:
 
 
 @torch.no_grad()
-def test_timm_s_unfused_attention_is_read_too(pictures: Tensor):
+def test_timm_s_unfused_attention_is_read_too(images: Tensor):
     backbone = make_backbone("timm/test_vit", size=SIZE).eval()
-    expected = backbone.attention(pictures)
+    expected = backbone.attention(images)
     for block in backbone.trunk.model.blocks:  # type: ignore[union-attr]
         block.attn.fused_attn = False
-    torch.testing.assert_close(backbone.attention(pictures), expected)
+    torch.testing.assert_close(backbone.attention(images), expected)
     assert not any(block.attn.fused_attn for block in backbone.trunk.model.blocks)  # type: ignore[union-attr]
 
 
 @torch.no_grad()
-def test_attention_is_computed_in_float32_under_mixed_precision(vit: Backbone, pictures: Tensor):
-    exact = vit.attention(pictures)
+def test_attention_is_computed_in_float32_under_mixed_precision(vit: Backbone, images: Tensor):
+    exact = vit.attention(images)
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = vit.attention(pictures)
+        mixed = vit.attention(images)
     assert mixed.dtype == torch.float32
     assert float((mixed - exact).abs().mean()) < 0.02
     query, key = torch.randn(2, 1, 2, 5, 8).bfloat16()
@@ -154,8 +154,8 @@ def test_attention_is_computed_in_float32_under_mixed_precision(vit: Backbone, p
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["vit_small_patch16_dinov3", "beit_base_patch16_224"])
-def test_rotated_and_biased_attention_is_what_the_layer_uses(name: str, pictures: Tensor):
-    """EVA rotates queries and keys, BEiT adds a bias a position; both after the projections."""
+def test_rotated_and_biased_attention_equals_the_layer_s(name: str, images: Tensor):
+    """EVA rotates queries and keys, BEiT adds a position bias; both after the projections."""
     import timm
 
     from fgembed.backbones.timm_trunk import TimmTokens
@@ -167,19 +167,19 @@ def test_rotated_and_biased_attention_is_what_the_layer_uses(name: str, pictures
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     trunk = TimmTokens(model).eval()
-    attention = trunk.attend(pictures).attention
+    attention = trunk.attend(images).attention
     full: list[Tensor] = []
     for block in model.blocks:
         block.attn.fused_attn = False
         block.attn.attn_drop.register_forward_pre_hook(lambda _, args: full.append(args[0]))
-    trunk(pictures)
+    trunk(images)
     expected = torch.stack([x.mean(dim=1)[:, 0, trunk.prefix :] for x in full])
     torch.testing.assert_close(attention.flatten(2), expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["timm/test_resnet", "timm/test_vit2", "torchvision/resnet18"])
-def test_a_backbone_without_a_class_token_refuses_clearly(name: str, pictures: Tensor):
+def test_attention_of_a_backbone_without_a_class_token_is_refused(name: str, images: Tensor):
     backbone = make_backbone(name, size=SIZE)
     assert not backbone.has_attention
     with pytest.raises(ConfigError, match=f"{name} has no attention between a class token and"):
-        backbone.attention(pictures)
+        backbone.attention(images)

@@ -1,4 +1,4 @@
-"""Published weights without a network: one refusal at once, with what to fetch."""
+"""Published weights without a network: an immediate error that names the file to download."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from torchvision import models
 from fgembed.backbones import make_backbone
 from fgembed.errors import ConfigError, NotFoundError
 
-ADDRESSES = {
+URLS = {
     "torchvision/vit_b_32": r"https://download\.pytorch\.org/models/vit_b_32-d86f8d99\.pth",
     "timm/test_vit": r"https://huggingface\.co/timm/test_vit\.r160_in1k/resolve/main/model\.safe",
     "open_clip/ViT-B-32:laion2b_s34b_b79k": (
@@ -22,24 +22,38 @@ ADDRESSES = {
 }
 
 
-@pytest.mark.parametrize("name", ADDRESSES)
-def test_without_a_network_the_download_says_what_to_fetch(
+@pytest.mark.parametrize("name", URLS)
+def test_without_a_network_the_error_names_the_file_to_download(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("socket.getaddrinfo", _no_network)
     monkeypatch.setattr("time.sleep", _no_retry)
-    message = rf"weights of {name} \(.*\); fetch {ADDRESSES[name]}\S* elsewhere.*--weights FILE"
+    message = (
+        rf"weights of {name} \(.*\); download {URLS[name]}\S* on another machine and pass it as "
+        "--weights FILE"
+    )
     with pytest.raises(NotFoundError, match=message):
         make_backbone(name, "pretrained", size=64)
 
 
+def test_without_a_network_torchvision_s_error_names_the_file_to_download(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("socket.getaddrinfo", _no_network)
+    with pytest.raises(
+        NotFoundError, match=r"download https://\S+\.pth on another.*--weights FILE"
+    ):
+        make_backbone("torchvision/resnet18", "imagenet")
+
+
 @pytest.mark.parametrize("weights", ["pretrained", "imagenet"])
-def test_what_was_downloaded_before_needs_no_network(
+def test_cached_weights_need_no_network(
     weights: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    """In the libraries' own caches, laid out as their clients do."""
+    """In the libraries' caches, with the layout of their clients."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("socket.getaddrinfo", _no_network)
@@ -57,18 +71,21 @@ def test_what_was_downloaded_before_needs_no_network(
     assert torch.equal(loaded["conv1.weight"], resnet.conv1.weight)
 
 
-def test_a_model_without_published_weights_says_so():
-    with pytest.raises(ConfigError, match="timm publishes no weights of test_vit_relpos"):
+def test_a_model_without_published_weights_is_refused():
+    message = "timm publishes no weights of test_vit_relpos .*; set backbone.weights to a file or"
+    with pytest.raises(ConfigError, match=message):
         make_backbone("timm/test_vit_relpos", "pretrained", size=64)
 
 
-def test_backbones_import_no_library_before_it_is_asked_for():
+def test_backbones_import_a_library_on_first_use_only():
     code = (
         "import sys, fgembed.backbones\n"
         "print({'timm', 'open_clip', 'torchvision'} & {*sys.modules})"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.strip() == "set()"
 
 
 def _no_network(*_: object, **__: object) -> None:
@@ -76,4 +93,4 @@ def _no_network(*_: object, **__: object) -> None:
 
 
 def _no_retry(*_: object) -> None:
-    raise AssertionError("it waited to try again")
+    raise AssertionError("the client waited to retry")

@@ -1,4 +1,4 @@
-"""torchvision's vision transformers: values, grids, and names of two generations of files."""
+"""torchvision's vision transformers: values, grids, and the layer names of old and new files."""
 
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,14 @@ def tiny(size: int = SIZE) -> Any:
 
 
 @torch.no_grad()
-def test_the_class_token_through_the_head_is_the_model_s_output(tmp_path: Path, pictures: Tensor):
+def test_the_class_token_through_the_head_is_the_model_s_output(tmp_path: Path, images: Tensor):
     model = tiny()
     torch.nn.init.normal_(model.heads.head.weight)
     save_file(model.state_dict(), tmp_path / "vit.safetensors")
     backbone = make_backbone(NAME, str(tmp_path / "vit.safetensors"), size=SIZE).eval()
-    features, summary = backbone.read(pictures)
-    torch.testing.assert_close(model.heads(summary), model(pictures))
-    tokens = torch.cat([model.class_token.expand(2, -1, -1), model._process_input(pictures)], dim=1)
+    features, summary = backbone.read(images)
+    torch.testing.assert_close(model.heads(summary), model(images))
+    tokens = torch.cat([model.class_token.expand(2, -1, -1), model._process_input(images)], dim=1)
     torch.testing.assert_close(features.flatten(2).mT, model.encoder(tokens)[:, 1:])
     assert backbone.channels == 32
     assert backbone.grid == (4, 4)
@@ -69,6 +69,6 @@ def test_position_embeddings_of_another_grid_are_resampled(tmp_path: Path):
         ("vit_b_16:encoder", 224, "cannot end at a layer"),
     ],
 )
-def test_what_cannot_be_built_is_refused(name: str, size: int, message: str):
+def test_an_unsupported_name_or_size_is_refused(name: str, size: int, message: str):
     with pytest.raises(ConfigError, match=message):
         make_backbone(f"torchvision/{name}", size=size)

@@ -44,7 +44,7 @@ def settings(tmp_path: Path, tiny_settings: dict[str, Any]) -> Path:
         ("preprocessing.size=8", ["preprocessing", "size 8 is not in 16..4096"]),
         ("preprocessing.resample=sinc", ["preprocessing.resample", "'bilinear'", "got 'sinc'"]),
         ("seed=-1", ["seed", "got -1"]),
-        ("optimiser.batch_size=25", ["24 pictures do not fill a batch of 25", "batch_size"]),
+        ("optimiser.batch_size=25", ["24 images do not fill a batch of 25", "batch_size"]),
         ("max_bad", ["--set 'max_bad'", "table.key=value"]),
         ("=3", ["--set '=3'", "table.key=value"]),
     ],

@@ -13,7 +13,7 @@ from fgembed.evaluation.floors import WHITENINGS, Floors, uncalibrated_start
 from fgembed.images.batches import ImageBatches
 from fgembed.images.finding import find_images
 from fgembed.images.preprocessing import Preprocessing
-from fgembed.model.batch_norm_folding import folded
+from fgembed.model.batch_norm_folding import fold_batch_norms
 from fgembed.model.encoder import Encoder
 from fgembed.model.tensor_files import read_note, read_tensors, write_tensors
 from fgembed.model.torch_embedder import TorchEmbedder
@@ -169,7 +169,7 @@ def test_a_folded_backbone_gives_the_same_maps_and_levels(name: str):
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_()  # type: ignore[union-attr]
             module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
-    without_norms = folded(backbone, 32)
+    without_norms = fold_batch_norms(backbone, 32)
     assert backbone.training
     assert (without_norms is backbone) == (name == TINY_VIT)
     images = torch.randn(2, 3, 32, 32)
@@ -194,4 +194,4 @@ def test_a_network_that_computes_in_another_order_is_not_folded():
     torch.manual_seed(0)
     backbone = Backbone("own/norm-first", NormFirst(), size=32)
     backbone.trunk.norm.running_mean.fill_(1.0)  # type: ignore[union-attr, operator]
-    assert folded(backbone, 32) is backbone
+    assert fold_batch_norms(backbone, 32) is backbone

@@ -122,7 +122,7 @@ def test_trap_5_an_image_s_rationale_term_ignores_its_neighbours():
     """Scaled over the batch, one bright neighbour flattens every other map."""
     images = views()
     bright = [torch.cat([view[:2], 50 * view[2:]]) for view in images]
-    for over, same in (("picture", True), ("batch", False)):
+    for over, same in (("image", True), ("batch", False)):
         method = lcr(scale_over=over)
         maps = []
         for batch in (images, bright):
@@ -133,6 +133,11 @@ def test_trap_5_an_image_s_rationale_term_ignores_its_neighbours():
 
             maps.append(min_max(pooling.response(features), method.config.scale_over)[:2])
         assert torch.allclose(maps[0], maps[1], atol=1e-5) is same
+
+
+def test_the_scale_of_an_earlier_run_s_config_is_read():
+    assert LCR.Config.model_validate({"scale_over": "picture"}).scale_over == "image"
+    assert LCR.Config().scale_over == "image"
 
 
 def test_trap_6_the_cam_is_taken_in_float32_under_mixed_precision():

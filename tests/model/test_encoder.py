@@ -24,14 +24,14 @@ def encoder(whitened: bool) -> Encoder:
     return Encoder(backbone, MeanPooling(), whitening).eval()
 
 
-PICTURES = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+IMAGES = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
 @torch.no_grad()
 def test_an_embedding_is_the_normalised_mean_of_the_features():
     model = encoder(whitened=False)
-    expected = model.backbone(PICTURES).mean(dim=(2, 3))
-    torch.testing.assert_close(model(PICTURES), expected / expected.norm(dim=1, keepdim=True))
+    expected = model.backbone(IMAGES).mean(dim=(2, 3))
+    torch.testing.assert_close(model(IMAGES), expected / expected.norm(dim=1, keepdim=True))
     assert model.dimensions == model.backbone.channels == 64
 
 
@@ -39,10 +39,10 @@ def test_an_embedding_is_the_normalised_mean_of_the_features():
 def test_whitening_takes_unit_vectors_and_gives_unit_vectors():
     model = encoder(whitened=True)
     assert model.whitening is not None
-    unit = F.normalize(model.backbone(PICTURES).mean(dim=(2, 3)), dim=1)
+    unit = F.normalize(model.backbone(IMAGES).mean(dim=(2, 3)), dim=1)
     expected = F.normalize((unit - model.whitening.mean) @ model.whitening.projection, dim=1)
-    torch.testing.assert_close(model(PICTURES), expected)
-    torch.testing.assert_close(model(PICTURES).norm(dim=1), torch.ones(5))
+    torch.testing.assert_close(model(IMAGES), expected)
+    torch.testing.assert_close(model(IMAGES).norm(dim=1), torch.ones(5))
     assert model.dimensions == 8
 
 
@@ -71,34 +71,34 @@ def test_the_lowest_floor_shares_the_backbone_and_has_no_whitening():
 
 
 @torch.no_grad()
-def test_levels_are_read_where_the_depths_say_beside_the_last_map():
+def test_levels_are_read_at_their_depths_and_joined_with_the_last_map():
     """resnet18 to layer 1 as blocks: the stem to its max pooling, two residual blocks."""
     backbone = make_backbone(TINY).eval()
     model = Encoder(backbone, GeMPooling(), depths=(0.0, 0.8), level_weight=0.5).eval()
     trunk = backbone.trunk
-    first = trunk.bn1(trunk.conv1(PICTURES))  # type: ignore[operator]
+    first = trunk.bn1(trunk.conv1(IMAGES))  # type: ignore[operator]
     first = trunk.maxpool(trunk.relu(first))  # type: ignore[operator]
     inner = trunk.layer1[0](first)  # type: ignore[index, operator]
-    gem = backbone(PICTURES).clamp(min=1e-6).pow(3).mean(dim=(2, 3)).pow(1 / 3)
+    gem = backbone(IMAGES).clamp(min=1e-6).pow(3).mean(dim=(2, 3)).pow(1 / 3)
     parts = [
         torch.cat([level.mean(dim=(2, 3)), level.std(dim=(2, 3), correction=0)], dim=1)
         for level in (first, inner)
     ]
     joined = [0.5 * F.normalize(part, dim=1) for part in parts] + [F.normalize(gem, dim=1)]
     expected = F.normalize(torch.cat(joined, dim=1), dim=1)
-    torch.testing.assert_close(model(PICTURES), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model(IMAGES), expected, rtol=1e-4, atol=1e-5)
     assert model.dimensions == 2 * (64 + 64) + 64
 
 
 @torch.no_grad()
-def test_a_mirrored_encoder_averages_what_it_pools_from_both_images():
+def test_a_mirrored_encoder_averages_the_pooled_vectors_of_both_images():
     plain = encoder(whitened=True)
     model = Encoder(plain.backbone, plain.pooling, plain.whitening, mirror=True).eval()
-    features = plain.backbone(PICTURES), plain.backbone(PICTURES.flip(3))
+    features = plain.backbone(IMAGES), plain.backbone(IMAGES.flip(3))
     pooled = torch.stack([maps.mean(dim=(2, 3)) for maps in features]).mean(dim=0)
-    torch.testing.assert_close(model(PICTURES), plain.finish(pooled), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(model(PICTURES), model(PICTURES.flip(3)), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(model.pooled(PICTURES)[1], features[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model(IMAGES), plain.finish(pooled), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model(IMAGES), model(IMAGES.flip(3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.pooled(IMAGES)[1], features[0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_transformer_is_read_by_its_class_token():
@@ -106,9 +106,9 @@ def test_a_transformer_is_read_by_its_class_token():
     backbone = make_backbone(TINY_VIT, size=32).eval()
     floor = Encoder(backbone, best_pooling(backbone))
     assert floor.pooling.kind == "class-token"
-    token = backbone.read(PICTURES[..., :32, :32])[1]
+    token = backbone.read(IMAGES[..., :32, :32])[1]
     expected = torch.nn.functional.normalize(token, dim=1)
-    torch.testing.assert_close(floor(PICTURES[..., :32, :32]), expected)
+    torch.testing.assert_close(floor(IMAGES[..., :32, :32]), expected)
 
 
 def test_a_signed_map_is_averaged_where_gem_would_clamp_it():
@@ -122,6 +122,6 @@ def test_a_signed_map_is_averaged_where_gem_would_clamp_it():
 def test_frozen_statistics_stay_in_training_mode_and_weights_still_learn():
     backbone = make_backbone(TINY, freeze_statistics=True).train()
     before = backbone.trunk.bn1.running_mean.clone()  # type: ignore[operator, union-attr]
-    backbone(PICTURES).sum().backward()
+    backbone(IMAGES).sum().backward()
     torch.testing.assert_close(backbone.trunk.bn1.running_mean, before)  # type: ignore[union-attr]
     assert all(parameter.grad is not None for parameter in backbone.parameters())

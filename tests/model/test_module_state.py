@@ -1,4 +1,4 @@
-"""Contexts that leave a module as it was, after an error too."""
+"""Contexts that restore a module's state, after an error too."""
 
 import copy
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fgembed.model.module_state import keep_statistics, observed
+from fgembed.model.module_state import evaluation_mode, keep_statistics
 
 
 def network() -> nn.Sequential:
@@ -15,20 +15,20 @@ def network() -> nn.Sequential:
     return nn.Sequential(*layers, nn.Dropout(0.5)).train()
 
 
-def test_nothing_is_recorded_and_the_batch_still_normalises():
+def test_statistics_are_not_updated_and_the_batch_still_normalises():
     module, plain = network(), network()
     before = copy.deepcopy(module.state_dict())
     batch = 5 + torch.randn(6, 3, 2, 2)
     with keep_statistics(module):
         torch.manual_seed(1)
-        kept = module(batch)
+        output = module(batch)
     torch.manual_seed(1)
-    torch.testing.assert_close(kept, plain(batch))
+    torch.testing.assert_close(output, plain(batch))
     for name, value in module.state_dict().items():
         assert torch.equal(value, before[name]), name
 
 
-def test_frozen_norms_go_on_with_their_running_statistics():
+def test_frozen_norms_use_their_running_statistics():
     module = network()
     module[1].eval()
     batch = 5 + torch.randn(6, 3, 2, 2)
@@ -37,7 +37,7 @@ def test_frozen_norms_go_on_with_their_running_statistics():
         torch.testing.assert_close(module[1](module[0](batch)), expected)
 
 
-def test_recording_goes_on_after_an_error():
+def test_statistics_are_updated_again_after_an_error():
     module = network()
     with pytest.raises(RuntimeError, match="expected input"), keep_statistics(module):
         module(torch.zeros(2, 5, 2, 2))
@@ -52,11 +52,11 @@ def test_a_norm_without_statistics_gets_none():
     assert not module[0].track_running_stats
 
 
-def test_an_observed_module_gets_each_part_s_mode_and_the_random_state_back():
+def test_evaluation_mode_restores_all_modes_and_the_random_state():
     module = network()
     module[1].eval()
     torch.manual_seed(3)
-    with pytest.raises(ZeroDivisionError), observed(module):
+    with pytest.raises(ZeroDivisionError), evaluation_mode(module):
         assert not any(part.training for part in module.modules())
         torch.rand(())
         _ = 1 / 0

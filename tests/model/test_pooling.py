@@ -1,4 +1,4 @@
-"""Poolings and whitening by value."""
+"""Poolings by value."""
 
 import pytest
 import torch
@@ -35,14 +35,14 @@ def test_rationale_pooling_equals_the_formula_in_loops():
     weight = pooling.detectors.weight[:, :, 0, 0].detach()
     pooled = pooling(FEATURES)
     for b in range(4):
-        answers = torch.zeros(3, 5)
+        response = torch.zeros(3, 5)
         for i in range(3):
             for j in range(5):
                 column = FEATURES[b, :, i, j]
                 raw = (weight @ column - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
-                answers[i, j] = max(0.0, float(raw.max()))
-        answers = (answers - answers.min()) / (answers.max() - answers.min())
-        expected = (FEATURES[b] * answers).sum(dim=(1, 2)) / answers.sum()
+                response[i, j] = max(0.0, float(raw.max()))
+        response = (response - response.min()) / (response.max() - response.min())
+        expected = (FEATURES[b] * response).sum(dim=(1, 2)) / response.sum()
         torch.testing.assert_close(pooled[b].detach(), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -71,7 +71,7 @@ def test_an_embedding_ignores_the_rest_of_its_batch():
         torch.testing.assert_close(pooling.rationale(FEATURES)[b], alone)
 
 
-def test_where_no_detector_answers_the_mean_is_taken():
+def test_without_a_detector_s_response_the_mean_is_taken():
     pooling = rationale_pooling()
     torch.nn.init.constant_(pooling.detectors.weight, -1.0)
     torch.testing.assert_close(pooling(FEATURES), MeanPooling()(FEATURES))
@@ -85,7 +85,7 @@ def test_uniform_response_gives_the_mean():
 
 
 @pytest.mark.parametrize("pooling", [MeanPooling(), GeMPooling(), rationale_pooling()])
-def test_rationales_lie_in_zero_to_one_and_reach_their_peak(pooling: MeanPooling):
+def test_rationales_lie_in_zero_to_one_and_reach_one(pooling: MeanPooling):
     maps = pooling.rationale(FEATURES).detach()
     assert maps.shape == (4, 3, 5)
     assert float(maps.min()) >= 0

@@ -1,4 +1,4 @@
-"""Levels, their centre and the whitening, by value."""
+"""The whitening and the centre of levels, by value."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from fgembed.errors import FgembedError, IntegrityError
-from fgembed.model.multi_level import MultiLevelPooling, mean_and_deviation
+from fgembed.model.multi_level import MultiLevelPooling
 from fgembed.model.whitening import Calibration, CovarianceSum, fitted_whitening
 
 
@@ -31,7 +31,7 @@ def test_whitening_without_shrinkage_gives_unit_covariance():
     torch.testing.assert_close(vectors.T @ vectors / 500, torch.eye(8), atol=2e-3, rtol=0)
 
 
-def test_shrinkage_adds_its_share_of_the_mean_of_the_eigenvalues_that_are_kept():
+def test_shrinkage_adds_its_share_of_the_mean_of_the_selected_eigenvalues():
     vectors = correlated()
     centred = (vectors - vectors.mean(dim=0)).double()
     eigenvalues = torch.linalg.eigvalsh(centred.T @ centred / 500).flip(0)
@@ -40,24 +40,26 @@ def test_shrinkage_adds_its_share_of_the_mean_of_the_eigenvalues_that_are_kept()
     torch.testing.assert_close(result.var(dim=0, correction=0), expected, rtol=1e-3, atol=1e-4)
 
 
-def test_whitening_of_few_vectors_keeps_fewer_dimensions():
+def test_whitening_of_5_vectors_gives_4_dimensions():
     assert whitened(correlated(5), 8, shrinkage=1.0).shape == (5, 4)
     assert fitted_whitening(correlated(5), 8, shrinkage=1.0)(correlated(5)).shape == (5, 4)
 
 
 @pytest.mark.parametrize("count", [3, 5, 7, 30])
-def test_held_vectors_are_whitened_as_streamed_ones_are_but_for_signs(count: int):
+def test_vectors_in_memory_and_in_batches_give_the_same_whitening_but_for_signs(count: int):
     vectors, unseen = correlated(count), correlated(40)[30:]
     statistics = CovarianceSum(8)
     statistics.add(vectors)
-    streamed, held = statistics.whitening(4, 0.5), fitted_whitening(vectors, 4, 0.5)
-    torch.testing.assert_close(held.mean, streamed.mean)
-    torch.testing.assert_close(held(unseen).abs(), streamed(unseen).abs(), rtol=1e-3, atol=1e-4)
+    streamed, in_memory = statistics.whitening(4, 0.5), fitted_whitening(vectors, 4, 0.5)
+    torch.testing.assert_close(in_memory.mean, streamed.mean)
+    torch.testing.assert_close(
+        in_memory(unseen).abs(), streamed(unseen).abs(), rtol=1e-3, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("times", [2, 3, 9])
-def test_copies_add_no_direction_and_change_nothing(times: int):
-    """The same rank and the same vectors whichever way they are decomposed: 4 pictures span 3."""
+def test_copies_add_no_direction_and_leave_the_whitening_unchanged(times: int):
+    """Both decompositions give the same rank and vectors: 4 images span 3 dimensions."""
     vectors, unseen = correlated(4), correlated(40)[30:]
     once = fitted_whitening(vectors, 8, shrinkage=1.0)(unseen)
     repeated = fitted_whitening(vectors.repeat(times, 1), 8, shrinkage=1.0)(unseen)
@@ -66,43 +68,23 @@ def test_copies_add_no_direction_and_change_nothing(times: int):
 
 
 @pytest.mark.parametrize("vectors", [correlated(1), correlated(2), correlated(1).repeat(20, 1)])
-def test_pictures_that_do_not_differ_cannot_be_whitened(vectors: torch.Tensor):
-    with pytest.raises(FgembedError, match="at least 3 pictures that differ"):
+def test_images_that_do_not_differ_cannot_be_whitened(vectors: torch.Tensor):
+    with pytest.raises(
+        FgembedError, match=r"at least 3 images that differ, got .*; add images that"
+    ):
         fitted_whitening(vectors, 4, shrinkage=1.0)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_vectors_that_are_no_numbers_are_refused(bad: float):
+def test_vectors_that_are_not_finite_are_refused(bad: float):
     vectors = correlated(40)
     vectors[7, 3] = bad
     with pytest.raises(IntegrityError, match="not finite"):
         Calibration(None).add(vectors)
 
 
-def test_a_level_is_read_by_its_mean_and_deviation_over_positions():
-    features = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
-    found = mean_and_deviation(features)
-    for picture in range(2):
-        for channel in range(3):
-            values = features[picture, channel].flatten().tolist()
-            mean = sum(values) / 20
-            deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / 20)
-            assert found[picture, channel].item() == pytest.approx(mean, abs=1e-6)
-            assert found[picture, 3 + channel].item() == pytest.approx(deviation, abs=1e-6)
-
-
-def test_parts_are_centred_made_unit_length_weighted_and_joined():
-    levels = MultiLevelPooling([1, 2], 3, weight=0.5)
-    assert levels.sizes == [2, 4, 3]
-    levels.centre.copy_(torch.arange(9.0))
-    pooled = torch.tensor([[3.0, 5.0, 2, 3, 4, 9, 6, 7, 10]])
-    # Less the centre: (3, 4), (0, 0, 0, 4), (0, 0, 2).
-    expected = torch.tensor([[0.3, 0.4, 0, 0, 0, 0.5, 0, 0, 1]])
-    torch.testing.assert_close(levels(pooled), expected)
-
-
 @pytest.mark.parametrize("sample", [3, 20, 4096])
-def test_one_pass_gives_the_whitening_of_joined_vectors(sample, monkeypatch):
+def test_a_single_pass_gives_the_whitening_of_joined_vectors(sample, monkeypatch):
     """Centred by the first vectors, at least as many as the sample; all of a small set."""
     monkeypatch.setattr("fgembed.model.whitening.CENTRE_SAMPLE", sample)
     vectors, levels = correlated(40), MultiLevelPooling([2], 4, weight=0.5)
@@ -122,7 +104,7 @@ def test_one_pass_gives_the_whitening_of_joined_vectors(sample, monkeypatch):
     torch.testing.assert_close(whitening.projection.abs(), exact.whitening(3, 1.0).projection.abs())
 
 
-def test_without_dimensions_levels_are_centred_and_nothing_is_whitened():
+def test_with_0_dimensions_levels_are_centred_without_a_whitening():
     vectors, levels = correlated(40), MultiLevelPooling([2], 4, weight=0.5)
     fit = Calibration(levels)
     fit.add(vectors)
@@ -130,11 +112,11 @@ def test_without_dimensions_levels_are_centred_and_nothing_is_whitened():
     torch.testing.assert_close(levels.centre, vectors.mean(dim=0))
 
 
-def test_one_level_alone_is_whitened_as_unit_vectors():
+def test_the_last_level_alone_is_whitened_as_unit_vectors():
     vectors = correlated(40)
     fit = Calibration(None)
     fit.add(vectors)
-    found, exact = fit.finish(3, shrinkage=1.0), CovarianceSum(8)
+    whitening, exact = fit.finish(3, shrinkage=1.0), CovarianceSum(8)
     exact.add(F.normalize(vectors, dim=1))
-    assert found is not None
-    torch.testing.assert_close(found.mean, exact.whitening(3, 1.0).mean)
+    assert whitening is not None
+    torch.testing.assert_close(whitening.mean, exact.whitening(3, 1.0).mean)

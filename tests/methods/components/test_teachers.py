@@ -74,11 +74,11 @@ def test_a_missing_corpus_is_named(tmp_path: Path):
 def test_unknown_teachers_and_weights_are_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match="no open_clip/ViT-B-33; did you mean 'ViT-B-32'"):
         load_teacher("ViT-B-33:openai", "pretrained", None)
-    with pytest.raises(ConfigError, match="no weights 'opeanai'; expected one of ViT-B-32:openai"):
+    with pytest.raises(ConfigError, match="no weights 'opeanai'; give one of ViT-B-32:openai"):
         load_teacher("ViT-B-32:opeanai", "pretrained", None)
-    with pytest.raises(ConfigError, match="names no published weights; expected one of ViT-B-32:"):
+    with pytest.raises(ConfigError, match="names no published weights; give one of ViT-B-32:"):
         load_teacher("ViT-B-32", "pretrained", None)
-    with pytest.raises(ConfigError, match=r"none are published; set method\.teacher_weights to"):
+    with pytest.raises(ConfigError, match=r"none are published, so set method\.teacher_weights to"):
         load_teacher(tiny_teacher()["teacher"], "pretrained", None)
     with pytest.raises(NotFoundError, match="no weights at"):
         load_teacher(TINY_TEACHER, str(tmp_path / "none.pt"), None)
@@ -113,6 +113,6 @@ def test_without_a_network_the_error_names_the_file_to_fetch(
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("socket.getaddrinfo", no_network)
-    with pytest.raises(NotFoundError, match=r"fetch https://\S+safetensors .*teacher_weights"):
+    with pytest.raises(NotFoundError, match=r"download https://\S+safetensors .*teacher_weights"):
         load_teacher("ViT-B-32:openai", "pretrained", None)
     assert len(attempts) <= 2  # by default, the hub's client retries for a minute

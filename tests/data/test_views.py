@@ -1,6 +1,4 @@
-"""What the training sees: views by probability, an order that depends on seed and epoch alone."""
-
-from pathlib import Path
+"""Random views: probabilities, values and sizes."""
 
 import pytest
 import torch
@@ -8,10 +6,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from fgembed.config import ViewSettings
-from fgembed.data.loading import EpochBatches, TrainingImages
 from fgembed.data.views import TwoViews
-from fgembed.errors import ConfigError
-from fgembed.images.finding import find_images
 from fgembed.images.preprocessing import Preprocessing
 
 SPEC = Preprocessing(size=32)
@@ -21,7 +16,7 @@ PLAIN = ViewSettings(
 )  # fmt: skip
 
 
-def test_without_chance_a_view_is_the_normalised_picture():
+def test_without_chance_a_view_is_the_normalised_image():
     """Of one colour, so that the crop's aspect does not matter."""
     image = Image.new("RGB", (64, 64), (255, 0, 51))
     first, second = TwoViews(PLAIN, SPEC)(image)
@@ -48,11 +43,11 @@ def test_the_asymmetric_pair_is_blurred_always_and_rarely_solarised_rarely_and_n
     torch.manual_seed(0)
     blurred, solarised = [0, 0], [0, 0]
     for _ in range(300):
-        for place, view in enumerate(make(stripes)):
+        for position, view in enumerate(make(stripes)):
             red = view[0, -1, 0] * SPEC.std[0] + SPEC.mean[0]
-            solarised[place] += bool(red < 0.5)  # 200 becomes 55
+            solarised[position] += bool(red < 0.5)  # 200 becomes 55
             rows = view[0, :, 0].unique().numel()
-            blurred[place] += bool(rows > sharp[0, :, 0].unique().numel())
+            blurred[position] += bool(rows > sharp[0, :, 0].unique().numel())
     assert solarised[0] == 0
     assert 30 <= solarised[1] <= 90
     assert blurred[0] >= 270  # a sigma of 0.1 px leaves no trace
@@ -73,60 +68,10 @@ def test_the_asymmetric_pair_jitters_saturation_half_as_much():
             assert jitter.brightness == pytest.approx((0.6, 1.4))
 
 
-def test_views_depend_on_seed_epoch_and_picture_and_on_nothing_else(photos: Path):
-    paths, _ = find_images(photos / "train")
-    images = TrainingImages(paths, TwoViews(ViewSettings(), SPEC), SPEC, seed=3)
-    torch.manual_seed(1)
-    once = images[2, 5]
-    torch.manual_seed(2)
-    state = torch.get_rng_state()
-    again = images[2, 5]
-    torch.testing.assert_close(once, again)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert not torch.equal(once[0], once[1])
-    for other in (images[3, 5], images[2, 6]):
-        assert not torch.equal(other[0], once[0])
-    other_seed = TrainingImages(paths, images.view_maker, SPEC, seed=4)
-    assert not torch.equal(other_seed[2, 5][0], once[0])
-
-
-def test_an_epoch_sees_each_picture_at_most_once_and_orders_differ():
-    batches = list(EpochBatches(10, 3, epochs=2, seed=0, start=0))
-    assert [len(batch) for batch in batches] == [3] * 6
-    orders = [[i for batch in batches[e : e + 3] for _, i in batch] for e in (0, 3)]
-    assert all(len(set(order)) == 9 for order in orders)
-    assert orders[0] != orders[1]
-    assert {epoch for batch in batches[3:] for epoch, _ in batch} == {1}
-
-
-@pytest.mark.parametrize("start", [1, 3, 4, 6])
-def test_an_interrupted_order_goes_on_where_it_was(start: int):
-    whole = list(EpochBatches(10, 3, epochs=2, seed=7, start=0))
-    assert list(EpochBatches(10, 3, epochs=2, seed=7, start=start)) == whole[start:]
-
-
-def test_fewer_pictures_than_a_batch_are_refused():
-    with pytest.raises(ConfigError, match="5 pictures do not fill a batch of 8"):
-        EpochBatches(5, 8, epochs=1, seed=0, start=0)
-
-
-def test_a_picture_that_went_bad_since_the_survey_is_replaced(tmp_path: Path):
-    for number, colour in enumerate([(255, 0, 0), (0, 0, 255)]):
-        Image.new("RGB", (40, 40), colour).save(tmp_path / f"{number}.png")
-    paths, _ = find_images(tmp_path)
-    images = TrainingImages(paths, TwoViews(PLAIN, SPEC), SPEC, seed=0)
-    blue = images[0, 1][0]
-    paths[0].write_bytes(b"gone")
-    torch.testing.assert_close(images[0, 0][0], blue)
-    paths[1].unlink()
-    with pytest.raises(ConfigError, match="no training picture can be read"):
-        images[0, 0]
-
-
 @pytest.mark.parametrize(
     ("side", "size", "pixels"), [(1, 100, 100), (0.7, 160, 112), (0.01, 64, 16)]
 )
 def test_a_view_s_side_is_a_share_of_the_size_in_steps_of_16(side: float, size: int, pixels: int):
     views = TwoViews(ViewSettings(side=side), Preprocessing(size=size))
-    picture = Image.new("RGB", (80, 60))
-    assert [tuple(view.shape) for view in views(picture)] == [(3, pixels, pixels)] * 2
+    image = Image.new("RGB", (80, 60))
+    assert [tuple(view.shape) for view in views(image)] == [(3, pixels, pixels)] * 2
