@@ -33,9 +33,9 @@ def search_many(
     if queries.suffix == ".npy":
         results = _search_vectors(queries, k, where, index)
     else:
-        from fgembed.index.changes.embed_images import Pictures
+        from fgembed.index.changes.embed_images import SourceImages
 
-        pictures = Pictures.of(queries)
+        pictures = SourceImages.of(queries)
         searcher = Searcher.open(index, bundle, device, precision)
         with StageProgress() as progress:
             matches, skipped = searcher.search_many(

@@ -94,7 +94,7 @@ def verify(
         "files": result.files,
         "vectors": sum(segment.count for segment in result.manifest.segments),
         "searched": result.searched,
-        "self_found": result.self_found,
+        "self_found": result.self_recall,
         "embedded": result.embedded,
     }
     if as_json:
@@ -102,7 +102,7 @@ def verify(
         return
     print(
         f"{index}: {result.files} files unchanged, {numbers['vectors']} vectors of "
-        f"length 1 with their items, {result.self_found:.0%} of {result.searched} found by "
+        f"length 1 with their items, {result.self_recall:.0%} of {result.searched} found by "
         f"themselves, {result.embedded} images embedded again with the same vectors"
     )
     for note in result.notes:

@@ -1,4 +1,4 @@
-"""Adds to an index that is there, and brings it up to date with a folder."""
+"""Adds images to an existing index, or brings an index up to date with a folder."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,9 +9,9 @@ import numpy as np
 from fgembed.bundle import Bundle
 from fgembed.disk.files import absolute, sha256
 from fgembed.errors import NotFoundError
-from fgembed.index.changes.embed_images import Allowed, Pictures, embed_segment
+from fgembed.index.changes.embed_images import BadImageLimit, SourceImages, embed_segment
 from fgembed.index.changes.indexed_images import IndexedImage, indexed_images, is_below
-from fgembed.index.changes.transaction import ChangeReport, OpenChange, settings_for_count
+from fgembed.index.changes.transaction import ChangeReport, Transaction, settings_for_count
 from fgembed.index.format.publishing import only_writer
 from fgembed.progress import ReportStep, silent
 
@@ -26,100 +26,104 @@ def add_images(
     device: str = "auto",
     report: ReportStep = silent,
 ) -> ChangeReport:
-    """Adds the pictures of a source; one that is there and whose file has changed is replaced.
+    """Adds the images of a source; an indexed image whose file has changed is replaced.
 
     Args:
         folder: the index.
-        source: a folder, manifest, list or picture.
+        source: a folder, manifest, list or image.
         bundle: the model that made the index.
-        vanished: also remove the pictures below the folder `source` that are no longer there.
-        max_bad: share of unreadable pictures that is a failure.
+        vanished: also remove the indexed images below the folder `source` whose files are gone.
+        max_bad: share of unreadable images, in [0, 1], above which the change fails.
         device: `auto`, `cpu`, `cuda`, or an ONNX Runtime execution provider by its name.
-        report: takes the stage, how much of it is done, of how much.
+        report: receives the stage, how much of it is completed, and the total.
 
     Raises:
-        NotFoundError: the source is missing or empty, or with `vanished` none of the pictures
-            that are indexed below it is there any more.
-        BadImagesError: more than the share `max_bad` of the source's pictures cannot be read.
+        NotFoundError: the source is missing or empty; or, with `vanished`, all files that are
+            indexed below it are gone.
+        BadImagesError: more than the share `max_bad` of the source's images cannot be read.
         FgembedError: another process is writing the index.
     """
     with only_writer(folder):
-        change = OpenChange.begin(folder)
-        pictures = Pictures.of(source, change.roots)
-        known = indexed_images(change.vectors)
-        names = [str(path) for path in pictures.paths]
-        pairs = zip(names, pictures.paths, strict=True)
-        states = [_state(path, known.get(name, [])) for name, path in pairs]
-        gone = _vanished(known, set(names), source) if vanished else []
-        wanted = [place for place, state in enumerate(states) if state != "unchanged"]
-        unchanged = len(states) - len(wanted)
-        ids = [one.id for name in gone for one in known[name]]
-        if not wanted:
+        change = Transaction.begin(folder)
+        images = SourceImages.of(source, change.roots)
+        indexed = indexed_images(change.vectors)
+        names = [str(path) for path in images.paths]
+        pairs = zip(names, images.paths, strict=True)
+        states = [_state(path, indexed.get(name, [])) for name, path in pairs]
+        missing = _vanished(indexed, set(names), source) if vanished else []
+        removed = [item.id for name in missing for item in indexed[name]]
+        to_embed = [row for row, state in enumerate(states) if state != "unchanged"]
+        unchanged = len(states) - len(to_embed)
+        if not to_embed:
             manifest = change.manifest
-            if ids:
-                manifest = change.end([], np.array(ids, np.int64))
-            return ChangeReport(manifest, removed=len(ids), unchanged=unchanged)
-        changed_ones = [names[place] for place in wanted if states[place] == "changed"]
-        replaced = {name: [one.id for one in known[name]] for name in changed_ones}
-        allowed = Allowed(max_bad, unchanged)
-        some = pictures.only(wanted)
-        done = _add(change, some, replaced, ids, bundle, allowed, device, report)
-        return replace(done, unchanged=unchanged)
+            if removed:
+                manifest = change.commit([], np.array(removed, np.int64))
+            return ChangeReport(manifest, removed=len(removed), unchanged=unchanged)
+        changed = [names[row] for row in to_embed if states[row] == "changed"]
+        replaced = {name: [item.id for item in indexed[name]] for name in changed}
+        limit = BadImageLimit(max_bad, unchanged)
+        selected = images.only(to_embed)
+        added = _add(change, selected, replaced, removed, bundle, limit, device, report)
+        return replace(added, unchanged=unchanged)
 
 
-def _vanished(known: dict[str, list[IndexedImage]], there: set[str], source: Path) -> list[str]:
-    """Indexed pictures below a folder that are not there any more."""
-    place = str(absolute(source))
-    below = [name for name in known if is_below(name, place)]
-    gone = [name for name in below if name not in there and not Path(name).is_file()]
-    if gone and len(gone) == len(below):
+def _vanished(indexed: dict[str, list[IndexedImage]], present: set[str], source: Path) -> list[str]:
+    """The indexed images below the folder `source` that have no file any more."""
+    folder = str(absolute(source))
+    below = [name for name in indexed if is_below(name, folder)]
+    missing = [name for name in below if name not in present and not Path(name).is_file()]
+    if missing and len(missing) == len(below):
         raise NotFoundError(
-            f"none of the {len(below)} indexed pictures below {source} is there any more",
-            'if that is meant, remove them with "fgembed index remove"',
+            f"none of the {len(below)} indexed images below {source} exists any more",
+            'mount or restore the folder, or remove them with "fgembed index remove"',
         )
-    return gone
+    return missing
 
 
-def _state(path: Path, known: Sequence[IndexedImage]) -> str:
-    """`new`, `changed` or `unchanged`; a file that was only touched is unchanged."""
-    if not known:
+def _state(path: Path, indexed: Sequence[IndexedImage]) -> str:
+    """`new`, `changed` or `unchanged`; a file with a new time and the same bytes is unchanged."""
+    if not indexed:
         return "new"
     try:
         status = path.stat()
         if all(
-            status.st_size == one.size
-            and (status.st_mtime_ns == one.mtime_ns or sha256(path) == one.sha256)
-            for one in known
+            status.st_size == item.size
+            and (status.st_mtime_ns == item.mtime_ns or sha256(path) == item.sha256)
+            for item in indexed
         ):
             return "unchanged"
     except OSError:
-        pass  # embedding says why
+        pass  # embedding reports the reason
     return "changed"
 
 
 def _add(
-    change: OpenChange,
-    pictures: Pictures,
+    change: Transaction,
+    images: SourceImages,
     replaced: dict[str, list[int]],
-    gone: list[int],
+    removed: list[int],
     bundle: Bundle,
-    allowed: Allowed,
+    limit: BadImageLimit,
     device: str,
     report: ReportStep,
 ) -> ChangeReport:
-    """Publishes the index with these pictures and without those that are gone.
+    """Publishes the index with these images and without the removed ids.
 
-    A picture that is to be replaced by one that cannot be read stays as it was.
+    An indexed image stays as it was if the file that would replace it cannot be read.
     """
     manifest = change.manifest
-    settings = settings_for_count(manifest, len(pictures.paths))
+    settings = settings_for_count(manifest, len(images.paths))
     segment, skipped = embed_segment(
-        change.folder, pictures, bundle, settings, manifest.next_id, allowed, device, report
+        change.folder, images, bundle, settings, manifest.next_id, limit, device, report
     )
     unreadable = {str(bad.path) for bad in skipped}
-    old = [n for path, numbers in replaced.items() if path not in unreadable for n in numbers]
-    new = [segment] if segment else []
+    old = [id_ for path, ids in replaced.items() if path not in unreadable for id_ in ids]
     count = segment.count if segment else 0
-    without = np.array([*old, *gone], np.int64)
-    manifest = change.end(new, without)
-    return ChangeReport(manifest, max(0, count - len(old)), len(old), len(gone), skipped=skipped)
+    published = change.commit([segment] if segment else [], np.array([*old, *removed], np.int64))
+    return ChangeReport(
+        manifest=published,
+        added=max(0, count - len(old)),
+        replaced=len(old),
+        removed=len(removed),
+        skipped=skipped,
+    )

@@ -1,12 +1,13 @@
-"""Builds an index out of pictures."""
+"""Builds an index from images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fgembed.bundle import Bundle
 from fgembed.images.finding import Skipped
-from fgembed.index.changes.embed_images import Allowed, Pictures, embed_segment
-from fgembed.index.format.manifest import Manifest
+from fgembed.index.changes.embed_images import BadImageLimit, SourceImages, embed_segment
+from fgembed.index.format.manifest import Manifest, Model, Segment
 from fgembed.index.format.publishing import model_of, only_writer, publish
 from fgembed.index.segments.faiss_building import check_kind
 from fgembed.index.segments.segment_builder import DEFAULTS, IndexSettings
@@ -15,7 +16,7 @@ from fgembed.progress import ReportStep, silent
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What was built and what was left out."""
+    """The index that was built, and the images that could not be read."""
 
     manifest: Manifest
     skipped: list[Skipped]
@@ -31,45 +32,65 @@ def build_index(
     device: str = "auto",
     report: ReportStep = silent,
 ) -> BuildReport:
-    """Indexes every picture of a folder, manifest or list, replacing an index that is there.
+    """Indexes every image of a folder, manifest or list; replaces an existing index.
 
-    Until the new index is whole on disk the old one stays in use; a crash leaves one of them, and
-    what was embedded by then is found by the next call.
+    Searches use the old index until the new one is complete on disk. A crash leaves one of the
+    two, and the next call reuses what was embedded before it.
 
     Args:
-        images: as `Pictures.of` takes it.
+        images: as `SourceImages.of` takes it.
         bundle: the exported model.
         folder: the index.
-        settings: what it is to be.
-        max_bad: share of unreadable pictures that is a failure.
+        settings: kind, store, recall and memory of the new index.
+        max_bad: share of unreadable images, in [0, 1], above which the build fails.
         device: `auto`, `cpu`, `cuda`, or an ONNX Runtime execution provider by its name.
-        report: takes the stage, how much of it is done, of how much.
+        report: receives the stage, how much of it is completed, and the total.
 
     Raises:
         FgembedError: `folder` holds something else, or another process is writing it.
         NotFoundError: `images` is missing or empty.
-        BadImagesError: more than the share `max_bad` cannot be read; the list of them is written.
+        BadImagesError: more than the share `max_bad` cannot be read; skipped.jsonl lists them.
         ConfigError: the kind cannot be built, or not within the memory.
     """
-    pictures = Pictures.of(images)
-    check_kind(settings.kind, bundle.config.dimensions)
-    store = settings.store_for(len(pictures.paths), bundle.config.dimensions)
-    settings = replace(settings, store=store)
+    source = SourceImages.of(images)
+    dimensions = bundle.config.dimensions
+    check_kind(settings.kind, dimensions)
+    settings = replace(settings, store=settings.store_for(len(source.paths), dimensions))
     with only_writer(folder, new=True):
         segment, skipped = embed_segment(
-            folder, pictures, bundle, settings, 0, Allowed(max_bad), device, report
+            folder, source, bundle, settings, 0, BadImageLimit(max_bad), device, report
         )
-        assert segment is not None  # else nothing could be read, which is an error
-        manifest = Manifest(
+        assert segment is not None  # None readable would have raised BadImagesError
+        manifest = new_manifest(
+            segment,
+            dimensions,
+            settings,
             model=model_of(bundle, folder),
-            dimensions=bundle.config.dimensions,
-            count=segment.count,
-            kind=settings.kind,
-            store=store,
-            recall=settings.recall_target,
-            memory=settings.memory_bytes,
             next_id=segment.count,
             roots=[segment.root],
-            segments=[segment],
         )
         return BuildReport(publish(folder, manifest), skipped)
+
+
+def new_manifest(
+    segment: Segment,
+    dimensions: int,
+    settings: IndexSettings,
+    *,
+    model: Model | None,
+    next_id: int,
+    roots: Sequence[str],
+) -> Manifest:
+    """The manifest of a new index of one segment, built with `settings`."""
+    return Manifest(
+        model=model,
+        dimensions=dimensions,
+        count=segment.count,
+        kind=settings.kind,
+        store=settings.store_for(segment.count, dimensions),
+        recall=settings.recall_target,
+        memory=settings.memory_bytes,
+        next_id=next_id,
+        roots=list(roots),
+        segments=[segment],
+    )

@@ -1,11 +1,11 @@
-"""Merging all segments of an index into one."""
+"""Merges all segments of an index into one."""
 
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from fgembed.errors import ConfigError
-from fgembed.index.changes.live_rows import stored
+from fgembed.index.changes.live_rows import live_source
 from fgembed.index.changes.transaction import NO_IDS, ChangeReport, settings_for_count, settings_of
 from fgembed.index.format.manifest import Manifest
 from fgembed.index.format.publishing import changed_manifest, only_writer, publish
@@ -22,18 +22,24 @@ def compact(
     settings: IndexSettings | None = None,
     report: ReportStep = silent,
 ) -> ChangeReport:
-    """Merges all segments into one without what was removed, built and tuned anew.
+    """Merges all segments into one, drops removed items for good, builds and tunes again.
 
-    Ids stay. With `settings` the index becomes one of another kind, store, recall or memory.
+    Ids stay. No image is read.
+
+    Args:
+        folder: the index.
+        settings: kind, store, recall and memory from now on; None keeps those of the index.
+        report: receives the stage, how much of it is completed, and the total.
 
     Raises:
+        NotFoundError: there is no index.
         FgembedError: another process is writing the index.
         ConfigError: the kind cannot be built, or not within the memory.
     """
     with only_writer(folder):
         vectors = open_vectors(folder)
         manifest = vectors.manifest
-        gone = manifest.removed.count if manifest.removed else 0
+        removed = manifest.removed.count if manifest.removed else 0
         if settings is not None:
             check_kind(settings.kind, manifest.dimensions)
             store = settings.store_for(manifest.count, manifest.dimensions)
@@ -42,7 +48,7 @@ def compact(
                 memory=settings.memory_bytes,
             )  # fmt: skip
         manifest = publish(folder, _compacted(folder, manifest, vectors, report))
-        return ChangeReport(manifest, removed=gone)
+        return ChangeReport(manifest, removed=removed)
 
 
 def _compacted(
@@ -50,10 +56,10 @@ def _compacted(
 ) -> Manifest:
     segments = []
     if manifest.count:
-        merge = partial(assemble, folder, stored(vectors), report=report)
+        merge = partial(assemble, folder, live_source(vectors), report=report)
         try:
             segments = [merge(settings=settings_of(manifest))]
-        except ConfigError:  # too few are left to train what was asked for
+        except ConfigError:  # too few vectors are left to train the requested kind
             if not is_small(manifest.count, manifest.dimensions) or not is_raw(manifest.kind):
                 raise
             segments = [merge(settings=settings_for_count(manifest, manifest.count))]

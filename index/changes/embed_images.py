@@ -1,4 +1,4 @@
-"""Pictures become a segment: read, embedded by a bundle, with what is known of each."""
+"""Embeds the images of a source with a bundle and writes them as a segment."""
 
 import os
 from collections.abc import Sequence
@@ -22,130 +22,166 @@ from fgembed.progress import ReportStep
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures to index: where they lie, and what is known of each beside its file."""
+class SourceImages:
+    """Images to index, or to search with.
+
+    Attributes:
+        listing: their files, metadata columns, and what could not be listed.
+        root: the folder that the items' paths become relative to, absolute.
+    """
 
     listing: Listing
     root: Path
 
     @classmethod
-    def of(cls, source: Path, roots: Sequence[Path] = ()) -> "Pictures":
-        """A folder, whose first level of folders is a label; a manifest; a list; or one picture.
+    def of(cls, source: Path, roots: Sequence[Path] = ()) -> "SourceImages":
+        """Lists a folder, a manifest, a list file, or a single image.
+
+        The folders on the first level below a root become the column `label`.
 
         Args:
-            source: what to index.
-            roots: folders of an index; what lies in one of them is named and labelled by it.
+            source: what to list.
+            roots: root folders of an index; the first that holds the source becomes its root.
 
         Raises:
-            NotFoundError: it is missing or empty.
-            FgembedError: it cannot be understood, or holds tar files.
+            NotFoundError: the source is missing or empty.
+            FgembedError: it cannot be parsed, or its images lie in tar files.
         """
-        alone = source.is_file() and source.suffix.lower() in EXTENSIONS
-        listing = Listing([source]) if alone else list_images([source])
-        if not all(isinstance(picture, Path) for picture in listing.images):
+        single = source.is_file() and source.suffix.lower() in EXTENSIONS
+        listing = Listing([source]) if single else list_images([source])
+        if not all(isinstance(image, Path) for image in listing.images):
             raise FgembedError(
-                f"{source} is in tar files",
-                'embed them with "fgembed embed", then build with --from-embeddings',
+                f"the images of {source} lie in tar files, expected image files",
+                'embed them with "fgembed embed", then give its folder by --from-embeddings',
             )
-        wrong = next((one for one in listing.images if "\0" in str(one)), None)
-        if wrong is not None:
+        invalid = next((path for path in listing.images if "\0" in str(path)), None)
+        if invalid is not None:
             raise FgembedError(
-                f"{source} names a picture {str(wrong)!r}, which no file can be called"
+                f"{source} names an image {str(invalid)!r}, expected a path without null bytes",
+                "correct or remove that row",
             )
-        paths = [absolute(str(picture)) for picture in listing.images]
-        given = absolute(source) if source.is_dir() else _common(paths)
-        root = next((one for one in roots if given.is_relative_to(one)), given)
+        paths = [absolute(str(path)) for path in listing.images]
+        folder = absolute(source) if source.is_dir() else _common_folder(paths)
+        root = next((root for root in roots if folder.is_relative_to(root)), folder)
         listing.images = list(paths)
-        if source.is_dir() or alone:
+        if source.is_dir() or single:
             listing.columns = labels_of(paths, root)
         return cls(listing, root)
 
-    def only(self, places: Sequence[int]) -> "Pictures":
-        """Some of them."""
-        columns = {name: [v[i] for i in places] for name, v in self.listing.columns.items()}
-        some = [self.listing.images[place] for place in places]
-        return Pictures(Listing(some, columns, self.listing.skipped), self.root)
+    def only(self, rows: Sequence[int]) -> "SourceImages":
+        """The images at these rows of the listing, with their metadata."""
+        columns = {name: [v[i] for i in rows] for name, v in self.listing.columns.items()}
+        selected = [self.listing.images[row] for row in rows]
+        return SourceImages(Listing(selected, columns, self.listing.skipped), self.root)
 
     @property
     def paths(self) -> list[Path]:
-        """The files."""
-        return [picture for picture in self.listing.images if isinstance(picture, Path)]
+        """The image files, absolute."""
+        return [image for image in self.listing.images if isinstance(image, Path)]
 
 
 @dataclass(frozen=True)
-class Allowed:
-    """What may be unreadable: the share `max_bad` of the pictures and of the `others` there."""
+class BadImageLimit:
+    """How many of a source's images may be unreadable.
+
+    Attributes:
+        max_bad: share in [0, 1].
+        unchanged: images of the source that need no embedding and count as readable.
+    """
 
     max_bad: float
-    others: int = 0
+    unchanged: int = 0
 
 
 @dataclass(frozen=True)
 class EmbeddedPart:
-    """A block as part of a segment."""
+    """B embedded images as part of a segment.
+
+    Attributes:
+        block: their vectors and files.
+        images: all images of the source; the block's places count in it.
+        root: the folder that the items' paths become relative to.
+        values: the metadata row of each of `images`, or none at all.
+        first_id: of the block's first item.
+    """
 
     block: Block
-    pictures: list[Path]
+    images: list[Path]
     root: Path
     values: list[tuple[Any, ...]]
     first_id: int
 
     def vectors(self) -> Vectors:
-        """(B, D) float32, mapped."""
+        """(B, D) float32, memory-mapped."""
         return self.block.vectors()
 
     def items(self) -> list[Item]:
-        """B items with successive ids."""
+        """B items with consecutive ids."""
         pairs = zip(self.block.places, self.block.facts, strict=True)
         return [
             Item(
-                self.first_id + number,
-                self.pictures[place].relative_to(self.root).as_posix(),
-                facts.sha256,
-                facts.size,
-                facts.mtime_ns,
-                self.values[place] if self.values else (),
+                id=id_,
+                path=self.images[row].relative_to(self.root).as_posix(),
+                sha256=facts.sha256,
+                size=facts.size,
+                mtime_ns=facts.mtime_ns,
+                values=self.values[row] if self.values else (),
             )
-            for number, (place, facts) in enumerate(pairs)
+            for id_, (row, facts) in enumerate(pairs, start=self.first_id)
         ]
 
 
 def embed_segment(
     folder: Path,
-    pictures: Pictures,
+    images: SourceImages,
     bundle: Bundle,
     settings: IndexSettings,
     first_id: int,
-    allowed: Allowed,
+    limit: BadImageLimit,
     device: str,
     report: ReportStep,
 ) -> tuple[Segment | None, list[Skipped]]:
-    """Embeds pictures into a new segment; what could not be read is listed in the index folder.
+    """Embeds images into a new segment; skipped.jsonl lists those that cannot be read.
 
-    Gives no segment where none of the pictures can be read and others are there.
+    Gives the segment and the unreadable images. The segment is None if no image can be read and
+    unchanged images keep the source within the limit.
+
+    Raises:
+        BadImagesError: more images cannot be read than the limit allows.
+        ConfigError: the index kind cannot be built, or not within the memory.
+        OSError: the segment cannot be written, as on a full disk.
     """
-    paths = pictures.paths
+    paths = images.paths
     blocks = Pending(folder, bundle).embed(
         paths, device, lambda done, total: report("embedding", done, total)
     )
-    skipped = pictures.listing.skipped + [bad for block in blocks for bad in block.skipped]
+    skipped = images.listing.skipped + [bad for block in blocks for bad in block.skipped]
     write_skipped(folder / SKIPPED_FILE, skipped)
-    others = allowed.others + len(pictures.listing.skipped)
-    check_bad(skipped, len(paths) + others, allowed.max_bad)
-    columns, values = _columns(pictures.listing)
-    parts: list[Part] = []
-    count = 0
-    for block in blocks:
-        parts.append(EmbeddedPart(block, paths, pictures.root, values, first_id + count))
-        count += len(block.places)
+    total = len(paths) + len(images.listing.skipped) + limit.unchanged
+    check_bad(skipped, total, limit.max_bad)
+    count = sum(len(block.places) for block in blocks)
     if count == 0:
         return None, skipped
-    source = Source(parts, count, bundle.config.dimensions, str(pictures.root), columns)
+    columns, values = _metadata(images.listing)
+    parts: list[Part] = []
+    for block in blocks:
+        part = EmbeddedPart(
+            block=block, images=paths, root=images.root, values=values, first_id=first_id
+        )
+        parts.append(part)
+        first_id += len(block.places)
+    source = Source(
+        parts=parts,
+        count=count,
+        dimensions=bundle.config.dimensions,
+        root=str(images.root),
+        columns=columns,
+    )
     return assemble(folder, source, settings, report), skipped
 
 
-def _columns(listing: Listing) -> tuple[dict[str, str], list[tuple[Any, ...]]]:
-    """The metadata's columns with their types, and the row of each picture."""
+def _metadata(listing: Listing) -> tuple[dict[str, str], list[tuple[Any, ...]]]:
+    """The metadata columns with their SQL types, and the row of each image."""
     types = {name: sql_type(values) for name, values in listing.columns.items()}
     columns = [
         [sql_value(value, types[name]) for value in values]
@@ -155,6 +191,6 @@ def _columns(listing: Listing) -> tuple[dict[str, str], list[tuple[Any, ...]]]:
     return {names[name]: kind for name, kind in types.items()}, list(zip(*columns, strict=True))
 
 
-def _common(paths: Sequence[Path]) -> Path:
-    """The folder below which all of them lie."""
+def _common_folder(paths: Sequence[Path]) -> Path:
+    """The deepest folder that holds all paths."""
     return Path(os.path.commonpath([path.parent for path in paths]))

@@ -1,7 +1,7 @@
-"""A folder of embeddings that are there already, as parts of a segment.
+"""A folder of existing embeddings as the source of a segment.
 
-`fgembed embed`, clip-retrieval and autofaiss lay them out so: `img_emb/*.npy` with, of the same
-order, `metadata/*.parquet`; a folder that holds .npy files alone is taken too.
+The layout is that of `fgembed embed`, clip-retrieval and autofaiss: `img_emb/*.npy`, and
+`metadata/*.parquet` in the same order. A folder of .npy files alone will do, too.
 """
 
 import re
@@ -25,77 +25,97 @@ ROWS_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True)
-class Slice:
-    """Some rows of one .npy file."""
+class ImportedPart:
+    """B consecutive rows of one .npy file.
 
-    given: "ImportedEmbeddings"
-    number: int
+    Attributes:
+        embeddings: the folder's files.
+        file_number: position of the file among them.
+        start: first row in the file.
+        first_id: id of the first row, if the rows are numbered.
+        renumber: number the rows even if the metadata has ids.
+        root: the folder that the items' paths become relative to.
+    """
+
+    embeddings: "ImportedEmbeddings"
+    file_number: int
     start: int
     first_id: int
-    anew: bool
+    renumber: bool
     root: Path
 
     def vectors(self) -> Vectors:
-        """(B, D) of unit length.
+        """(B, D) float32, scaled to unit length.
 
         Raises:
-            IntegrityError: one is not finite, or zero.
+            IntegrityError: a row is zero or not finite.
         """
-        file = self.given.files[self.number]
-        given = read_array(file)[self.start : self.start + ROWS_AT_ONCE]
-        given = np.asarray(given, np.result_type(given.dtype, np.float32))
+        file = self.embeddings.files[self.file_number]
+        imported = read_array(file)[self.start : self.start + ROWS_AT_ONCE]
+        imported = np.asarray(imported, np.result_type(imported.dtype, np.float32))
         with np.errstate(all="ignore"):
-            # By the largest value first, so that no square is too large or too small.
-            largest = np.abs(given).max(axis=1, keepdims=True)
-            vectors = np.asarray(given / largest, np.float32)
+            # Divide by the largest value first, so that no square overflows or underflows.
+            largest = np.abs(imported).max(axis=1, keepdims=True)
+            vectors = np.asarray(imported / largest, np.float32)
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        wrong = ~np.isfinite(vectors).all(axis=1)
-        if wrong.any():
-            row = self.start + int(np.flatnonzero(wrong)[0])
-            raise IntegrityError(f"{file}: row {row} is no vector: it is zero or not finite")
+        invalid = ~np.isfinite(vectors).all(axis=1)
+        if invalid.any():
+            row = self.start + int(np.flatnonzero(invalid)[0])
+            raise IntegrityError(
+                f"{file}: row {row} is zero or not finite, expected a vector of any other length",
+                "embed that image again, or remove the row here and in the metadata",
+            )
         return vectors
 
-    def pictures(self) -> list[Path]:
-        """B absolute paths; of vectors without pictures that of their file, with the row."""
-        return self._pictures(self._table())
+    def paths(self) -> list[Path]:
+        """B absolute image paths; without metadata, `file.npy#row` in the folder."""
+        return self._paths(self._table())
 
     def items(self) -> list[Item]:
         """B items."""
         table = self._table()
-        following = range(self.first_id, self.first_id + self.count)
-        ids = following if self.anew else table.get(ID) or following
-        values = self.given.metadata.values(table, self.count)
+        numbered = range(self.first_id, self.first_id + self.count)
+        ids = numbered if self.renumber else table.get(ID) or numbered
+        values = self.embeddings.metadata.values(table, self.count)
         return [
-            Item(number, path.relative_to(self.root).as_posix(), None, None, None, row)
-            for number, path, row in zip(ids, self._pictures(table), values, strict=True)
+            Item(
+                id=id_,
+                path=path.relative_to(self.root).as_posix(),
+                sha256=None,
+                size=None,
+                mtime_ns=None,
+                values=row,
+            )
+            for id_, path, row in zip(ids, self._paths(table), values, strict=True)
         ]
 
     @property
     def count(self) -> int:
-        """B."""
-        return min(ROWS_AT_ONCE, self.given.counts[self.number] - self.start)
+        """The number of rows B."""
+        return min(ROWS_AT_ONCE, self.embeddings.counts[self.file_number] - self.start)
 
     def _table(self) -> dict[str, list[Any]]:
-        return self.given.metadata.table(self.number, self.start, self.count)
+        return self.embeddings.metadata.table(self.file_number, self.start, self.count)
 
-    def _pictures(self, table: dict[str, list[Any]]) -> list[Path]:
-        file = self.given.files[self.number].name.encode("utf-8", "backslashreplace").decode()
-        folder = self.given.metadata.root
-        return self.given.metadata.pictures(table) or [
+    def _paths(self, table: dict[str, list[Any]]) -> list[Path]:
+        name = self.embeddings.files[self.file_number].name
+        file = name.encode("utf-8", "backslashreplace").decode()
+        folder = self.embeddings.metadata.root
+        return self.embeddings.metadata.paths(table) or [
             folder / f"{file}#{self.start + row}" for row in range(self.count)
         ]
 
 
 @dataclass
 class ImportedEmbeddings:
-    """The files of a folder, in numerical order.
+    """Existing embeddings (N, D) of any length, as one or more .npy files in numerical order.
 
     Attributes:
-        folder: where they lie.
-        files: of vectors.
-        counts: rows of each.
+        folder: holds the files.
+        files: .npy files of vectors.
+        counts: rows of each file.
         dimensions: D.
-        metadata: of their rows.
+        metadata: Parquet files with a row for each vector; there may be none.
     """
 
     folder: Path
@@ -106,100 +126,124 @@ class ImportedEmbeddings:
 
     @classmethod
     def open(cls, folder: Path) -> "ImportedEmbeddings":
-        """Looks at every file's header.
+        """Opens a folder of embeddings and checks the header of every file.
 
         Raises:
-            NotFoundError: there are no .npy files.
-            IntegrityError: a file is damaged, or files do not fit one another.
+            NotFoundError: there are no .npy files, or no vectors in them.
+            IntegrityError: a file is damaged or missing, or files do not fit one another.
             MissingExtraError: there is metadata and pyarrow is not installed.
         """
-        place = folder / "img_emb" if (folder / "img_emb").is_dir() else folder
-        files = sorted(filter(Path.is_file, place.glob("*.npy")), key=_numerically)
+        vector_folder = folder / "img_emb" if (folder / "img_emb").is_dir() else folder
+        files = sorted(filter(Path.is_file, vector_folder.glob("*.npy")), key=_numerically)
         if not files:
-            raise NotFoundError(f"no .npy files of embeddings in {place}")
+            raise NotFoundError(
+                f"no .npy files of embeddings in {vector_folder}",
+                'give a folder with .npy files of shape (N, D), as "fgembed embed" writes it',
+            )
         shapes = [shape_of_vectors(file) for file in files]
         widths = {width: file for (_, width), file in zip(shapes, files, strict=True)}
         if len(widths) > 1:
             named = ", ".join(f"{width} in {file.name}" for width, file in sorted(widths.items()))
-            raise IntegrityError(f"embeddings in {place} differ in their dimensions: {named}")
+            raise IntegrityError(
+                f"embeddings in {vector_folder} differ in their dimensions: {named}",
+                "keep the files of one model in each folder",
+            )
         counts = [count for count, _ in shapes]
         tables = sorted((folder / "metadata").glob("*.parquet"), key=_numerically)
         metadata = ImportedMetadata(folder, tables)
-        metadata.check(counts)
-        for file, table in zip(files, tables, strict=False):
-            if _number(file) != _number(table):
-                raise IntegrityError(f"{file.name} and {table.name} do not belong together")
+        metadata.check(files, counts)
         if not sum(counts):
-            raise NotFoundError(f"the .npy files in {place} hold no vectors")
-        given = cls(folder, files, counts, shapes[0][1], metadata)
-        given._check_whole()
-        return given
+            raise NotFoundError(
+                f"the .npy files in {vector_folder} hold no vectors", "embed at least one image"
+            )
+        imported = cls(
+            folder=folder, files=files, counts=counts, dimensions=shapes[0][1], metadata=metadata
+        )
+        imported._check_complete()
+        return imported
 
     @classmethod
     def of_file(cls, file: Path) -> "ImportedEmbeddings":
-        """One .npy file without metadata.
+        """Opens a single .npy file, without metadata.
 
         Raises:
-            NotFoundError: it is not there.
-            IntegrityError: it holds no vectors.
+            NotFoundError: the file is missing, or holds no rows.
+            IntegrityError: it holds no array of shape (N, D).
         """
         if not file.is_file():
-            raise NotFoundError(f"no file of vectors at {file}")
+            raise NotFoundError(f"no file of vectors at {file}", "give a .npy file of shape (N, D)")
         count, dimensions = shape_of_vectors(file)
         if count == 0:
-            raise NotFoundError(f"{file} holds no vectors")
-        return cls(file.parent, [file], [count], dimensions, ImportedMetadata(file.parent, []))
+            raise NotFoundError(f"{file} holds no vectors", "give a file with at least one row")
+        metadata = ImportedMetadata(file.parent, [])
+        return cls(
+            folder=file.parent, files=[file], counts=[count], dimensions=dimensions,
+            metadata=metadata,
+        )  # fmt: skip
 
     @property
     def count(self) -> int:
-        """N."""
+        """The number of vectors N."""
         return sum(self.counts)
 
     @cached_property
     def plan(self) -> dict[str, Any] | None:
-        """What `fgembed embed` says of them, None of another's embeddings."""
+        """The record that `fgembed embed` left of its run; None if another tool wrote the files."""
         file = self.folder / PLAN_FILE
         content = read_json(file, "plan of embeddings") if file.is_file() else {}
         return content if content.get("model_type") == MODEL_TYPE else None
 
-    def parts(self, first: int = 0, anew: bool = False, root: Path | None = None) -> list[Slice]:
-        """All of it, some rows at a time.
+    def parts(
+        self, first_id: int = 0, renumber: bool = False, root: Path | None = None
+    ) -> list[ImportedPart]:
+        """All rows in order, at most `ROWS_AT_ONCE` in each part.
 
-        Ids that are not given, or all if they are to be numbered `anew`, count from `first`. Items'
-        paths are relative to `root`, the folder below which all pictures lie if None.
+        Args:
+            first_id: the rows' ids count from it, unless the metadata has ids.
+            renumber: count the ids from `first_id` even if the metadata has ids.
+            root: the folder that the items' paths become relative to; None takes the common
+                folder of all images.
         """
         root = root or self.metadata.root
         parts = []
-        for number, count in enumerate(self.counts):
-            starts = range(0, count, ROWS_AT_ONCE)
-            parts += [Slice(self, number, start, first + start, anew, root) for start in starts]
-            first += count
+        for file_number, count in enumerate(self.counts):
+            parts += [
+                ImportedPart(
+                    embeddings=self,
+                    file_number=file_number,
+                    start=start,
+                    first_id=first_id + start,
+                    renumber=renumber,
+                    root=root,
+                )
+                for start in range(0, count, ROWS_AT_ONCE)
+            ]
+            first_id += count
         return parts
 
     def source(self) -> Source:
-        """All of it."""
-        root, columns = str(self.metadata.root), self.metadata.columns
-        return Source(self.parts(), self.count, self.dimensions, root, columns)
+        """All rows as the source of a segment."""
+        return Source(
+            parts=self.parts(),
+            count=self.count,
+            dimensions=self.dimensions,
+            root=str(self.metadata.root),
+            columns=self.metadata.columns,
+        )
 
-    def _check_whole(self) -> None:
+    def _check_complete(self) -> None:
         plan = self.plan or {}
-        pictures, size = plan.get("pictures"), plan.get("part_size")
-        if not (isinstance(pictures, int) and isinstance(size, int) and size > 0):
+        images, size = plan.get("pictures"), plan.get("part_size")
+        if not (isinstance(images, int) and isinstance(size, int) and size > 0):
             return
-        expected = -(-pictures // size)
+        expected = -(-images // size)
         if len(self.files) < expected:
             raise IntegrityError(
                 f"{self.folder} has {len(self.files)} of its {expected} parts",
-                'run "fgembed embed" again, which goes on with the others',
+                'run "fgembed embed" again, which embeds the missing ones',
             )
 
 
 def _numerically(file: Path) -> tuple[str | int, ...]:
-    """10.npy comes after 9.npy."""
+    """Sort key by which 10.npy comes after 9.npy."""
     return tuple(int(n) if n.isdecimal() else n for n in re.split(r"(\d+)", file.name))
-
-
-def _number(file: Path) -> int | None:
-    """The last number in a file's name."""
-    found = re.findall(r"\d+", file.stem)
-    return int(found[-1]) if found else None

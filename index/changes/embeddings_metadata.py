@@ -1,6 +1,7 @@
-"""The metadata of embeddings that are there already: Parquet files, a row for each vector."""
+"""The metadata of existing embeddings: Parquet files with a row for each vector."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,19 +22,23 @@ class ImportedMetadata:
     """The Parquet files of a folder of embeddings; there may be none.
 
     Attributes:
-        folder: of the embeddings.
-        files: as many as there are files of vectors, with as many rows, or none at all.
+        folder: holds the embeddings and `metadata/`.
+        files: one for each file of vectors, with as many rows; or none at all.
     """
 
     folder: Path
     files: list[Path]
 
-    def check(self, counts: Sequence[int]) -> None:
-        """Refuses files that have other numbers of rows, or not the same columns.
+    def check(self, vector_files: Sequence[Path], counts: Sequence[int]) -> None:
+        """Checks that there is metadata for each row, with the same columns and with image paths.
+
+        Args:
+            vector_files: .npy files in the order of the metadata files.
+            counts: rows of each.
 
         Raises:
-            IntegrityError: they do not fit, or cannot be read.
-            MissingExtraError: there are any and pyarrow is not installed.
+            IntegrityError: the files do not fit the vectors or one another, or cannot be read.
+            MissingExtraError: there are files and pyarrow is not installed.
         """
         if not self.files:
             return
@@ -42,29 +47,49 @@ class ImportedMetadata:
             import pyarrow.parquet
         except ImportError:
             raise MissingExtraError("metadata of embeddings", "pyarrow", "scale") from None
-        place = self.folder / "metadata"
+        folder = self.folder / "metadata"
         try:
             rows = [pyarrow.parquet.read_metadata(file).num_rows for file in self.files]
             names = {tuple(pyarrow.parquet.read_schema(file).names) for file in self.files}
         except (pyarrow.ArrowException, OSError, ValueError) as error:
-            raise IntegrityError(f"{place}: {error}") from None
+            raise IntegrityError(
+                f"{folder} cannot be read: {error}",
+                "write its files again, or move it away to import the vectors alone",
+            ) from None
         if rows != list(counts):
             raise IntegrityError(
                 f"{self.folder}: metadata of {sum(rows)} rows in {len(rows)} files for "
                 f"{sum(counts)} vectors in {len(counts)}",
-                "their files must correspond",
+                "write one metadata file for each file of vectors, with as many rows",
             )
+        for file, table in zip(vector_files, self.files, strict=True):
+            if _number(file) != _number(table):
+                raise IntegrityError(
+                    f"{file.name} and {table.name} do not belong together: their numbers differ",
+                    "give each file of vectors a metadata file of the same number",
+                )
         if len(names) > 1:
-            raise IntegrityError(f"{place}: files differ in their columns")
-        twice = [name for name in self.names if self.names.count(name) > 1]
-        if twice:
-            raise IntegrityError(f"{place}: two columns are called {twice[0]!r}")
-        if self.path_column and not all(isinstance(one, str) for one in self._paths()):
-            raise IntegrityError(f"{place}: {self.path_column} is not a path in every row")
+            raise IntegrityError(
+                f"{folder}: files differ in their columns",
+                "write all of them with the same columns",
+            )
+        self._check_columns(folder)
+
+    def _check_columns(self, folder: Path) -> None:
+        duplicates = [name for name in self.names if self.names.count(name) > 1]
+        if duplicates:
+            raise IntegrityError(
+                f"{folder}: two columns are called {duplicates[0]!r}", "rename or drop one of them"
+            )
+        if self.path_column and not all(isinstance(path, str) for path in self._paths()):
+            raise IntegrityError(
+                f"{folder}: column {self.path_column} is not a path in every row",
+                "write the path of an image in each row, or drop the column",
+            )
 
     @cached_property
     def names(self) -> list[str]:
-        """Of all columns."""
+        """The names of all columns."""
         if not self.files:
             return []
         import pyarrow.parquet
@@ -73,71 +98,81 @@ class ImportedMetadata:
 
     @cached_property
     def path_column(self) -> str | None:
-        """The column of the pictures."""
+        """The column with the image paths, None if there is none."""
         return next((name for name in PATH_COLUMNS if name in self.names), None)
 
     @cached_property
     def types(self) -> dict[str, str]:
-        """The columns that are neither ids nor pictures, with SQLite's types."""
-        others = [name for name in self.names if name not in (ID, self.path_column)]
-        return {name: sql_type(self._whole_column(name)) for name in others}
+        """The columns besides ids and image paths, with their SQL types."""
+        names = [name for name in self.names if name not in (ID, self.path_column)]
+        return {name: sql_type(self._column(name)) for name in names}
 
     @property
     def columns(self) -> dict[str, str]:
-        """The columns that an index gets, as its table names them."""
+        """`types` under the names that the index's table uses."""
         names = sql_columns(self.types, BUILTIN_COLUMNS)
         return {names[name]: kind for name, kind in self.types.items()}
 
     @cached_property
     def ids(self) -> list[int] | None:
-        """Those of all vectors, None where the metadata gives none.
+        """The ids of all vectors, None if the metadata has no column `id`.
 
         Raises:
-            IntegrityError: they are not whole numbers, or one comes twice.
+            IntegrityError: they are not distinct whole numbers in [0, 2^62).
         """
         if ID not in self.names:
             return None
-        ids = list(self._whole_column(ID))
-        fit = all(type(one) is int and 0 <= one < 1 << 62 for one in ids)
-        if not fit or len(set(ids)) < len(ids):
-            raise IntegrityError(f"{self.folder}: column id of the metadata is no list of ids")
+        ids = list(self._column(ID))
+        in_range = all(type(id_) is int and 0 <= id_ < 1 << 62 for id_ in ids)
+        if not in_range or len(set(ids)) < len(ids):
+            raise IntegrityError(
+                f"{self.folder}: column id of the metadata is no list of ids, expected distinct "
+                "whole numbers from 0 on",
+                "correct the column, or drop it to have the vectors numbered",
+            )
         return ids
 
     @cached_property
     def root(self) -> Path:
-        """The folder below which all pictures lie."""
+        """The common folder of all images; without paths that of the embeddings."""
         if self.path_column is None:
             return self.folder.resolve()
         return Path(os.path.commonpath({absolute(path).parent for path in self._paths()}))
 
-    def pictures(self, table: dict[str, list[Any]]) -> list[Path] | None:
-        """Those of some rows, as absolute paths; None if there is no column of them."""
+    def paths(self, table: dict[str, list[Any]]) -> list[Path] | None:
+        """The absolute image paths of a table's rows; None if there is no column of them."""
         if self.path_column is None:
             return None
         return [absolute(path) for path in table[self.path_column]]
 
     def values(self, table: dict[str, list[Any]], count: int) -> list[tuple[Any, ...]]:
-        """Those of the columns, for each of `count` rows."""
+        """The metadata of a table's `count` rows, in the order of `columns`."""
         types = self.types.items()
-        columns = [[sql_value(one, kind) for one in table[name]] for name, kind in types]
+        columns = [[sql_value(value, kind) for value in table[name]] for name, kind in types]
         return list(zip(*columns, strict=True)) if columns else [()] * count
 
-    def table(self, number: int, start: int, count: int) -> dict[str, list[Any]]:
-        """Rows of a file, by column.
+    def table(self, file_number: int, start: int, count: int) -> dict[str, list[Any]]:
+        """`count` rows of a file from the row `start` on, by column; empty without files.
 
         Raises:
             IntegrityError: they cannot be read.
         """
         if not self.files:
             return {}
-        return _read(self.files[number], None, start, count)
+        return _read(self.files[file_number], None, start, count)
 
     def _paths(self) -> Iterator[Any]:
-        return self._whole_column(self.path_column) if self.path_column else iter(())
+        return self._column(self.path_column) if self.path_column else iter(())
 
-    def _whole_column(self, name: str) -> Iterator[Any]:
+    def _column(self, name: str) -> Iterator[Any]:
         for file in self.files:
             yield from _read(file, [name])[name]
+
+
+def _number(file: Path) -> int | None:
+    """The last number in a file's name."""
+    numbers = re.findall(r"\d+", file.stem)
+    return int(numbers[-1]) if numbers else None
 
 
 def _read(
@@ -149,8 +184,11 @@ def _read(
     try:
         table = pyarrow.parquet.read_table(file, columns=columns).slice(start, count)
         rows: dict[str, list[Any]] = table.to_pydict()
-    # What Python cannot hold: nanoseconds, dates after 9999, text that is not UTF-8.
+    # Python has no nanoseconds, no dates after 9999, and no text that is not UTF-8.
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-        named = f" in column {columns[0]}" if columns else ""
-        raise IntegrityError(f"{file}: a value{named} cannot be read: {error}") from None
+        column = f" in column {columns[0]}" if columns else ""
+        raise IntegrityError(
+            f"{file}: a value{column} cannot be read: {error}",
+            "convert it to text or a number, or drop the column",
+        ) from None
     return rows

@@ -1,4 +1,4 @@
-"""The images that an index holds, by path."""
+"""The images of an index by path, with the state of their files when they were embedded."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,10 @@ from fgembed.index.search.open_index import IndexedVectors
 
 @dataclass(frozen=True, slots=True)
 class IndexedImage:
-    """An indexed picture, as its file was."""
+    """An item's id, and its image file as it was when it was embedded.
+
+    Checksum, size and time are None for an imported embedding, whose image was not read.
+    """
 
     id: int
     sha256: str | None
@@ -20,22 +23,27 @@ class IndexedImage:
 
 
 def indexed_images(vectors: IndexedVectors) -> dict[str, list[IndexedImage]]:
-    """Every picture that a search can find, by its absolute path; a list may name one twice."""
-    found: dict[str, list[IndexedImage]] = {}
-    for path, known in _indexed_images(vectors):
-        found.setdefault(path, []).append(known)
-    return found
+    """The live items by absolute image path; a path that was listed twice has two."""
+    images: dict[str, list[IndexedImage]] = {}
+    for path, image in _live_images(vectors):
+        images.setdefault(path, []).append(image)
+    return images
 
 
-def _indexed_images(vectors: IndexedVectors) -> Iterator[tuple[str, IndexedImage]]:
+def _live_images(vectors: IndexedVectors) -> Iterator[tuple[str, IndexedImage]]:
     for segment in vectors.segments:
         root = segment.entry.root
         for position, item in enumerate(all_items(segment.connection)):
             if segment.live is None or segment.live[position]:
-                known = IndexedImage(item.id, item.sha256, item.size, item.mtime_ns)
-                yield str(Path(root, item.path)), known
+                image = IndexedImage(item.id, item.sha256, item.size, item.mtime_ns)
+                yield str(Path(root, item.path)), image
 
 
-def is_below(name: str, place: str) -> bool:
-    """Whether a picture is a path or lies below it, both absolute."""
-    return name == place or name.startswith(place.rstrip(os.sep) + os.sep)
+def is_below(path: str, folder: str) -> bool:
+    """Whether an absolute path is `folder` itself or lies below it.
+
+    Example:
+        >>> is_below("/photos/a/1.jpg", "/photos/a"), is_below("/photos/ab.jpg", "/photos/a")
+        (True, False)
+    """
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)

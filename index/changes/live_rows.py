@@ -1,4 +1,4 @@
-"""What an index holds already: its live items by picture, and its vectors as parts to merge."""
+"""The live rows of an index as the source of another segment or an export."""
 
 import os
 from dataclasses import dataclass, replace
@@ -18,7 +18,14 @@ ROWS_AT_ONCE = 50_000
 
 @dataclass(frozen=True)
 class StoredPart:
-    """Some live rows of a segment, in the order of their ids."""
+    """B rows of an open segment.
+
+    Attributes:
+        segment: holds the rows.
+        positions: (B,) rows of the segment.
+        root: the folder that the items' paths become relative to.
+        columns: metadata columns that each item gets, with SQL types.
+    """
 
     segment: OpenSegment
     positions: Ids
@@ -30,25 +37,27 @@ class StoredPart:
         return self.segment.rows.take(self.positions)
 
     def items(self) -> list[Item]:
-        """B items, with their paths below the common root and a value for every column."""
+        """B items; a column that the segment lacks is None."""
         ids = self.segment.ids[self.positions].tolist()
-        found = read_items(self.segment.connection, ids)
-        own = [folded(name) for name in self.segment.entry.columns]
+        stored = read_items(self.segment.connection, ids)
+        segment_columns = [folded(name) for name in self.segment.entry.columns]
         root = self.segment.entry.root
         items = []
-        for number in ids:
-            item = found[number]
-            values = dict(zip(own, item.values, strict=True))
+        for item in map(stored.__getitem__, ids):
+            values = dict(zip(segment_columns, item.values, strict=True))
             path = item.path
             if root != self.root:
                 path = Path(os.path.relpath(Path(root, path), self.root)).as_posix()
-            every = tuple(values.get(folded(name)) for name in self.columns)
-            items.append(replace(item, path=path, values=every))
+            row = tuple(values.get(folded(name)) for name in self.columns)
+            items.append(replace(item, path=path, values=row))
         return items
 
 
-def stored(vectors: IndexedVectors) -> Source:
-    """All that is live, below the root of all pictures, with the columns of all items."""
+def live_source(vectors: IndexedVectors) -> Source:
+    """All live rows of an index that has segments, by rising id within each segment.
+
+    Their root is the common folder of all segments' roots, their columns are those of the index.
+    """
     roots = [segment.entry.root for segment in vectors.segments]
     root = os.path.commonpath(roots)
     columns = vectors.manifest.columns
@@ -59,4 +68,10 @@ def stored(vectors: IndexedVectors) -> Source:
         live = live[np.argsort(segment.ids[live])]
         for start in range(0, len(live), ROWS_AT_ONCE):
             parts.append(StoredPart(segment, live[start : start + ROWS_AT_ONCE], root, columns))
-    return Source(parts, vectors.manifest.count, vectors.manifest.dimensions, root, columns)
+    return Source(
+        parts=parts,
+        count=vectors.manifest.count,
+        dimensions=vectors.manifest.dimensions,
+        root=root,
+        columns=columns,
+    )

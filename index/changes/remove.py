@@ -1,4 +1,4 @@
-"""Takes pictures out of what an index finds: by id, by path, or by an SQL condition."""
+"""Removes items from an index: by id, by image path, or by an SQL condition."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,58 +9,66 @@ from fgembed.disk.files import absolute
 from fgembed.embedding.array_types import Ids
 from fgembed.errors import NotFoundError
 from fgembed.index.changes.indexed_images import indexed_images, is_below
-from fgembed.index.changes.transaction import ChangeReport, OpenChange
+from fgembed.index.changes.transaction import ChangeReport, Transaction
 from fgembed.index.format.publishing import only_writer
 
 
 def remove_ids(folder: Path, ids: Ids) -> ChangeReport:
-    """Takes the ids (N,) out of what a search finds.
+    """Removes the items with the ids (N,): searches no longer find them.
 
     Raises:
-        NotFoundError: an id is not in the index.
+        NotFoundError: there is no index, or an id is not in it.
         FgembedError: another process is writing the index.
     """
     with only_writer(folder):
-        return _removed(OpenChange.begin(folder), np.unique(ids))
+        return _remove(Transaction.begin(folder), np.unique(ids))
 
 
 def remove_paths(folder: Path, paths: Sequence[Path]) -> ChangeReport:
-    """Takes pictures, or all pictures below folders, out of what a search finds.
+    """Removes the items of images, or of all images below folders; files are not touched.
 
     Raises:
-        NotFoundError: none of the index's pictures is such a path or lies below it.
+        NotFoundError: there is no index, or none of its images is or lies below one of the paths.
         FgembedError: another process is writing the index.
     """
     with only_writer(folder):
-        change = OpenChange.begin(folder)
-        known = indexed_images(change.vectors)
+        change = Transaction.begin(folder)
+        indexed = indexed_images(change.vectors)
         ids: list[int] = []
         for path in paths:
-            place = str(absolute(path))
-            below = [one.id for name in known if is_below(name, place) for one in known[name]]
+            parent = str(absolute(path))
+            below = [
+                item.id for name in indexed if is_below(name, parent) for item in indexed[name]
+            ]
             if not below:
-                raise NotFoundError(f"{folder} holds no picture at or below {place}")
+                raise NotFoundError(
+                    f"{folder} holds no image at or below {parent}",
+                    'give a path below one of the folders that "fgembed index info" lists',
+                )
             ids += below
-        return _removed(change, np.unique(np.array(ids, np.int64)))
+        return _remove(change, np.unique(np.array(ids, np.int64)))
 
 
 def remove_where(folder: Path, condition: str) -> ChangeReport:
-    """Takes the items for which an SQL condition holds out of what a search finds.
+    """Removes the items that meet an SQL condition, such as `year < 2015`.
 
     Raises:
-        FgembedError: the condition cannot be asked, or another process is writing the index.
+        NotFoundError: there is no index.
+        FgembedError: the condition is not valid, or another process is writing the index.
     """
     with only_writer(folder):
-        change = OpenChange.begin(folder)
-        return _removed(change, change.vectors.ids_where(condition))
+        change = Transaction.begin(folder)
+        return _remove(change, change.vectors.ids_where(condition))
 
 
-def _removed(change: OpenChange, ids: Ids) -> ChangeReport:
-    live = change.vectors.live_ids()
-    unknown = np.setdiff1d(ids, live)
-    if len(unknown):
-        raise NotFoundError(f"{change.folder} holds no picture with id {unknown[0]}")
+def _remove(change: Transaction, ids: Ids) -> ChangeReport:
+    missing = np.setdiff1d(ids, change.vectors.live_ids())
+    if len(missing):
+        raise NotFoundError(
+            f"{change.folder} holds no item with id {missing[0]}",
+            'take the ids from the output of "fgembed search --json"',
+        )
     manifest = change.manifest
     if len(ids):
-        manifest = change.end([], ids)
+        manifest = change.commit([], ids)
     return ChangeReport(manifest, removed=len(ids))

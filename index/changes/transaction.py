@@ -1,4 +1,4 @@
-"""An index that is being changed while nobody else writes it, and the merging of its segments."""
+"""A change of an index by its only writer: open its state, publish the next one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,15 +20,15 @@ NO_IDS = np.zeros(0, np.int64)
 
 @dataclass(frozen=True)
 class ChangeReport:
-    """What became of an index.
+    """What a change did to an index.
 
     Attributes:
-        manifest: of the index as it is now.
-        added: pictures that are new.
-        replaced: pictures whose file had changed.
-        removed: pictures that are no longer found.
-        unchanged: of the pictures given, those that were there already.
-        skipped: what could not be read.
+        manifest: of the index after the change.
+        added: new images.
+        replaced: images whose file had changed.
+        removed: items that searches no longer find.
+        unchanged: images of the source that were in the index with the same content.
+        skipped: images that could not be read.
     """
 
     manifest: Manifest
@@ -40,8 +40,15 @@ class ChangeReport:
 
 
 @dataclass(frozen=True)
-class OpenChange:
-    """A change that is being made, while nobody else writes."""
+class Transaction:
+    """A change in progress. The caller holds the lock of `only_writer`.
+
+    Attributes:
+        folder: the index.
+        manifest: its state before the change.
+        vectors: the index in this state, open for search.
+        removed: (R,) ids that were removed before and still lie in segments.
+    """
 
     folder: Path
     manifest: Manifest
@@ -49,40 +56,51 @@ class OpenChange:
     removed: Ids
 
     @classmethod
-    def begin(cls, folder: Path) -> "OpenChange":
-        """Opens the index as it is now."""
+    def begin(cls, folder: Path) -> "Transaction":
+        """Opens the current state.
+
+        Raises:
+            NotFoundError: there is no index.
+            IntegrityError: it is damaged.
+        """
         vectors = open_vectors(folder)
         manifest = vectors.manifest
         return cls(folder, manifest, vectors, removed_ids(folder, manifest.removed))
 
     @property
     def roots(self) -> list[Path]:
-        """The pictures' folders, the deepest first."""
+        """The root folders of the indexed images, the deepest first."""
         return sorted(map(Path, self.manifest.roots), key=lambda root: -len(root.parts))
 
-    def end(self, new: Sequence[Segment], gone: Ids, next_id: int | None = None) -> Manifest:
-        """Publishes the index with new segments and without these ids too.
+    def commit(self, new: Sequence[Segment], removed: Ids, next_id: int | None = None) -> Manifest:
+        """Publishes the index with these segments besides, and without these ids.
 
-        If `next_id` is not given, the new segments are of pictures embedded here: their ids are
-        those that follow, and their root says what is a label.
+        Args:
+            new: segments to add; at most one where `next_id` is None.
+            removed: (N,) ids to remove.
+            next_id: the first unused id after the change. None stands for embedded images: their
+                ids continue those of the index, and their root becomes one of its roots.
+
+        Raises:
+            OSError: the files cannot be written, as on a full disk.
         """
         manifest = self.manifest
-        removed = np.union1d(self.removed, gone)
+        all_removed = np.union1d(self.removed, removed)
         root = None
         if next_id is None:
             next_id = manifest.next_id + sum(segment.count for segment in new)
             root = new[0].root if new else None
         segments = [*manifest.segments, *new]
-        state = changed_manifest(self.folder, manifest, segments, removed, next_id, root)
+        state = changed_manifest(self.folder, manifest, segments, all_removed, next_id, root)
         return publish(self.folder, state)
 
 
 def settings_of(manifest: Manifest) -> IndexSettings:
-    """What the index was asked to be."""
+    """The settings that an index was built with."""
     return IndexSettings(manifest.kind, manifest.store, manifest.recall, manifest.memory)
 
 
 def settings_for_count(manifest: Manifest, count: int) -> IndexSettings:
-    """For so many vectors beside the others: a few are compared one by one, whatever the kind."""
+    """The settings of an index for a new segment: `flat` if its `count` vectors are few."""
     kind = "flat" if is_small(count, manifest.dimensions) else manifest.kind
     return replace(settings_of(manifest), kind=kind)

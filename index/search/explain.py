@@ -1,4 +1,4 @@
-"""Cards for a search result: the query and its hits with their rationale heat maps."""
+"""Explains a search: cards of the query and its hits, with rationale heat maps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,46 +19,64 @@ SHOWN_SIDE = 400
 
 @dataclass(frozen=True)
 class Explained:
-    """A row of cards and, in the order of its hit cards, the hits they show."""
+    """The cards of a search.
+
+    Attributes:
+        row: the query's card and the hits' cards.
+        hits: the hits that the cards show, in their order.
+    """
 
     row: ResultRow
     hits: list[Hit]
 
     def peaks(self) -> dict[int, tuple[float, float]]:
-        """For each hit's id where its rationale is highest, as shares of width and height."""
+        """By hit id: x and y of the rationale's maximum, as shares of width and height."""
         maps = [card.heat for card in self.row.hits]
         return {h.id: peak(m) for h, m in zip(self.hits, maps, strict=True) if m is not None}
 
 
 def explain(searcher: Searcher, query: Path, hits: Sequence[Hit]) -> Explained:
-    """The query and those of its hits whose pictures can still be read, with heat maps.
+    """Makes the cards of a query and its hits. A hit whose image cannot be read has no card.
+
+    Args:
+        searcher: computes the rationales; the hits' images are read and embedded again.
+        query: the image that was searched with.
+        hits: what the search returned.
 
     Raises:
         ImageError: the query cannot be read.
     """
-    pictures = [load_rgb(query, at_least=2 * SHOWN_SIDE)]
+    images = [load_rgb(query, at_least=2 * SHOWN_SIDE)]
     readable = []
     for hit in hits:
         try:
-            pictures.append(load_rgb(hit.path, at_least=2 * SHOWN_SIDE))
+            images.append(load_rgb(hit.path, at_least=2 * SHOWN_SIDE))
         except ImageError:
-            continue  # moved or damaged since it was indexed; the table still names it
+            continue  # moved or damaged since; the printed table still names it
         readable.append(hit)
     spec = searcher.embedder.spec
-    maps = [searcher.rationales([fit_to_size(picture, spec)])[0] for picture in pictures]
-    shown = [as_seen(picture, spec) for picture in pictures]
-    heats = [np.clip(one, 0, 1) for one in maps]
+    rationales = [searcher.rationales([fit_to_size(image, spec)])[0] for image in images]
+    shown = [as_seen(image, spec) for image in images]
+    heats = [np.clip(rationale, 0, 1) for rationale in rationales]
     roots = sorted(map(Path, searcher.manifest.roots), key=lambda root: -len(root.parts))
     cards = [
-        Card(hit.path.name, image, heat, hit.score, _class_of(hit.path, roots))
+        Card(
+            title=hit.path.name,
+            image=image,
+            heat=heat,
+            score=hit.score,
+            caption=_class_of(hit.path, roots),
+        )
         for hit, image, heat in zip(readable, shown[1:], heats[1:], strict=True)
     ]
-    asked = Card(query.name, shown[0], heats[0], None, _likely_class(query, roots))
-    return Explained(ResultRow(asked, cards), readable)
+    query_card = Card(
+        title=query.name, image=shown[0], heat=heats[0], caption=_likely_class(query, roots)
+    )
+    return Explained(ResultRow(query_card, cards), readable)
 
 
 def _class_of(path: Path, roots: Sequence[Path]) -> str:
-    """The first folder below the indexed root, or nothing for a flat folder."""
+    """The first folder below the indexed root; empty for an image right in it."""
     for root in roots:
         if path.is_relative_to(root):
             folders = path.relative_to(root).parts[:-1]
@@ -67,19 +85,24 @@ def _class_of(path: Path, roots: Sequence[Path]) -> str:
 
 
 def _likely_class(query: Path, roots: Sequence[Path]) -> str:
-    """The query's folder name if the indexed root has a class folder of that name."""
+    """The query's folder name if a root has a class folder of that name; else empty."""
     name = query.absolute().parent.name
     return name if any((root / name).is_dir() for root in roots) else ""
 
 
 def as_seen(image: Image.Image, spec: Preprocessing) -> Image.Image:
-    """The part of the picture that the encoder sees, so that a heat map fits over it."""
+    """The part of an image that the encoder sees, so that its heat map fits over it."""
     if spec.fit == "squash":
         return image
     return Image.fromarray(fit_to_size(image, replace(spec, size=SHOWN_SIDE)))
 
 
 def peak(heat: np.ndarray) -> tuple[float, float]:
-    """Where a map (h, w) is highest: x and y as shares of width and height."""
+    """The centre of the highest cell of a map (h, w): x and y as shares of width and height.
+
+    Example:
+        >>> peak(np.array([[0.0, 0.1], [0.9, 0.2]]))
+        (0.25, 0.75)
+    """
     row, column = np.unravel_index(int(heat.argmax()), heat.shape)
     return (float(column) + 0.5) / heat.shape[1], (float(row) + 0.5) / heat.shape[0]

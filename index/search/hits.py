@@ -1,4 +1,4 @@
-"""What a search gives: hits with their pictures and metadata."""
+"""Hits: what a search returns, with image paths and metadata."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +13,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Hit:
-    """A neighbour: its rank from 1, its cosine with the query, its picture and its stable id.
+    """One search result: an indexed image and how near it is to the query.
 
-    Scores fall with the rank, except where the hits were re-ranked. `metadata` holds the columns
-    that the index was given for the picture.
+    Attributes:
+        rank: from 1, nearest first.
+        score: cosine with the query, in [-1, 1], higher is nearer. It falls with the rank unless
+            the hits were re-ranked.
+        path: the image file, absolute.
+        id: of the item; it stays the same as long as the item is in the index.
+        metadata: the item's columns, such as `label`, by name; empty if the index has none.
+
+    Example:
+        >>> hit = Hit(rank=1, score=0.93, path=Path("kiwi/7.jpg"), id=42, metadata={"year": 2021})
+        >>> f"{hit.path.name} {hit.score:.2f} {hit.metadata['year']}"
+        '7.jpg 0.93 2021'
     """
 
     rank: int
@@ -29,27 +39,30 @@ class Hit:
 def hits_of(
     vectors: "IndexedVectors", queries: Vectors, k: int, where: str | None = None
 ) -> list[list[Hit]]:
-    """The k nearest pictures of each unit vector (Q, D), nearest first.
+    """The k nearest items of each unit vector (Q, D), nearest first.
 
     Raises:
-        FgembedError: the condition cannot be asked, or queries have another dimension.
+        FgembedError: the condition is not valid, or the queries have another dimension.
     """
     scores, ids = vectors.search(queries, k, where)
-    return named(vectors, list(zip(scores, ids, strict=True)))
+    return with_items(vectors, list(zip(scores, ids, strict=True)))
 
 
-def named(vectors: "IndexedVectors", rows: list[tuple[Vectors, Ids]]) -> list[list[Hit]]:
-    """Scores and ids of each query as hits."""
-    found = {number for _, ids in rows for number in ids.tolist() if number >= 0}
-    items = vectors.items(sorted(found))
-    return [_hits(scores, ids, items) for scores, ids in rows]
+def with_items(vectors: "IndexedVectors", neighbours: list[tuple[Vectors, Ids]]) -> list[list[Hit]]:
+    """The hits of each query, from the scores (k,) and ids (k,) of its neighbours.
+
+    Id -1 stands for no neighbour and gives no hit.
+    """
+    unique_ids = {id_ for _, ids in neighbours for id_ in ids.tolist() if id_ >= 0}
+    items = vectors.items(sorted(unique_ids))
+    return [_hits(scores, ids, items) for scores, ids in neighbours]
 
 
 def _hits(scores: Vectors, ids: Ids, items: "dict[int, tuple[Path, Item, list[str]]]") -> list[Hit]:
     hits: list[Hit] = []
-    for score, number in zip(scores.tolist(), ids.tolist(), strict=True):
-        if number >= 0:
-            path, item, columns = items[number]
+    for score, id_ in zip(scores.tolist(), ids.tolist(), strict=True):
+        if id_ >= 0:
+            path, item, columns = items[id_]
             metadata = dict(zip(columns, item.values, strict=True))
-            hits.append(Hit(len(hits) + 1, score, path, number, metadata))
+            hits.append(Hit(rank=len(hits) + 1, score=score, path=path, id=id_, metadata=metadata))
     return hits

@@ -1,4 +1,4 @@
-"""Thousands of queries: pictures or vectors in, hits out, some at a time."""
+"""Writes the hits of many queries into a JSON Lines or Parquet file."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -11,31 +11,31 @@ from fgembed.index.format.metadata_columns import in_arrow, sql_columns, sql_kin
 from fgembed.index.search.hits import Hit
 
 COLUMNS = {"query": "TEXT", "rank": "INTEGER", "score": "REAL", "id": "INTEGER", "path": "TEXT"}
-QUERIES_AT_ONCE = 1000  # that are searched together
+QUERIES_AT_ONCE = 1000  # queries that one search of the index takes
 
 
-def write_hits(out: Path, answers: Sequence[tuple[str, list[Hit]]]) -> None:
-    """Writes a row for each hit: query, rank, score, id, path, and the index's own columns.
+def write_hits(out: Path, results: Sequence[tuple[str, list[Hit]]]) -> None:
+    """Writes a row for each hit: query, rank, score, id, path, and the metadata columns.
 
     Args:
         out: a .jsonl or .parquet file.
-        answers: each query with its hits, nearest first.
+        results: each query by its name, with its hits, nearest first.
 
     Raises:
-        FgembedError: `out` ends otherwise.
-        MissingExtraError: pyarrow is not installed and Parquet is asked for.
+        FgembedError: `out` has another ending.
+        MissingExtraError: `out` is a Parquet file and pyarrow is not installed.
     """
     check_out(out)
     if out.suffix == ".jsonl":
         with atomic_write(out) as file:
-            for row in _rows(answers):
+            for row in _rows(results):
                 file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace"))
                 file.write(b"\n")
         return
     import pyarrow
     import pyarrow.parquet
 
-    rows = list(_rows(answers))
+    rows = list(_rows(results))
     kinds = dict(COLUMNS)
     for name in dict.fromkeys(name for row in rows for name in row if name not in COLUMNS):
         kinds[name] = sql_kind(row.get(name) for row in rows)
@@ -45,14 +45,16 @@ def write_hits(out: Path, answers: Sequence[tuple[str, list[Hit]]]) -> None:
 
 
 def check_out(out: Path) -> None:
-    """Whether hits can be written into such a file, before any work is done for it.
+    """Checks that hits can be written into such a file, before any search is run for it.
 
     Raises:
-        FgembedError: it ends otherwise than .jsonl or .parquet.
-        MissingExtraError: pyarrow is not installed and Parquet is asked for.
+        FgembedError: it ends neither in .jsonl nor in .parquet.
+        MissingExtraError: it is a Parquet file and pyarrow is not installed.
     """
     if out.suffix not in (".jsonl", ".parquet"):
-        raise FgembedError(f"{out} is neither .jsonl nor .parquet")
+        raise FgembedError(
+            f"{out} is neither .jsonl nor .parquet", "give the file one of these endings"
+        )
     if out.suffix == ".parquet":
         try:
             import pyarrow.parquet  # noqa: F401
@@ -60,10 +62,10 @@ def check_out(out: Path) -> None:
             raise MissingExtraError("hits in Parquet", "pyarrow", "scale") from None
 
 
-def _rows(answers: Sequence[tuple[str, list[Hit]]]) -> Iterator[dict[str, Any]]:
-    own = dict.fromkeys(name for _, hits in answers for hit in hits for name in hit.metadata)
-    names = sql_columns(own, COLUMNS)
-    for query, hits in answers:
+def _rows(results: Sequence[tuple[str, list[Hit]]]) -> Iterator[dict[str, Any]]:
+    metadata = dict.fromkeys(name for _, hits in results for hit in hits for name in hit.metadata)
+    names = sql_columns(metadata, COLUMNS)
+    for query, hits in results:
         for hit in hits:
             plain = (query, hit.rank, hit.score, hit.id, str(hit.path))
             yield dict(zip(COLUMNS, plain, strict=True)) | {

@@ -1,4 +1,4 @@
-"""The index on disk, open for search: all its segments as one."""
+"""An index on disk, open for search: its segments behave as one."""
 
 import threading
 from collections.abc import Sequence
@@ -22,13 +22,19 @@ CACHED_FILTERS = 16
 
 
 class IndexedVectors:
-    """Vectors by cosine and by id."""
+    """The live vectors and items of an open index, found by cosine, by id or by an SQL condition.
+
+    Attributes:
+        folder: the index.
+        manifest: the state that is open; later changes of the index do not show.
+        segments: the open segments, removed rows left out.
+    """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
-        """Opens every segment; `check_index_files` must have read their files before.
+        """Opens every segment. The caller has checked the files with `check_index_files`.
 
         Raises:
-            IntegrityError: a file is not what the manifest says.
+            IntegrityError: a file does not hold what the manifest says.
         """
         self.folder = folder
         self.manifest = manifest
@@ -38,7 +44,7 @@ class IndexedVectors:
             for part in manifest.segments
         ]
         self._filters: dict[str, list[Mask]] = {}
-        self._tables = threading.RLock()  # a condition's rights hold for its whole connection
+        self._tables = threading.RLock()  # a condition changes the rights of its connection
 
     def search(
         self,
@@ -47,21 +53,24 @@ class IndexedVectors:
         where: str | None = None,
         parameters: Parameters | None = None,
     ) -> tuple[Vectors, Ids]:
-        """Scores and ids, (Q, k) each, by falling score; id -1 where there are fewer.
+        """Scores and ids of the k nearest, (Q, k) each, by falling score.
+
+        If fewer than k items qualify, the last columns have id -1.
 
         Args:
             queries: unit vectors (Q, D).
-            k: how many.
-            where: an SQL condition on the items; only those that meet it are found.
-            parameters: in place of the tuned ones.
+            k: number of neighbours, at least 1.
+            where: an SQL condition that the items must meet, such as `year > 2020`.
+            parameters: search parameters that override the tuned ones, such as `nprobe`.
 
         Raises:
-            FgembedError: the condition cannot be asked, or queries have another dimension.
+            FgembedError: the condition is not valid, or the queries have another dimension.
         """
         if queries.shape[1:] != (self.manifest.dimensions,):
             raise FgembedError(
-                f"queries of shape {queries.shape} for an index of "
-                f"{self.manifest.dimensions} dimensions"
+                f"queries of shape {queries.shape} do not fit an index of "
+                f"{self.manifest.dimensions} dimensions",
+                f"give vectors (Q, {self.manifest.dimensions}) of the model that made the index",
             )
         queries = np.ascontiguousarray(queries, np.float32)
         allowed = self._allowed(where) if where is not None else [None] * len(self.segments)
@@ -73,62 +82,64 @@ class IndexedVectors:
             ]
         if len(parts) == 1:
             return parts[0]
-        nothing = (np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1))
-        return merge(parts or [nothing], k)
+        no_hits = (np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1))
+        return merge(parts or [no_hits], k)
 
     def reconstruct(self, ids: Ids) -> Vectors:
-        """The vectors (N, D) of ids (N,) that a search has given."""
-        found = np.empty((len(ids), self.manifest.dimensions), np.float32)
+        """The unit vectors (N, D) of ids (N,), as stored; every id must be in the index."""
+        rows = np.empty((len(ids), self.manifest.dimensions), np.float32)
         with self._tables:
             for segment in self.segments:
-                here, vectors = segment.take(ids)
-                found[here] = vectors
-        return found
+                indices, vectors = segment.take(ids)
+                rows[indices] = vectors
+        return rows
 
     def items(self, ids: Sequence[int]) -> dict[int, tuple[Path, Item, list[str]]]:
-        """The picture, the item and the names of its values, of each id."""
-        found: dict[int, tuple[Path, Item, list[str]]] = {}
+        """By id: the image path (absolute), the item, and the names of its metadata columns."""
+        items: dict[int, tuple[Path, Item, list[str]]] = {}
         spelt = {folded(name): name for name in self.manifest.columns}
         with self._tables:
             for segment in self.segments:
                 entry = segment.entry
                 names = [spelt[folded(name)] for name in entry.columns]
-                for number, item in read_items(segment.connection, ids).items():
-                    found[number] = (Path(entry.root, item.path), item, names)
-        return found
+                for id_, item in read_items(segment.connection, ids).items():
+                    items[id_] = (Path(entry.root, item.path), item, names)
+        return items
 
     def paths(self, ids: Sequence[int]) -> dict[int, Path]:
-        """The picture of each id."""
-        return {number: path for number, (path, _, _) in self.items(ids).items()}
+        """The image path (absolute) of each id."""
+        return {id_: path for id_, (path, _, _) in self.items(ids).items()}
 
     def ids_where(self, condition: str) -> Ids:
-        """The ids of the items for which an SQL condition holds.
+        """The ids (N,) of the live items that meet an SQL condition.
 
         Raises:
-            FgembedError: the condition cannot be asked.
+            FgembedError: the condition is not valid.
         """
         masks = self._allowed(condition)
         pairs = zip(self.segments, masks, strict=True)
         return np.concatenate([[], *(s.ids[mask] for s, mask in pairs)]).astype(np.int64)
 
     def live_ids(self) -> Ids:
-        """Every id that a search can find."""
+        """The ids (N,) of all items that were not removed."""
         parts = [s.ids if s.live is None else s.ids[s.live] for s in self.segments]
         return np.concatenate([np.zeros(0, np.int64), *parts])
 
     def _allowed(self, condition: str) -> list[Mask]:
-        """Of each segment, which positions a condition leaves."""
+        """For each segment a mask of the live positions whose items meet a condition."""
         with self._tables:
-            return self._asked(condition)
+            return self._cached_masks(condition)
 
-    def _asked(self, condition: str) -> list[Mask]:
+    def _cached_masks(self, condition: str) -> list[Mask]:
         if condition not in self._filters:
             masks = []
             for segment in self.segments:
                 mask = np.zeros(len(segment.rows), bool)
                 root = segment.entry.root
-                found = positions_where(segment.connection, condition, self.manifest.columns, root)
-                mask[found[found < len(mask)]] = True
+                matches = positions_where(
+                    segment.connection, condition, self.manifest.columns, root
+                )
+                mask[matches[matches < len(mask)]] = True
                 masks.append(mask if segment.live is None else mask & segment.live)
             if len(self._filters) >= CACHED_FILTERS:
                 del self._filters[next(iter(self._filters))]
@@ -137,9 +148,9 @@ class IndexedVectors:
 
 
 def removed_ids(folder: Path, removed: Removed | None) -> Ids:
-    """The ids that were removed and are still in segments, sorted.
+    """The ids (R,) that were removed and still lie in segments, sorted.
 
     Raises:
-        IntegrityError: their file holds something else.
+        IntegrityError: their file is damaged.
     """
     return np.zeros(0, np.int64) if removed is None else read_ids(folder / removed.file)

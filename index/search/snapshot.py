@@ -14,14 +14,18 @@ TRIES = 20
 
 
 def open_state(folder: Path, opener: Callable[[Manifest], Opened]) -> tuple[Manifest, Opened]:
-    """The manifest, and what `opener` makes of it once every file is proved.
+    """The manifest, and what `opener` makes of it once the checksum of every file is proved.
 
-    A writer removes what its new manifest does not name, perhaps between our reading of the
-    manifest and of the files. Then the manifest has changed, and we begin again.
+    A writer removes the files that its new manifest no longer names, perhaps after we have read
+    the old manifest. The manifest has then changed, and we start again with the new one.
+
+    Args:
+        folder: the index.
+        opener: opens the files of a state; called again if the state changes meanwhile.
 
     Raises:
         NotFoundError: there is no index.
-        IntegrityError: it is damaged.
+        IntegrityError: it is damaged, or changed 20 times while it was opened.
     """
     manifest = Manifest.read(folder)
     for _ in range(TRIES):
@@ -37,7 +41,7 @@ def open_state(folder: Path, opener: Callable[[Manifest], Opened]) -> tuple[Mani
 
 
 def open_vectors(folder: Path) -> IndexedVectors:
-    """The index, proved and open for search; its `manifest` says which state it is.
+    """The index, with its checksums proved, open for search; `manifest` is the state that was read.
 
     Raises:
         NotFoundError: there is no index.

@@ -1,6 +1,7 @@
-"""An index for other tools: a plain FAISS file with Parquet, or ann-benchmarks' HDF5."""
+"""Exports an index for plain FAISS, autofaiss and clip-retrieval: `knn.index` and Parquet."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ import faiss
 import numpy as np
 
 from fgembed.disk.files import absolute, staged_folder
+from fgembed.embedding.array_types import Vectors
 from fgembed.errors import FgembedError, MissingExtraError
-from fgembed.index.changes.live_rows import ROWS_AT_ONCE, stored
+from fgembed.index.changes.live_rows import ROWS_AT_ONCE, live_source
 from fgembed.index.format.manifest import Manifest
 from fgembed.index.format.metadata_columns import in_arrow
 from fgembed.index.search.open_index import IndexedVectors
@@ -24,60 +26,73 @@ PARAMETERS = {"k_factor": "k_factor_rf"}  # as FAISS's ParameterSpace calls them
 def export_faiss(folder: Path, out: Path, overwrite: bool = False) -> Manifest:
     """Writes `knn.index`, `index_infos.json`, `metadata/*.parquet` and `img_emb/*.npy`.
 
-    The names are those of autofaiss and clip-retrieval. FAISS's positions are the rows of the
-    metadata, where ids are a column: a plain FAISS file does not know them. An index that was not
-    changed since it was built or compacted keeps its structure; another becomes an exact one.
+    The layout is that of autofaiss and clip-retrieval. A FAISS position is a row of the metadata,
+    which has the id as a column; the FAISS file itself holds no ids. An index that is unchanged
+    since it was built or compacted keeps its FAISS structure; any other is exported as exact.
 
     Args:
         folder: the index.
         out: a new folder.
-        overwrite: replace `out` if it is such a folder.
+        overwrite: replace `out` if it is an earlier export.
+
+    Returns:
+        The manifest of the exported index.
 
     Raises:
+        NotFoundError: there is no index.
         MissingExtraError: pyarrow is not installed.
-        FgembedError: `out` is there already.
+        FgembedError: `out` exists or lies in the index, or the index is empty.
     """
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
         raise MissingExtraError("metadata in Parquet", "pyarrow", "scale") from None
-    if absolute(out).is_relative_to(absolute(folder)):
-        raise FgembedError(f"{out} lies in the index {folder}", "choose another folder")
-    if out.exists() and not (overwrite and (out / INFOS_FILE).is_file()):
-        again = ", or give --overwrite" if (out / INFOS_FILE).is_file() else ""
-        raise FgembedError(f"{out} is there already", f"choose another folder{again}")
+    _check_out(out, folder, overwrite)
     vectors = open_vectors(folder)
-    manifest = vectors.manifest
     if not vectors.segments:
-        raise FgembedError(f"{folder} holds no pictures")
-    whole = len(vectors.segments) == 1 and vectors.segments[0].live is None
+        raise FgembedError(f"{folder} holds no images", 'add some with "fgembed index add"')
+    unchanged = len(vectors.segments) == 1 and vectors.segments[0].live is None
     with staged_folder(out) as staged:
         (staged / "img_emb").mkdir()
         (staged / "metadata").mkdir()
-        plain, parameters = _plain(vectors) if whole else (_flat(vectors), {})
-        faiss.write_index(plain, str(staged / INDEX_FILE))
-        infos = {
-            "index_key": _key(vectors) if whole else "Flat",
-            "index_param": ",".join(
-                f"{PARAMETERS.get(name, name)}={value}" for name, value in parameters.items()
-            ),
-            "index_path": INDEX_FILE,
-            "nb vectors": manifest.count,
-            "vectors dimension": manifest.dimensions,
-            "metric": "inner product of unit vectors",
-        }
+        index, parameters = _plain(vectors) if unchanged else (_flat(vectors), {})
+        faiss.write_index(index, str(staged / INDEX_FILE))
+        infos = _infos(vectors.manifest, _key(vectors) if unchanged else "Flat", parameters)
         (staged / INFOS_FILE).write_text(json.dumps(infos, indent=2) + "\n")
-        for number, (rows, table) in enumerate(_tables(vectors, whole)):
+        for number, (rows, table) in enumerate(_tables(vectors, unchanged)):
             with (staged / "img_emb" / f"img_emb_{number:04}.npy").open("wb") as stream:
                 np.save(stream, rows)
             file = staged / "metadata" / f"metadata_{number:04}.parquet"
             pyarrow.parquet.write_table(pyarrow.table(table), file)
-    return manifest
+    return vectors.manifest
+
+
+def _check_out(out: Path, folder: Path, overwrite: bool) -> None:
+    if absolute(out).is_relative_to(absolute(folder)):
+        raise FgembedError(f"{out} lies in the index {folder}", "choose another folder")
+    is_export = (out / INFOS_FILE).is_file()
+    if out.exists() and not (overwrite and is_export):
+        alternative = ", or give --overwrite" if is_export else ""
+        raise FgembedError(f"{out} exists already", f"choose another folder{alternative}")
+
+
+def _infos(manifest: Manifest, key: str, parameters: dict[str, int]) -> dict[str, Any]:
+    """`index_infos.json` with the keys of autofaiss."""
+    return {
+        "index_key": key,
+        "index_param": ",".join(
+            f"{PARAMETERS.get(name, name)}={value}" for name, value in parameters.items()
+        ),
+        "index_path": INDEX_FILE,
+        "nb vectors": manifest.count,
+        "vectors dimension": manifest.dimensions,
+        "metric": "inner product of unit vectors",
+    }
 
 
 def _plain(vectors: IndexedVectors) -> tuple[Any, dict[str, int]]:
-    """The one segment as FAISS has it: a refined structure, or a flat index."""
+    """The single segment as a FAISS index with its parameters: flat, or its refined structure."""
     segment = vectors.segments[0]
     if segment.structure is None:
         return segment.rows.flat, {}
@@ -89,7 +104,7 @@ def _plain(vectors: IndexedVectors) -> tuple[Any, dict[str, int]]:
 
 
 def _key(vectors: IndexedVectors) -> str:
-    """FAISS's name for the one segment's index."""
+    """The FAISS factory string of the single segment."""
     segment = vectors.segments[0]
     half = segment.rows.array.dtype == np.float16
     if segment.structure is None:
@@ -99,22 +114,23 @@ def _key(vectors: IndexedVectors) -> str:
 
 
 def _flat(vectors: IndexedVectors) -> Any:
+    """All live vectors in an exact FAISS index."""
     index = faiss.IndexFlatIP(vectors.manifest.dimensions)
-    for part in stored(vectors).parts:
+    for part in live_source(vectors).parts:
         index.add(np.ascontiguousarray(part.vectors()))
     return index
 
 
-def _tables(vectors: IndexedVectors, whole: bool) -> Any:
-    """Rows and metadata, in the order of the FAISS index's positions."""
-    source = stored(vectors)
+def _tables(vectors: IndexedVectors, unchanged: bool) -> Iterator[tuple[Vectors, dict[str, Any]]]:
+    """Vectors (B, D) and metadata columns, in the order of the exported index's positions."""
+    source = live_source(vectors)
     parts = source.parts
-    if whole:
+    if unchanged:
         segment = vectors.segments[0]
         starts = range(0, len(segment.rows), ROWS_AT_ONCE)
-        everyone = np.arange(len(segment.rows))
+        positions = np.arange(len(segment.rows))
         parts = [
-            replace(parts[0], positions=everyone[start : start + ROWS_AT_ONCE])  # type: ignore[type-var]
+            replace(parts[0], positions=positions[start : start + ROWS_AT_ONCE])  # type: ignore[type-var]
             for start in starts
         ]
     for part in parts:
@@ -123,6 +139,6 @@ def _tables(vectors: IndexedVectors, whole: bool) -> Any:
             "id": [item.id for item in items],
             "image_path": in_arrow([str(Path(source.root, item.path)) for item in items], "TEXT"),
         }
-        for place, (name, kind) in enumerate(source.columns.items()):
-            table[name] = in_arrow([item.values[place] for item in items], kind)
+        for column, (name, kind) in enumerate(source.columns.items()):
+            table[name] = in_arrow([item.values[column] for item in items], kind)
         yield part.vectors(), table

@@ -1,4 +1,4 @@
-"""Proves an index: every byte, every count, the model, and that searches find what they should."""
+"""Verifies an index: every byte, the counts, the model, and a sample of searches."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,58 +17,59 @@ from fgembed.index.search.open_index import IndexedVectors, removed_ids
 from fgembed.index.search.snapshot import open_state
 from fgembed.index.segments.segment import OpenSegment
 
-SAMPLE = 100
-PICTURES = 8
-SELF_FOUND = 0.9  # share of vectors that must find themselves
-SAME = 0.999  # cosine of a stored vector with the picture's, embedded again
+SEARCHED = 100  # vectors that are searched for
+EMBEDDED = 8  # images that are embedded again
+MIN_SELF_RECALL = 0.9
+MIN_COSINE = 0.999  # of a stored vector with that of its image, embedded again
 ROUNDING = 2e-3
-WIDE = {"nprobe": 1 << 30, "efSearch": 1024, "k_factor": 256}  # what is there must be found
+WIDE = {"nprobe": 1 << 30, "efSearch": 1024, "k_factor": 256}  # a miss is then no tuning choice
 
 
 @dataclass
-class Verified:
-    """What was proved, and what is wrong.
+class VerifyReport:
+    """What was verified, and what is wrong.
 
     Attributes:
         manifest: of the index.
-        files: how many have the checksum on record.
-        searched: vectors that were looked up by themselves.
-        self_found: share of them that were found as themselves or as an equal.
-        embedded: pictures that were embedded again.
-        problems: what is wrong, in words; empty for an index that can be trusted.
-        notes: what could not be proved, and why.
+        files: number of files, all with the checksum of the manifest.
+        searched: number of stored vectors that were used as queries.
+        self_recall: share of them, in [0, 1], whose nearest neighbour is the vector itself or one
+            equal to it.
+        embedded: number of images that were embedded again.
+        problems: what is wrong, in words; empty for a sound index.
+        notes: what could not be verified, and why.
     """
 
     manifest: Manifest
     files: int = 0
     searched: int = 0
-    self_found: float = 1.0
+    self_recall: float = 1.0
     embedded: int = 0
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def verify(folder: Path, bundle: Callable[[Manifest], Bundle] | None = None) -> Verified:
-    """Reads every file of an index, whatever was proved before.
+def verify(folder: Path, bundle: Callable[[Manifest], Bundle] | None = None) -> VerifyReport:
+    """Reads every file of an index, also those whose checksums were proved before.
 
     Args:
         folder: the index.
-        bundle: finds the model that made it; None leaves the model out.
+        bundle: gives the model that made an index; None skips the model and the images.
 
     Raises:
         NotFoundError: there is no index.
-        IntegrityError: a file is missing or damaged, so that nothing else can be asked.
+        IntegrityError: a file is missing or damaged, so that nothing else can be verified.
     """
     manifest, vectors = open_state(folder, lambda state: _read(folder, state))
-    found = Verified(manifest, files=len(manifest.files))
+    report = VerifyReport(manifest, files=len(manifest.files))
     for segment in vectors.segments:
-        found.problems += _segment_problems(segment)
-    found.problems += _id_problems(folder, manifest, vectors)
+        report.problems += _segment_problems(segment)
+    report.problems += _id_problems(folder, manifest, vectors)
     if manifest.count:
-        _search_sample(vectors, found)
+        _search_sample(vectors, report)
     if bundle is not None:
-        _embed_sample(vectors, bundle, found)
-    return found
+        _embed_sample(vectors, bundle, report)
+    return report
 
 
 def _read(folder: Path, manifest: Manifest) -> IndexedVectors:
@@ -83,9 +84,9 @@ def _segment_problems(segment: OpenSegment) -> list[str]:
         problems.append(f"{name}: its items are not those of its vectors")
     for start, vectors in segment.rows.chunks():
         lengths = np.linalg.norm(vectors, axis=1)
-        wrong = np.flatnonzero(~(np.abs(lengths - 1) <= ROUNDING))
-        if len(wrong):
-            problems.append(f"{name}: vector {start + wrong[0]} is not of length 1")
+        invalid = np.flatnonzero(~(np.abs(lengths - 1) <= ROUNDING))
+        if len(invalid):
+            problems.append(f"{name}: vector {start + invalid[0]} is not of length 1")
             break
     return problems
 
@@ -95,46 +96,47 @@ def _id_problems(folder: Path, manifest: Manifest, vectors: IndexedVectors) -> l
     ids = np.concatenate([np.zeros(0, np.int64), *(part.ids for part in vectors.segments)])
     removed = removed_ids(folder, manifest.removed)
     if len(np.unique(ids)) < len(ids):
-        problems.append("an id comes twice")
+        problems.append("two items have the same id")
     if len(ids) and ids.max() >= manifest.next_id:
-        problems.append(f"id {ids.max()} is not below the next one, {manifest.next_id}")
+        problems.append(f"id {ids.max()} is not below the next id {manifest.next_id}")
     if len(np.setdiff1d(removed, ids)):
-        problems.append("an id was removed that no segment has")
+        problems.append("a removed id is in no segment")
     if len(vectors.live_ids()) != manifest.count:
-        problems.append(f"{len(vectors.live_ids())} pictures, the manifest says {manifest.count}")
+        problems.append(f"{len(vectors.live_ids())} items, the manifest says {manifest.count}")
     return problems
 
 
-def _search_sample(vectors: IndexedVectors, found: Verified) -> None:
-    """A vector must find itself, or one that is equal to it."""
+def _search_sample(vectors: IndexedVectors, report: VerifyReport) -> None:
+    """A stored vector must find itself, or one equal to it."""
     live = vectors.live_ids()
-    sample = np.random.default_rng(0).choice(live, min(SAMPLE, len(live)), replace=False)
+    sample = np.random.default_rng(0).choice(live, min(SEARCHED, len(live)), replace=False)
     scores, ids = vectors.search(vectors.reconstruct(sample), 1, parameters=WIDE)
     equal = (ids[:, 0] == sample) | (scores[:, 0] > 1 - ROUNDING)
-    found.searched, found.self_found = len(sample), float(equal.mean())
-    if found.self_found < SELF_FOUND:
-        found.problems.append(
-            f"only {found.self_found:.0%} of {len(sample)} vectors find themselves"
+    report.searched, report.self_recall = len(sample), float(equal.mean())
+    if report.self_recall < MIN_SELF_RECALL:
+        report.problems.append(
+            f"only {report.self_recall:.0%} of {len(sample)} vectors find themselves"
         )
 
 
 def _embed_sample(
-    vectors: IndexedVectors, bundle: Callable[[Manifest], Bundle], found: Verified
+    vectors: IndexedVectors, bundle: Callable[[Manifest], Bundle], report: VerifyReport
 ) -> None:
-    """Pictures that are as they were must give the vectors that are stored."""
+    """An image with an unchanged file must give the vector that is stored for it."""
     try:
-        opened = bundle(found.manifest)
+        opened = bundle(report.manifest)
         opened.check()
     except IntegrityError as error:
-        found.problems.append(str(error))
+        report.problems.append(str(error))
         return
     except FgembedError as error:
-        found.notes.append(f"the model was not checked: {error}")
+        report.notes.append(f"the model was not checked: {error}")
         return
     embedder = OnnxEmbedder.of(opened, "cpu")
-    sample = np.random.default_rng(1).permutation(vectors.live_ids())[: 4 * PICTURES]
-    for number, (path, item, _) in vectors.items(sample.tolist()).items():
-        if found.embedded == PICTURES:
+    sample = np.random.default_rng(1).permutation(vectors.live_ids())[: 4 * EMBEDDED]
+    items = vectors.items(sample.tolist())
+    for id_, (path, item, _) in items.items():
+        if report.embedded == EMBEDDED:
             break
         try:
             if item.sha256 is None or sha256(path) != item.sha256:
@@ -142,11 +144,13 @@ def _embed_sample(
             vector = embedder.run(read_image(path, embedder.spec)[None])[0][0]
         except (OSError, FgembedError):
             continue
-        found.embedded += 1
-        cosine = float(vector @ vectors.reconstruct(np.array([number]))[0])
-        if cosine < SAME:
-            found.problems.append(f"{path} gives another vector than the index has: {cosine:.3f}")
-    if not found.embedded and found.manifest.count:
-        known = any(item.sha256 for _, item, _ in vectors.items(sample.tolist()).values())
-        why = "is as it was" if known else "has a checksum: their vectors came from elsewhere"
-        found.notes.append(f"none of the pictures that were sampled {why}: none embedded")
+        report.embedded += 1
+        cosine = float(vector @ vectors.reconstruct(np.array([id_]))[0])
+        if cosine < MIN_COSINE:
+            report.problems.append(
+                f"{path} gives another vector than the index has: cosine {cosine:.3f}"
+            )
+    if not report.embedded and report.manifest.count:
+        any_checksum = any(item.sha256 for _, item, _ in items.values())
+        reason = "is unchanged" if any_checksum else "has a checksum: their vectors were imported"
+        report.notes.append(f"no image was embedded again: none of the sampled images {reason}")

@@ -32,8 +32,8 @@ def test_an_index_is_built_changed_verified_and_searched(
     assert synced.out.splitlines()[0] == "1 removed, 24 unchanged"
     removed = command("index", "remove", "--where", f"label = '{label}'")
     assert removed.out.splitlines()[0] == "8 removed"
-    refused(command("index", "remove", "--id", 5000), 1, "no picture with id 5000")
-    refused(command("index", "remove", "photos/nobody"), 1, "no picture at or below")
+    refused(command("index", "remove", "--id", 5000), 1, "no item with id 5000")
+    refused(command("index", "remove", "photos/nobody"), 1, "no image at or below")
     none = command("search", new.parent / "x.jpg", "--where", "0")
     assert none.code == 1
     empty = command("search", find_images(photos / "test")[0][0], "--where", "id < 0")
@@ -71,7 +71,7 @@ def test_verify_of_a_damaged_index_is_exit_5(command: Command, gallery: Path):
         (["index", "compact", "--kind", "IVF4,Flatt"], 2, "IVF4,Flatt"),
         (["index", "compact", "--memory", "much"], 2, "no size"),
         (["index", "compact", "--store", "int8"], 2, "float16"),
-        (["index", "export", "photos"], 1, "there already"),
+        (["index", "export", "photos"], 1, "exists already"),
         (["index", "export", "a.index"], 2, "folder"),
         (["search"], 2, "no query"),
         (["search", "--queries", "photos"], 2, "--out"),
@@ -207,7 +207,7 @@ def test_an_emptied_index_still_answers(command: Command, gallery: Path, photos:
     for arguments in (["compact"], ["info"], ["tune"], ["verify"]):
         done = command("index", *arguments)
         assert done.code == 0, done.err
-    refused(command("index", "export", "plain"), 1, "holds no pictures")
+    refused(command("index", "export", "plain"), 1, "holds no images")
     refused(command("index", "export", "a.hdf5"), 1, "too few")
     assert command("index", "add", "photos", "--json").answer()["added"] == 24
 

@@ -41,7 +41,7 @@ def test_plain_faiss_reads_what_is_exported(command: Command, kind: str, tmp_pat
     infos = json.loads(Path("plain/index_infos.json").read_text())
     if infos["index_param"]:
         faiss.ParameterSpace().set_index_parameters(index, infos["index_param"])
-    refused(command("index", "export", "plain", "--index", "i"), 1, "there already")
+    refused(command("index", "export", "plain", "--index", "i"), 1, "exists already")
     assert command("index", "export", "plain", "--index", "i", "--overwrite").code == 0
 
 
@@ -64,7 +64,7 @@ def test_an_export_replaces_nothing_unasked_and_stays_out_of_the_index(
     command: Command, gallery: Path
 ):
     Path("photo.jpg").write_bytes(b"mine")
-    refused(command("index", "export", "photo.jpg", "--as", "hdf5"), 1, "there already")
+    refused(command("index", "export", "photo.jpg", "--as", "hdf5"), 1, "exists already")
     assert Path("photo.jpg").read_bytes() == b"mine"
     refused(command("index", "export", gallery / "plain"), 1, "lies in the index")
     assert command("index", "compact").code == 0

@@ -213,8 +213,8 @@ def assert_same_hits(result, expected, scores: np.ndarray, tolerance: float) -> 
         np.testing.assert_allclose(scores[row, ids], result[0][row], atol=tolerance)
 
 
-def listed(gallery: Path) -> dict[Path, int]:
-    """Every image that a search can return, with its id."""
-    index = open_index(gallery)
+def indexed_ids(folder: Path) -> dict[Path, int]:
+    """The id of every live item by its image path."""
+    index = open_index(folder)
     paths = index.paths(index.live_ids().tolist())
-    return {path: number for number, path in paths.items()}
+    return {path: id_ for id_, path in paths.items()}

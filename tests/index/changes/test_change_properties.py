@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from fgembed.index.changes.compact import compact
@@ -31,6 +31,8 @@ from tests.index.making import (
 EXAMPLES = int(os.environ.get("FGEMBED_EXAMPLES", "6"))
 PHASES = [Phase.explicit, Phase.generate]  # a failure is small enough to read as it is
 D = 16
+# A tenth is held out, and PCA12 refuses fewer than 12 vectors; of fewer than 10 search is exact.
+UNTRAINABLE = {"factory": (10, 11, 12)}
 
 operation = st.one_of(
     st.tuples(st.just("add"), st.integers(1, 90), st.integers(0, 10**6)),
@@ -64,10 +66,10 @@ class Model:
         self.vectors |= dict(enumerate(vectors, start=self.next_id))
         self.next_id += len(vectors)
 
-    def some(self, count: int, seed: int) -> list[int]:
-        alive = sorted(self.vectors)
-        chosen = np.random.default_rng(seed).permutation(alive)[:count]
-        return [int(number) for number in chosen]
+    def sample_ids(self, count: int, seed: int) -> list[int]:
+        ids = sorted(self.vectors)
+        sample = np.random.default_rng(seed).permutation(ids)[:count]
+        return [int(id_) for id_ in sample]
 
     def search(self, queries: np.ndarray, k: int, keep=lambda number: True):
         ids = np.array([n for n in sorted(self.vectors) if keep(n)], np.int64)
@@ -84,15 +86,15 @@ def check_search(folder: Path, model: Model, kind: str, count: int, seed: int, w
         return not where or (number % 3 == seed % 3 and number % 7 <= year)
 
     index = open_index(folder)
-    found = index.search(queries, count, condition, EXHAUSTIVE)
+    result = index.search(queries, count, condition, EXHAUSTIVE)
     expected = model.search(queries, count, keep)
-    there = expected[0].shape[1]
+    hits = expected[0].shape[1]
     dense = np.zeros((3, model.next_id), np.float32)
     for number, vector in model.vectors.items():
         dense[:, number] = queries @ vector
     tolerance = 2e-3 if kind.endswith("half") else 1e-5
-    assert (found[1][:, there:] == -1).all()
-    cut = (found[0][:, :there], found[1][:, :there])
+    assert (result[1][:, hits:] == -1).all()
+    cut = (result[0][:, :hits], result[1][:, :hits])
     assert_same_hits(cut, expected, dense, tolerance)
     assert all(keep(number) for number in cut[1].ravel().tolist())
 
@@ -100,24 +102,24 @@ def check_search(folder: Path, model: Model, kind: str, count: int, seed: int, w
 def apply(folder: Path, model: Model, kind: str, name: str, first: int, second: int) -> None:
     if name == "add":
         vectors = unit_vectors(first, D, second)
-        with tempfile.TemporaryDirectory(dir=memory()) as place:
-            given = write_random(Path(place), vectors, model.next_id)
-            assert add_embeddings(folder, given).added == first
+        with tempfile.TemporaryDirectory(dir=memory()) as temporary:
+            imported = write_random(Path(temporary), vectors, model.next_id)
+            assert add_embeddings(folder, imported).added == first
         model.add(vectors)
     elif name in ("remove", "remove path"):
-        gone = model.some(first, second)
-        if gone and name == "remove":
-            assert remove_ids(folder, np.array(gone)).removed == len(gone)
-        elif gone:
-            paths = [open_index(folder).paths([number])[number] for number in gone]
-            assert remove_paths(folder, paths).removed == len(gone)
-        for number in gone:
+        removed = model.sample_ids(first, second)
+        if removed and name == "remove":
+            assert remove_ids(folder, np.array(removed)).removed == len(removed)
+        elif removed:
+            paths = [open_index(folder).paths([number])[number] for number in removed]
+            assert remove_paths(folder, paths).removed == len(removed)
+        for number in removed:
             del model.vectors[number]
     elif name == "remove where":
         condition = f"year = {first} and label = 'label {second}'"
-        gone = [n for n in model.vectors if n % 7 == first and n % 3 == second]
-        assert remove_where(folder, condition).removed == len(gone)
-        for number in gone:
+        removed = [n for n in model.vectors if n % 7 == first and n % 3 == second]
+        assert remove_where(folder, condition).removed == len(removed)
+        for number in removed:
             del model.vectors[number]
     elif name == "compact":
         compact(folder, settings_of(Manifest.read(folder)))
@@ -138,8 +140,9 @@ def test_an_index_does_as_a_dictionary_does(kind: str, monkeypatch: pytest.Monke
         operations=st.lists(operation, min_size=15, max_size=15),
     )
     def check(count: int, seed: int, operations) -> None:
-        with tempfile.TemporaryDirectory(dir=memory()) as place, small_lists(monkeypatch):
-            folder = Path(place, "i")
+        assume(count not in UNTRAINABLE.get(kind, ()))
+        with tempfile.TemporaryDirectory(dir=memory()) as temporary, small_lists(monkeypatch):
+            folder = Path(temporary, "i")
             vectors = unit_vectors(count, D, seed)
             make_index(folder, vectors, KIND_SETTINGS[kind])
             model = Model(vectors)

@@ -1,4 +1,4 @@
-"""Kills and full disks at any moment: the old index or the new one, whole, and nothing else."""
+"""Kills and full disks at any moment: the old index or the new index, complete, and no remains."""
 
 import multiprocessing
 import os
@@ -28,7 +28,7 @@ PROCESSES.set_forkserver_preload(["tests.index.changing"])
 @pytest.fixture(scope="module")
 def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """1,500 vectors in three files."""
-    folder = tmp_path_factory.mktemp("given") / "embeddings"
+    folder = tmp_path_factory.mktemp("imported") / "embeddings"
     (folder / "img_emb").mkdir(parents=True)
     for part, rows in enumerate(np.split(unit_vectors(1500, seed=5), 3)):
         np.save(folder / "img_emb" / f"img_emb_{part:04}.npy", rows)
@@ -60,16 +60,16 @@ def killed_at(name: str, folder: Path, embeddings: Path, after_s: float) -> None
     child.join()
 
 
-def assert_whole(folder: Path, allowed: list[dict[int, bytes]]) -> int:
+def assert_complete(folder: Path, allowed: list[dict[int, bytes]]) -> int:
     """The index is one of the allowed states, proved; gives which."""
     assert verify(folder).problems == []
-    found = state(folder)
-    assert found in allowed
-    return allowed.index(found)
+    current = state(folder)
+    assert current in allowed
+    return allowed.index(current)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_killed_at_any_moment_the_index_is_the_old_or_the_new_one(
+def test_killed_at_any_moment_the_index_is_the_old_or_the_new_index(
     name: str, before: Path, embeddings: Path, tmp_path: Path
 ):
     shutil.copytree(before, tmp_path / "new")
@@ -77,7 +77,7 @@ def test_killed_at_any_moment_the_index_is_the_old_or_the_new_one(
     child = PROCESSES.Process(target=change, args=(name, tmp_path / "new", embeddings))
     child.start()
     child.join()
-    whole_s = time.monotonic() - started
+    change_s = time.monotonic() - started
     assert child.exitcode == 0
     allowed = [state(before), state(tmp_path / "new")]
     assert allowed[0] != allowed[1] or name == "compact"
@@ -86,12 +86,12 @@ def test_killed_at_any_moment_the_index_is_the_old_or_the_new_one(
     seen = []
     generator = random.Random(name)
     for _ in range(KILLS // 4):
-        killed_at(name, folder, embeddings, generator.uniform(0, 1.1 * whole_s))
-        seen.append(assert_whole(folder, allowed))
+        killed_at(name, folder, embeddings, generator.uniform(0, 1.1 * change_s))
+        seen.append(assert_complete(folder, allowed))
         if seen[-1] == 1:
             shutil.rmtree(folder)
             shutil.copytree(before, folder)
-    change(name, folder, embeddings)  # what kills have left does not stand in the way
+    change(name, folder, embeddings)  # remains of killed changes do no harm
     assert state(folder) == allowed[1]
     named = {segment.name for segment in Manifest.read(folder).segments}
     assert {path.name for path in folder.glob("seg-*")} == named
@@ -100,32 +100,32 @@ def test_killed_at_any_moment_the_index_is_the_old_or_the_new_one(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """Gives a file system of so many bytes, empty."""
-    place = tmp_path / "disk"
-    place.mkdir()
+    """Mounts an empty file system of a size in bytes."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
     mounted: list[bool] = []
 
     def make(size: int) -> Path:
         if mounted:
-            subprocess.run(["umount", "-l", str(place)], check=True)
+            subprocess.run(["umount", "-l", str(disk)], check=True)
             mounted.clear()
         done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)],
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)],
             check=False, capture_output=True,
         )  # fmt: skip
         if done.returncode:
             pytest.skip("needs the right to mount a small file system")
         mounted.append(True)
-        return place
+        return disk
 
     yield make
     if mounted:
-        subprocess.run(["umount", "-l", str(place)], check=True)
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
 @pytest.mark.parametrize("name", NAMES)
-def test_a_disk_that_is_full_after_any_page_leaves_the_old_index_or_the_new_one(
+def test_a_disk_that_is_full_after_any_page_leaves_the_old_or_the_new_index(
     name: str, before: Path, embeddings: Path, small_disk: Callable[[int], Path]
 ):
     """The disk has room for one page more each time, until the change succeeds."""
@@ -137,13 +137,13 @@ def test_a_disk_that_is_full_after_any_page_leaves_the_old_index_or_the_new_one(
         try:
             shutil.copytree(before, folder)
         except OSError:
-            continue  # not even room for the old one
+            continue  # no room for the old index
         try:
             change(name, folder, embeddings)
         except OSError as error:
             failed += 1
             assert error.strerror
-            assert_whole(folder, [old])
+            assert_complete(folder, [old])
             assert not list(folder.glob(".*tmp-*"))
             continue
         assert verify(folder).problems == []

@@ -1,4 +1,4 @@
-"""Embeddings that are there already are added to an index, by the model that made both."""
+"""Existing embeddings are added to an index of the same model."""
 
 import shutil
 from pathlib import Path
@@ -20,57 +20,57 @@ from fgembed.index.changes.from_embeddings import add_embeddings, build_from_emb
 from fgembed.index.changes.remove import remove_ids
 from fgembed.index.format.manifest import Manifest
 from fgembed.index.tools.verify import verify
-from tests.index.making import listed, open_index, unit_vectors, write_embeddings
+from tests.index.making import indexed_ids, open_index, unit_vectors, write_embeddings
 
 
-def test_pictures_that_were_embedded_elsewhere_are_found_as_if_they_were_added_here(
-    gallery: Path, bundle: Path, photos: Path, tmp_path: Path
+def test_imported_embeddings_give_the_same_hits_as_added_images(
+    image_index: Path, bundle: Path, photos: Path, tmp_path: Path
 ):
     opened = Bundle.open(bundle)
     embed_into(tmp_path / "e", list_images([photos / "test"]), opened, part_size=5)
-    report = add_embeddings(gallery, ImportedEmbeddings.open(tmp_path / "e"))
+    report = add_embeddings(image_index, ImportedEmbeddings.open(tmp_path / "e"))
     assert (report.added, report.replaced) == (9, 0)
     query = find_images(photos / "test")[0][3]
-    hit = Searcher.open(gallery).search(query, 1)[0]
+    hit = Searcher.open(image_index).search(query, 1)[0]
     assert (hit.path, hit.id) == (query, 24 + 3)
     assert hit.score == pytest.approx(1, abs=1e-5)
-    assert verify(gallery, lambda manifest: opened).problems == []
+    assert verify(image_index, lambda manifest: opened).problems == []
 
 
-def test_a_picture_is_replaced_if_its_vector_is_another(
-    gallery: Path, own: Path, bundle: Path, tmp_path: Path
+def test_an_image_with_another_vector_is_replaced(
+    image_index: Path, image_folder: Path, bundle: Path, tmp_path: Path
 ):
-    opened, before = Bundle.open(bundle), listed(gallery)
-    some = find_images(own)[0][:4]
-    for path in some[1:3]:
+    opened, before = Bundle.open(bundle), indexed_ids(image_index)
+    images = find_images(image_folder)[0][:4]
+    for path in images[1:3]:
         Image.open(path).transpose(Image.Transpose.ROTATE_180).save(path)
-    (tmp_path / "some.txt").write_text("\n".join(map(str, some)))
+    (tmp_path / "some.txt").write_text("\n".join(map(str, images)))
     embed_into(tmp_path / "e", list_images([tmp_path / "some.txt"]), opened)
-    given = ImportedEmbeddings.open(tmp_path / "e")
-    report = add_embeddings(gallery, given)
+    imported = ImportedEmbeddings.open(tmp_path / "e")
+    report = add_embeddings(image_index, imported)
     assert (report.added, report.replaced, report.unchanged) == (0, 2, 2)
-    after = listed(gallery)
-    assert [after[path] for path in some[1:3]] == [25, 26]
-    assert all(after[path] == before[path] for path in before.keys() - set(some[1:3]))
-    again = add_embeddings(gallery, given)
+    after = indexed_ids(image_index)
+    assert [after[path] for path in images[1:3]] == [25, 26]
+    assert all(after[path] == before[path] for path in before.keys() - set(images[1:3]))
+    again = add_embeddings(image_index, imported)
     assert (again.added, again.replaced, again.unchanged) == (0, 0, 4)
     assert again.manifest == report.manifest
 
 
-def test_ids_that_are_given_are_kept_and_those_after_them_follow(tmp_path: Path):
+def test_imported_ids_stay_and_later_ids_continue_them(tmp_path: Path):
     index = tmp_path / "i"
     vectors = unit_vectors(30)
 
-    def given(name: str, ids: list[int], first: int = 0) -> ImportedEmbeddings:
+    def imported(name: str, ids: list[int], first: int = 0) -> ImportedEmbeddings:
         columns: dict[str, Any] = {"id": ids, "image_path": [f"/photos/{n}.jpg" for n in ids]}
         rows = vectors[first : first + len(ids)]
         return ImportedEmbeddings.open(write_embeddings(tmp_path / name, [rows], columns))
 
-    build_from_embeddings(given("first", [5, 7, 100]), None, index)
-    add_embeddings(index, given("second", [50, 3]))
+    build_from_embeddings(imported("first", [5, 7, 100]), None, index)
+    add_embeddings(index, imported("second", [50, 3]))
     assert sorted(open_index(index).live_ids().tolist()) == [3, 5, 7, 50, 100]
     assert Manifest.read(index).next_id == 101
-    add_embeddings(index, given("third", [900]))
+    add_embeddings(index, imported("third", [900]))
     plain = ImportedEmbeddings.open(write_embeddings(tmp_path / "plain", [vectors[10:12]]))
     add_embeddings(index, plain)
     assert open_index(index).search(vectors[10:12], 1)[1][:, 0].tolist() == [901, 902]
@@ -78,54 +78,56 @@ def test_ids_that_are_given_are_kept_and_those_after_them_follow(tmp_path: Path)
     remove_ids(index, np.array([50]))
     for taken in (7, 50):  # 50 is removed, but still in its segment
         with pytest.raises(IntegrityError, match=rf"has 1 of the ids in .*, {taken} for one"):
-            add_embeddings(index, given(f"taken {taken}", [1000, taken], first=20))
+            add_embeddings(index, imported(f"taken {taken}", [1000, taken], first=20))
     assert (index / "manifest.json").read_bytes() != state
     assert len(Manifest.read(index).segments) == 4
 
 
 def test_vectors_of_another_or_an_unknown_model_are_refused(
-    gallery: Path, bundle: Path, photos: Path, tmp_path: Path
+    image_index: Path, bundle: Path, photos: Path, tmp_path: Path
 ):
     opened = Bundle.open(bundle)
     embed_into(tmp_path / "e", list_images([photos / "test"]), opened)
     plan = tmp_path / "e" / "embed.json"
-    own = plan.read_text()
-    plan.write_text(own.replace(opened.config.fingerprint, "0" * 64))
+    original = plan.read_text()
+    plan.write_text(original.replace(opened.config.fingerprint, "0" * 64))
     with pytest.raises(IntegrityError, match="another model or precision"):
-        add_embeddings(gallery, ImportedEmbeddings.open(tmp_path / "e"))
+        add_embeddings(image_index, ImportedEmbeddings.open(tmp_path / "e"))
     plan.unlink()
     unknown = ImportedEmbeddings.open(tmp_path / "e")
     with pytest.raises(IntegrityError, match="do not say which model made them"):
-        add_embeddings(gallery, unknown)
-    plan.write_text(own.replace(opened.config.fingerprint, "0" * 64))
-    with pytest.raises(IntegrityError, match="another model or precision"):  # whoever vouches
-        add_embeddings(gallery, ImportedEmbeddings.open(tmp_path / "e"), opened)
+        add_embeddings(image_index, unknown)
+    plan.write_text(original.replace(opened.config.fingerprint, "0" * 64))
+    with pytest.raises(
+        IntegrityError, match="another model or precision"
+    ):  # whatever bundle is given
+        add_embeddings(image_index, ImportedEmbeddings.open(tmp_path / "e"), opened)
     plan.unlink()
-    assert Manifest.read(gallery).count == 24
-    with pytest.raises(IntegrityError, match="has 9 of the ids"):  # whoever wrote them meant them
-        add_embeddings(gallery, unknown, opened)
+    assert Manifest.read(image_index).count == 24
+    with pytest.raises(IntegrityError, match="has 9 of the ids"):  # without a record they are ids
+        add_embeddings(image_index, unknown, opened)
     shutil.rmtree(tmp_path / "e" / "metadata")
-    assert add_embeddings(gallery, ImportedEmbeddings.open(tmp_path / "e"), opened).added == 9
+    assert add_embeddings(image_index, ImportedEmbeddings.open(tmp_path / "e"), opened).added == 9
     wide = ImportedEmbeddings.open(write_embeddings(tmp_path / "wide", [unit_vectors(3, 5)]))
     with pytest.raises(IntegrityError, match=r"dimensions, the embeddings in .* have 5"):
-        add_embeddings(gallery, wide, opened)
+        add_embeddings(image_index, wide, opened)
 
 
-def test_labels_of_pictures_added_later_do_not_come_from_where_embeddings_lie(
-    gallery: Path, own: Path, bundle: Path, tmp_path: Path
+def test_labels_of_later_images_do_not_come_from_folders_of_embeddings(
+    image_index: Path, image_folder: Path, bundle: Path, tmp_path: Path
 ):
-    """Neither from the folder that all embedded pictures share nor from one above every folder."""
-    kinds = sorted(path.name for path in own.iterdir())
-    paths = [str(own / kinds[0] / f"{n}.jpg") for n in range(3)]
+    """Neither from the common folder of the embedded images nor from a folder above all."""
+    kinds = sorted(path.name for path in image_folder.iterdir())
+    paths = [str(image_folder / kinds[0] / f"{n}.jpg") for n in range(3)]
     for number, names in enumerate([paths, ["/elsewhere/a.jpg", "/other/b.jpg", "/other/c.jpg"]]):
         columns: dict[str, Any] = {"image_path": names}
-        dimensions = Manifest.read(gallery).dimensions
+        dimensions = Manifest.read(image_index).dimensions
         rows = unit_vectors(3, dimensions, seed=number)
-        place = write_embeddings(tmp_path / f"{number}", [rows], columns)
-        add_embeddings(gallery, ImportedEmbeddings.open(place), Bundle.open(bundle))
-    assert Manifest.read(gallery).roots == [str(own)]
-    first = find_images(own / kinds[0])[0][0]
-    shutil.copy(first, own / kinds[0] / "new.jpg")
-    assert add_images(gallery, own / kinds[0], Bundle.open(bundle)).added == 1
-    hit = Searcher.open(gallery).search(first, 2, where=f"label = '{kinds[0]}'")[1]
-    assert hit.path == own / kinds[0] / "new.jpg"
+        folder = write_embeddings(tmp_path / f"{number}", [rows], columns)
+        add_embeddings(image_index, ImportedEmbeddings.open(folder), Bundle.open(bundle))
+    assert Manifest.read(image_index).roots == [str(image_folder)]
+    first = find_images(image_folder / kinds[0])[0][0]
+    shutil.copy(first, image_folder / kinds[0] / "new.jpg")
+    assert add_images(image_index, image_folder / kinds[0], Bundle.open(bundle)).added == 1
+    hit = Searcher.open(image_index).search(first, 2, where=f"label = '{kinds[0]}'")[1]
+    assert hit.path == image_folder / kinds[0] / "new.jpg"

@@ -1,4 +1,4 @@
-"""One writer, readers beside it, and a build that is killed and run again."""
+"""A single writer with concurrent readers, and a build that is killed and run again."""
 
 import os
 import threading
@@ -22,27 +22,29 @@ from fgembed.index.search.snapshot import open_state
 from tests.index.making import open_index
 
 
-def test_only_one_process_writes_at_a_time(gallery: Path):
+def test_a_second_writer_is_refused(image_index: Path):
     with (
-        FileLock(gallery / ".lock"),
+        FileLock(image_index / ".lock"),
         pytest.raises(FgembedError, match="another process is writing"),
     ):
-        remove_ids(gallery, np.array([1]))
+        remove_ids(image_index, np.array([1]))
 
 
-def test_readers_see_a_whole_state_while_it_is_written(gallery: Path, own: Path, bundle: Path):
-    """A reader that opens again and again finds 24 pictures or 23, while a writer alternates."""
+def test_readers_see_a_complete_state_while_the_index_is_written(
+    image_index: Path, image_folder: Path, bundle: Path
+):
+    """A reader that opens again and again sees 24 images or 23, while a writer alternates."""
     opened, stop = Bundle.open(bundle), threading.Event()
     failures: list[Exception] = []
-    some = find_images(own)[0][7]
+    image = find_images(image_folder)[0][7]
 
     def write() -> None:
         try:
             while not stop.is_set():
-                remove_paths(gallery, [some])
-                compact(gallery)
-                add_images(gallery, own, opened)
-                compact(gallery)
+                remove_paths(image_index, [image])
+                compact(image_index)
+                add_images(image_index, image_folder, opened)
+                compact(image_index)
         except Exception as error:
             failures.append(error)
 
@@ -51,10 +53,12 @@ def test_readers_see_a_whole_state_while_it_is_written(gallery: Path, own: Path,
     seen = set()
     try:
         for _ in range(60):
-            manifest, index = open_state(gallery, lambda state: IndexedVectors(gallery, state))
+            manifest, index = open_state(
+                image_index, lambda state: IndexedVectors(image_index, state)
+            )
             ids = index.live_ids()
-            found = index.search(index.reconstruct(ids[:1]), 24)[1]
-            assert set(found[found >= 0].tolist()) == set(ids.tolist())
+            neighbours = index.search(index.reconstruct(ids[:1]), 24)[1]
+            assert set(neighbours[neighbours >= 0].tolist()) == set(ids.tolist())
             assert len(index.paths(ids.tolist())) == manifest.count == len(ids)
             seen.add(len(ids))
     finally:
@@ -64,18 +68,18 @@ def test_readers_see_a_whole_state_while_it_is_written(gallery: Path, own: Path,
     assert seen == {23, 24}
 
 
-def test_an_open_reader_keeps_its_state(gallery: Path, own: Path):
-    searcher = Searcher.open(gallery)
-    query = find_images(own)[0][3]
+def test_an_open_reader_keeps_its_state(image_index: Path, image_folder: Path):
+    searcher = Searcher.open(image_index)
+    query = find_images(image_folder)[0][3]
     before = searcher.search(query, 24)
-    remove_paths(gallery, [query])
-    compact(gallery)
+    remove_paths(image_index, [query])
+    compact(image_index)
     assert searcher.search(query, 24) == before
-    assert len(Searcher.open(gallery).search(query, 24)) == 23
+    assert len(Searcher.open(image_index).search(query, 24)) == 23
 
 
-def test_a_killed_build_goes_on_with_what_is_embedded(
-    own: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_build_after_a_kill_reuses_embedded_images(
+    image_folder: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("fgembed.index.changes.embedding_cache.BLOCK", 6)
     opened, index = Bundle.open(bundle), tmp_path / "i"
@@ -85,25 +89,25 @@ def test_a_killed_build_goes_on_with_what_is_embedded(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_index(own, opened, index, report=stop)
-    kept = sorted((index / "pending").glob("*.npy"))
-    assert len(kept) == 2
+        build_index(image_folder, opened, index, report=stop)
+    cached = sorted((index / "pending").glob("*.npy"))
+    assert len(cached) == 2
     assert not (index / "manifest.json").exists()
-    # One of the pictures in the first block changes meanwhile: that block is embedded again.
-    os.utime(find_images(own)[0][0], (5, 5))
+    # An image of the first block changes meanwhile: that block is embedded again.
+    os.utime(find_images(image_folder)[0][0], (5, 5))
     embedded: list[int] = []
-    whole = OnnxEmbedder.embed
+    original = OnnxEmbedder.embed
 
-    def counting(self, pictures, report=lambda done, total: None):
-        embedded.append(len(pictures))
-        return whole(self, pictures, report)
+    def counting(self, images, report=lambda done, total: None):
+        embedded.append(len(images))
+        return original(self, images, report)
 
     monkeypatch.setattr(OnnxEmbedder, "embed", counting)
-    build_index(own, opened, index)
+    build_index(image_folder, opened, index)
     assert embedded == [6, 6, 6]
     assert not (index / "pending").exists()
-    build_index(own, opened, tmp_path / "whole")
-    one, other = open_index(index), open_index(tmp_path / "whole")
-    everyone = np.arange(24)
-    np.testing.assert_array_equal(one.reconstruct(everyone), other.reconstruct(everyone))
-    assert one.paths(range(24)) == other.paths(range(24))
+    build_index(image_folder, opened, tmp_path / "uninterrupted")
+    resumed, uninterrupted = open_index(index), open_index(tmp_path / "uninterrupted")
+    ids = np.arange(24)
+    np.testing.assert_array_equal(resumed.reconstruct(ids), uninterrupted.reconstruct(ids))
+    assert resumed.paths(range(24)) == uninterrupted.paths(range(24))

@@ -1,4 +1,4 @@
-"""The Python way in, and what an index on disk promises."""
+"""The Python API of a search, and the guarantees of an index on disk."""
 
 import json
 from pathlib import Path
@@ -30,14 +30,14 @@ def test_hits_equal_exact_search_over_the_embeddings(index: Path, bundle: Path, 
     assert [hit.rank for hit in hits] == [1, 2, 3, 4, 5]
 
 
-def test_asking_for_more_than_there_is_gives_all(index: Path, photos: Path):
+def test_k_above_the_size_of_the_index_gives_all_hits(index: Path, photos: Path):
     hits = Searcher.open(str(index)).search(str(find_images(photos / "test")[0][0]), k=1000)
     assert len(hits) == 24
     assert len({hit.id for hit in hits}) == 24
 
 
-def test_k_below_one_is_refused(index: Path, photos: Path):
-    with pytest.raises(FgembedError, match="k is 0"):
+def test_k_below_1_is_refused(index: Path, photos: Path):
+    with pytest.raises(FgembedError, match="k is 0, expected at least 1; raise k"):
         Searcher.open(index).search(find_images(photos / "test")[0][0], k=0)
 
 
@@ -47,13 +47,13 @@ def test_rebuilding_keeps_readers_of_the_old_index_working(
     folder, opened = tmp_path / "gallery.index", Bundle.open(bundle)
     build_index(photos / "train", opened, folder)
     before = Searcher.open(folder)
-    picture = find_images(photos / "train")[0][3]
+    image = find_images(photos / "train")[0][3]
     build_index(photos / "test", opened, folder)
     query = find_images(photos / "test")[0][0]
     after = Searcher.open(folder)
     assert (before.manifest.count, after.manifest.count) == (24, 9)
     assert after.search(query, 1)[0].path == query
-    assert before.search(picture, 1)[0].path == picture
+    assert before.search(image, 1)[0].path == image
     assert sorted(path.name for path in folder.glob("seg-*")) == ["seg-000002"]
 
 
@@ -70,7 +70,7 @@ def test_the_manifest_binds_the_index_to_its_model(index: Path, bundle: Path):
     }
 
 
-def test_explaining_pairs_each_hit_with_its_own_picture_and_map(index: Path, photos: Path):
+def test_cards_pair_hits_with_their_images_and_maps(index: Path, photos: Path):
     searcher = Searcher.open(index)
     query = find_images(photos / "test")[0][0]
     hits = searcher.search(query, 4)
@@ -90,3 +90,34 @@ def test_the_peak_is_the_middle_of_the_largest_cell():
     heat = np.zeros((4, 2))
     heat[3, 0] = 1
     assert peak(heat) == (0.25, 0.875)
+
+
+def test_search_many_gives_each_readable_image_the_hits_of_its_own_search(
+    index: Path, photos: Path, tmp_path: Path
+):
+    queries = find_images(photos / "test")[0][:3]
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no image")
+    searcher = Searcher.open(index)
+    results, skipped = searcher.search_many([queries[0], bad, *queries[1:]], k=4)
+    assert [image for image, _ in results] == queries
+    assert [unreadable.path for unreadable in skipped] == [bad]
+    for image, hits in results:
+        single = searcher.search(image, 4)
+        assert [hit.id for hit in hits] == [hit.id for hit in single]
+        expected = [hit.score for hit in single]
+        assert [hit.score for hit in hits] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_single_path_in_place_of_a_list_is_refused(index: Path):
+    with pytest.raises(FgembedError, match=r"images is 'a\.jpg'.*; put the path in a list"):
+        Searcher.open(index).search_many("a.jpg")
+
+
+def test_vectors_of_another_dimension_are_refused(index: Path):
+    searcher = Searcher.open(index)
+    queries = np.zeros((2, 5), np.float32)
+    with pytest.raises(
+        FgembedError, match=r"queries of shape \(2, 5\) do not fit .*; give vectors"
+    ):
+        searcher.search_vectors(queries)

@@ -1,4 +1,4 @@
-"""Proving an index, and finding copies in it."""
+"""Verification of an index, and the copies in it."""
 
 import json
 import shutil
@@ -23,44 +23,46 @@ from fgembed.index.tools.verify import verify
 from tests.index.making import (
     KIND_SETTINGS,
     RandomPart,
-    listed,
+    indexed_ids,
     make_index,
     open_index,
     unit_vectors,
 )
 
 
-def test_copies_are_found_by_content_and_by_score(gallery: Path, own: Path, bundle: Path):
-    pictures = find_images(own)[0]
-    shutil.copy(pictures[0], own / "copy.jpg")
-    shutil.copy(pictures[0], own / "again.jpg")
-    Image.open(pictures[8]).save(own / "near.jpg", quality=80)
-    add_images(gallery, own, Bundle.open(bundle))
-    index = open_index(gallery)
+def test_copies_are_detected_by_content_and_by_score(
+    image_index: Path, image_folder: Path, bundle: Path
+):
+    images = find_images(image_folder)[0]
+    shutil.copy(images[0], image_folder / "copy.jpg")
+    shutil.copy(images[0], image_folder / "again.jpg")
+    Image.open(images[8]).save(image_folder / "near.jpg", quality=80)
+    add_images(image_index, image_folder, Bundle.open(bundle))
+    index = open_index(image_index)
     (group,) = duplicates(index, None)
     assert group.exact
-    names = {index.paths([one])[one].name for one in group.ids}
-    assert names == {pictures[0].name, "copy.jpg", "again.jpg"}
-    numbers = listed(gallery)
-    pair = [numbers[pictures[8]], numbers[own / "near.jpg"]]
+    names = {index.paths([id_])[id_].name for id_ in group.ids}
+    assert names == {images[0].name, "copy.jpg", "again.jpg"}
+    numbers = indexed_ids(image_index)
+    pair = [numbers[images[8]], numbers[image_folder / "near.jpg"]]
     score = float(np.prod([1.0])) * float(
         index.reconstruct(np.array(pair[:1]))[0] @ index.reconstruct(np.array(pair[1:]))[0]
     )
-    near = [one for one in duplicates(index, score - 1e-4) if not one.exact]
-    assert any(set(pair) <= set(one.ids) for one in near)
-    assert all(one.score >= score - 1e-4 for one in near)
-    assert not any(set(pair) <= set(one.ids) for one in duplicates(index, score + 1e-4))
+    similar = [group for group in duplicates(index, score - 1e-4) if not group.exact]
+    assert any(set(pair) <= set(group.ids) for group in similar)
+    assert all(group.score >= score - 1e-4 for group in similar)
+    assert not any(set(pair) <= set(group.ids) for group in duplicates(index, score + 1e-4))
 
 
-def test_verify_finds_what_is_wrong(gallery: Path, own: Path, bundle: Path):
+def test_verify_reports_problems(image_index: Path, image_folder: Path, bundle: Path):
     from fgembed.index.format.model_binding import find_bundle
 
-    found = verify(gallery, lambda manifest: find_bundle(gallery, manifest, bundle))
-    assert found.problems == []
-    assert (found.files, found.searched, found.embedded) == (3, 24, 8)
-    assert found.self_found == 1.0
-    file = gallery / "seg-000001" / "vectors.npy"
-    manifest = gallery / "manifest.json"
+    report = verify(image_index, lambda manifest: find_bundle(image_index, manifest, bundle))
+    assert report.problems == []
+    assert (report.files, report.searched, report.embedded) == (3, 24, 8)
+    assert report.self_recall == 1.0
+    file = image_index / "seg-000001" / "vectors.npy"
+    manifest = image_index / "manifest.json"
     original = np.load(file)
 
     def rewritten(vectors: np.ndarray) -> list[str]:
@@ -68,20 +70,22 @@ def test_verify_finds_what_is_wrong(gallery: Path, own: Path, bundle: Path):
         content = json.loads(manifest.read_text())
         content["segments"][0]["files"]["seg-000001/vectors.npy"] = sha256(file)
         manifest.write_text(json.dumps(content))
-        return verify(gallery, lambda m: find_bundle(gallery, m, bundle)).problems
+        return verify(image_index, lambda m: find_bundle(image_index, m, bundle)).problems
 
-    assert any("gives another vector" in one for one in rewritten(np.roll(original, 1, axis=0)))
-    assert any("not of length 1" in one for one in rewritten(original * 1.5))
+    assert any(
+        "gives another vector" in problem for problem in rewritten(np.roll(original, 1, axis=0))
+    )
+    assert any("not of length 1" in problem for problem in rewritten(original * 1.5))
     other = unit_vectors(24, original.shape[1]).astype(np.float32)
-    assert any("gives another vector" in one for one in rewritten(other))
+    assert any("gives another vector" in problem for problem in rewritten(other))
     assert rewritten(original) == []
     content = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**content, "next_id": 5}))
     with pytest.raises(IntegrityError, match="next id 5 of 24 images"):
-        verify(gallery)
+        verify(image_index)
 
 
-def test_a_near_copy_of_a_picture_with_many_copies_is_found(tmp_path: Path):
+def test_a_similar_image_is_detected_beside_40_copies(tmp_path: Path):
     vectors = unit_vectors(60)
     vectors[:40] = vectors[0]
     vectors[40] = vectors[0] + 0.1 * vectors[50]
@@ -96,12 +100,12 @@ def test_a_near_copy_of_a_picture_with_many_copies_is_found(tmp_path: Path):
 
     ids = range(60)
     make_index(tmp_path / "i", vectors, KIND_SETTINGS["flat"], Files(vectors, ids, [""] * 60))
-    exact, *near = duplicates(open_index(tmp_path / "i"), score - 1e-3)
+    exact, *similar = duplicates(open_index(tmp_path / "i"), score - 1e-3)
     assert exact.ids == list(range(40))
-    assert any(group.ids[:2] == [0, 40] for group in near)
+    assert any(group.ids[:2] == [0, 40] for group in similar)
 
 
-def test_it_begins_again_where_a_writer_has_changed_the_index_meanwhile(
+def test_verify_starts_again_if_a_writer_has_changed_the_index_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     index = tmp_path / "i"
