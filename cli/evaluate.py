@@ -39,8 +39,7 @@ ProbeViewsOption = Annotated[
 @app.command()
 def evaluate(
     model: Annotated[
-        str | None,
-        typer.Argument(help="A run or a bundle; default: the latest run."),
+        str | None, typer.Argument(help="A run or a bundle; default: the latest run.")
     ] = None,
     gallery: Annotated[
         Path | None, typer.Option(help="Labelled images, <folder>/<class>/<image>.")

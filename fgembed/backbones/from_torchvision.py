@@ -49,9 +49,7 @@ class Torchvision(Family):
         if name.startswith("vit_"):
             return _transformer(name, end, size)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", FutureWarning
-            )  # about the initialisation of later versions
+            warnings.simplefilter("ignore", FutureWarning)  # about later initialisations
             model = models.get_model(name, weights=None)
         children = TRUNKS.get(type(model).__name__)
         if children is None:

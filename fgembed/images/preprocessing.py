@@ -35,8 +35,6 @@ class Preprocessing:
         std: divides the difference, inside the exported graph.
 
     Example:
-        >>> Preprocessing(size=160, fit="crop").to_json()["size"]
-        160
         >>> Preprocessing(size=8)
         Traceback (most recent call last):
             ...

@@ -18,12 +18,7 @@ if TYPE_CHECKING:  # at run time only where something is drawn: the extra may be
     from matplotlib.figure import Figure
 
 DPI = 150
-THUMBNAIL = 1.3  # inches, as all lengths here
-LABELS = 1.35
-GAP = 0.06
-TITLE = 0.34
-HEADER = 0.26
-MARGIN = 0.1
+THUMBNAIL, LABELS, TITLE, HEADER, MARGIN, GAP = 1.3, 1.35, 0.34, 0.26, 0.1, 0.06  # inches
 CHARACTERS = 17  # of a class name above a thumbnail
 FLOOR_STYLES = [("#8a8580", ":"), ("#4d4945", "--")]
 TRAINED_STYLE = ("#b4007d", "-")

@@ -8,7 +8,8 @@ from fgembed.bundle import Bundle
 from fgembed.images.finding import Skipped
 from fgembed.index.changes.embed_images import BadImageLimit, SourceImages, embed_segment
 from fgembed.index.format.manifest import Manifest, Model, Segment
-from fgembed.index.format.publishing import model_of, only_writer, publish
+from fgembed.index.format.model_binding import model_of
+from fgembed.index.format.publishing import only_writer, publish
 from fgembed.index.segments.faiss_building import check_kind
 from fgembed.index.segments.segment_builder import DEFAULTS, IndexSettings
 from fgembed.progress import ReportStep, silent

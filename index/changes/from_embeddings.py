@@ -16,8 +16,8 @@ from fgembed.index.changes.embeddings_folder import ImportedEmbeddings, Imported
 from fgembed.index.changes.indexed_images import indexed_images
 from fgembed.index.changes.transaction import NO_IDS, ChangeReport, Transaction, settings_for_count
 from fgembed.index.format.metadata_table import Item
-from fgembed.index.format.model_binding import check_model
-from fgembed.index.format.publishing import model_of, only_writer, publish
+from fgembed.index.format.model_binding import check_model, model_of
+from fgembed.index.format.publishing import only_writer, publish
 from fgembed.index.segments.faiss_building import check_kind
 from fgembed.index.segments.faiss_index import Mask
 from fgembed.index.segments.segment_builder import DEFAULTS, IndexSettings, Source, assemble

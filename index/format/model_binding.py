@@ -1,10 +1,11 @@
 """The bundle that an index was made with and that must embed its queries."""
 
+import os
 from pathlib import Path
 
 from fgembed.bundle import Bundle
 from fgembed.errors import FgembedError, IntegrityError, NotFoundError
-from fgembed.index.format.manifest import Manifest
+from fgembed.index.format.manifest import Manifest, Model
 
 
 def find_bundle(
@@ -45,3 +46,13 @@ def check_model(folder: Path, manifest: Manifest, bundle: Bundle) -> None:
             'rebuild it with "fgembed index build", '
             "or give the bundle it was made with by --bundle",
         )
+
+
+def model_of(bundle: Bundle, folder: Path) -> Model:
+    """A bundle as the manifest of the index in `folder` names it."""
+    return Model(
+        bundle=Path(os.path.relpath(bundle.folder.resolve(), folder.resolve())).as_posix(),
+        fingerprint=bundle.config.fingerprint,
+        precision=bundle.precision,
+        preprocessing=bundle.preprocessing.digest(),
+    )

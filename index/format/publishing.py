@@ -1,6 +1,5 @@
 """Publishes changes of an index: one writer, all files first, the manifest last."""
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from fgembed.bundle import Bundle
 from fgembed.disk.files import atomic_write, refuse_foreign, sha256
 from fgembed.embedding.array_types import Ids
 from fgembed.errors import FgembedError
@@ -21,7 +19,6 @@ from fgembed.index.format.manifest import (
     MODEL_TYPE,
     PENDING_FOLDER,
     Manifest,
-    Model,
     Removed,
     Segment,
     next_name,
@@ -102,14 +99,4 @@ def changed_manifest(
     count = sum(segment.count for segment in segments) - len(removed)
     return replace(
         manifest, segments=list(segments), removed=entry, next_id=next_id, count=count, roots=roots
-    )
-
-
-def model_of(bundle: Bundle, folder: Path) -> Model:
-    """A bundle as the manifest of the index in `folder` names it."""
-    return Model(
-        bundle=Path(os.path.relpath(bundle.folder.resolve(), folder.resolve())).as_posix(),
-        fingerprint=bundle.config.fingerprint,
-        precision=bundle.precision,
-        preprocessing=bundle.preprocessing.digest(),
     )

@@ -9,7 +9,7 @@ import pytest
 from fgembed.bundle import Bundle
 from fgembed.index import Searcher
 from fgembed.index.format.manifest import Manifest
-from fgembed.index.format.publishing import model_of
+from fgembed.index.format.model_binding import model_of
 from fgembed.index.search.reranking import Augmentation, Expansion, Reciprocal, Reranking
 from fgembed.index.segments.segment_builder import IndexSettings
 from tests.index.making import ProbedGallery, make_index, scattered_vectors, set_nprobe
