@@ -9,6 +9,7 @@ import torch
 
 from fgembed.cores import core_count
 from fgembed.embedding.array_types import Vectors
+from fgembed.embedding.sampling import evenly_spaced
 from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.images.batches import ImageBatches
 from fgembed.images.decoding import Pixels
@@ -163,7 +164,7 @@ def measure_parity(
 def parity_images(images: Path, spec: Preprocessing, count: int = PARITY_IMAGES) -> Pixels:
     """Up to `count` readable pictures spread over the folder, (N, size, size, 3) uint8."""
     found, _ = find_images(images)
-    chosen = np.unique(np.linspace(0, len(found) - 1, min(len(found), count)).astype(int))
+    chosen = evenly_spaced(len(found), count)
     batches = list(ImageBatches([found[i] for i in chosen], spec, threads=core_count()))
     if not batches:
         raise NotFoundError(f"no readable picture in {images}", "parity needs real ones")

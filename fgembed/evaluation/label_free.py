@@ -11,6 +11,7 @@ from fgembed.config import ViewSettings
 from fgembed.data.loading import TrainingImages
 from fgembed.data.views import TwoViews
 from fgembed.embedding.array_types import Vectors
+from fgembed.embedding.sampling import evenly_spaced
 from fgembed.evaluation import metrics
 from fgembed.model.torch_embedder import TorchEmbedder
 
@@ -33,7 +34,7 @@ class Figures:
 
 def label_free_figures(embedder: TorchEmbedder, images: TrainingImages) -> Figures:
     """Effective rank, alignment and uniformity on a fixed sample of the training pictures."""
-    sample = _spread(len(images), FIGURE_IMAGES)
+    sample = evenly_spaced(len(images), FIGURE_IMAGES).tolist()
     vectors = embedder([images.paths[index] for index in sample]).vectors
     pairs = [_view_vectors(embedder, images, sample, view) for view in (0, 1)]
     return Figures(
@@ -49,9 +50,9 @@ def views_found(embedder: TorchEmbedder, paths: Sequence[Path]) -> Vectors:
     A gentle view of up to 512 pictures, looked up among up to 1,024 of them as they are. The
     same pictures and views for every encoder.
     """
-    among = [paths[index] for index in _spread(len(paths), FOUND_AMONG)]
+    among = [paths[index] for index in evenly_spaced(len(paths), FOUND_AMONG)]
     images = TrainingImages(among, TwoViews(GENTLE, embedder.spec), embedder.spec, seed=0)
-    asked = _spread(len(among), FOUND_VIEWS)
+    asked = evenly_spaced(len(among), FOUND_VIEWS).tolist()
     gallery = embedder(among)
     nearest = (_view_vectors(embedder, images, asked, 0) @ gallery.vectors.T).argmax(axis=1)
     found = [gallery.paths[row] == among[own] for row, own in zip(nearest, asked, strict=True)]
@@ -69,8 +70,3 @@ def _view_vectors(
         for k in range(0, len(sample), 64)
     ]
     return torch.cat(vectors).cpu().numpy()
-
-
-def _spread(count: int, wanted: int) -> list[int]:
-    spread = np.linspace(0, count - 1, min(count, wanted))
-    return [int(index) for index in np.unique(spread.astype(int))]

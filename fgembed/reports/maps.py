@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fgembed.config import RunConfig
 from fgembed.data.loading import TrainingImages
+from fgembed.embedding.sampling import evenly_spaced
 from fgembed.errors import ImageError, NotFoundError
 from fgembed.evaluation.protocol import LabelledImages
 from fgembed.images.decoding import load_rgb
@@ -42,9 +43,8 @@ class Samples:
     def of(cls, images: LabelledImages, spec: Preprocessing) -> "Samples":
         """The first readable picture of each of up to eight classes, spread over all of them."""
         names = sorted(set(images.labels.values()))
-        spread = np.unique(np.linspace(0, len(names) - 1, min(SHOWN, len(names))).astype(int))
         paths, classes = [], []
-        for name in (names[index] for index in spread):
+        for name in (names[index] for index in evenly_spaced(len(names), SHOWN)):
             for path in (p for p in images.paths if images.labels[p] == name):
                 try:
                     read_image(path, spec)

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from fgembed.embedding.array_types import Ids, Vectors
+from fgembed.embedding.sampling import evenly_spaced
 from fgembed.errors import ConfigError
 from fgembed.index.format.manifest import ROWS_FILE, Measured, Segment
 from fgembed.index.format.metadata_table import Item
@@ -153,7 +154,7 @@ def _tuned(structure: Structure, rows: VectorFile, held: int, recall_target: flo
 
 def _held_out(count: int) -> Ids:
     """Evenly spread places, a tenth at most."""
-    return np.unique(np.linspace(0, count - 1, min(QUERIES, count // 10)).astype(np.int64))
+    return evenly_spaced(count, min(QUERIES, count // 10))
 
 
 def _array(items: Sequence[Item]) -> np.ndarray:

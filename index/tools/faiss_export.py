@@ -9,7 +9,8 @@ import faiss
 import numpy as np
 
 from fgembed.disk.files import absolute, staged_folder
-from fgembed.errors import FgembedError, MissingExtraError
+from fgembed.disk.parquet import require_pyarrow
+from fgembed.errors import FgembedError
 from fgembed.index.changes.live_rows import ROWS_AT_ONCE, stored
 from fgembed.index.format.manifest import Manifest
 from fgembed.index.format.metadata_columns import in_arrow
@@ -37,11 +38,10 @@ def export_faiss(folder: Path, out: Path, overwrite: bool = False) -> Manifest:
         MissingExtraError: pyarrow is not installed.
         FgembedError: `out` is there already.
     """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise MissingExtraError("metadata in Parquet", "pyarrow", "scale") from None
+    require_pyarrow("metadata in Parquet")
+    import pyarrow
+    import pyarrow.parquet
+
     if absolute(out).is_relative_to(absolute(folder)):
         raise FgembedError(f"{out} lies in the index {folder}", "choose another folder")
     if out.exists() and not (overwrite and (out / INFOS_FILE).is_file()):
