@@ -74,11 +74,13 @@ def vague_names(file: Path) -> tuple[list[str], int]:
 def main(tops: Iterable[str]) -> None:
     """Prints the share over all files, and the files with the most vague names."""
     files = {file: vague_names(file) for file in source_files(tops)}
-    sum(len(names) for names, _ in files.values())
-    sum(count for _, count in files.values())
-    for _file, (names, _count) in sorted(files.items(), key=lambda entry: -len(entry[1][0]))[:15]:
+    vague = sum(len(names) for names, _ in files.values())
+    total = sum(count for _, count in files.values())
+    print(f"{vague} of {total} names are vague: {100 * vague / max(total, 1):.2f} %")
+    for file, (names, count) in sorted(files.items(), key=lambda entry: -len(entry[1][0]))[:15]:
         if names:
-            ", ".join(f"{name} {n}" for name, n in Counter(names).most_common(6))
+            worst = ", ".join(f"{name} {n}" for name, n in Counter(names).most_common(6))
+            print(f"{len(names):4} of {count:4}  {file.relative_to(ROOT)}: {worst}")
 
 
 if __name__ == "__main__":
