@@ -82,11 +82,11 @@ def embed(
             "written": done.parts_written,
             "found": done.existing_parts,
         }
-        facts |= {"embedded": done.pictures, "skipped": len(skipped)}
+        facts |= {"embedded": done.images, "skipped": len(skipped)}
         print(json.dumps({"out": str(out), "dimensions": done.plan.dimensions} | facts))
     else:
         print(
-            f"{showable(str(out))}: {done.pictures} pictures embedded in {done.parts_written} "
+            f"{showable(str(out))}: {done.images} pictures embedded in {done.parts_written} "
             f"parts of {done.plan.parts}, {done.plan.dimensions} dimensions"
             + (f"; {done.existing_parts} parts were there already" if done.existing_parts else "")
         )

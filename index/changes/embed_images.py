@@ -13,7 +13,7 @@ from fgembed.errors import FgembedError
 from fgembed.images.batches import check_bad, write_skipped
 from fgembed.images.finding import EXTENSIONS, Skipped
 from fgembed.images.sources import Listing, labels_of, list_images
-from fgembed.index.changes.embedding_cache import Block, Pending
+from fgembed.index.changes.embedding_cache import Block, EmbeddingCache
 from fgembed.index.format.manifest import SKIPPED_FILE, Segment
 from fgembed.index.format.metadata_columns import sql_columns, sql_type, sql_value
 from fgembed.index.format.metadata_table import BUILTIN_COLUMNS, Item
@@ -96,17 +96,16 @@ class EmbeddedPart:
 
     def items(self) -> list[Item]:
         """B items with successive ids."""
-        pairs = zip(self.block.places, self.block.facts, strict=True)
         return [
             Item(
                 self.first_id + number,
-                self.pictures[place].relative_to(self.root).as_posix(),
-                facts.sha256,
-                facts.size,
-                facts.mtime_ns,
-                self.values[place] if self.values else (),
+                self.pictures[file.position].relative_to(self.root).as_posix(),
+                file.sha256,
+                file.size,
+                file.mtime_ns,
+                self.values[file.position] if self.values else (),
             )
-            for number, (place, facts) in enumerate(pairs)
+            for number, file in enumerate(self.block.files)
         ]
 
 
@@ -125,7 +124,7 @@ def embed_segment(
     Gives no segment where none of the pictures can be read and others are there.
     """
     paths = pictures.paths
-    blocks = Pending(folder, bundle).embed(
+    blocks = EmbeddingCache(folder, bundle).embed(
         paths, device, lambda done, total: report("embedding", done, total)
     )
     skipped = pictures.listing.skipped + [bad for block in blocks for bad in block.skipped]
@@ -137,7 +136,7 @@ def embed_segment(
     count = 0
     for block in blocks:
         parts.append(EmbeddedPart(block, paths, pictures.root, values, first_id + count))
-        count += len(block.places)
+        count += len(block.files)
     if count == 0:
         return None, skipped
     source = Source(parts, count, bundle.config.dimensions, str(pictures.root), columns)

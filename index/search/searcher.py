@@ -146,10 +146,10 @@ class Searcher:
         paths = [Path(picture) for picture in pictures]
         rows = OnnxEmbedder.of(self.bundle, self.device, bulk=True).embed(paths, report)
         found: list[list[Hit]] = []
-        for start in range(0, len(rows.places), QUERIES_AT_ONCE):
+        for start in range(0, len(rows.positions), QUERIES_AT_ONCE):
             some = rows.vectors[start : start + QUERIES_AT_ONCE]
             found += self.search_vectors(some, k, where=where)
-        asked = [paths[place] for place in rows.places]
+        asked = [paths[place] for place in rows.positions]
         return list(zip(asked, found, strict=True)), rows.skipped
 
     def rationales(self, pictures: Sequence[Pixels]) -> Vectors:

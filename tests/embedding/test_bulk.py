@@ -45,8 +45,8 @@ def test_rows_are_the_pictures_in_order_without_the_bad_ones(pictures, workers, 
         workers=workers,
         report=lambda done, total: told.append((done, total)),
     )
-    assert rows.places == [place for place in range(23) if place not in BAD]
-    np.testing.assert_array_equal(rows.vectors[:, 0], [10.0 * place for place in rows.places])
+    assert rows.positions == [place for place in range(23) if place not in BAD]
+    np.testing.assert_array_equal(rows.vectors[:, 0], [10.0 * place for place in rows.positions])
     assert sorted(bad.path for bad in rows.skipped) == [pictures[place] for place in BAD]
     assert told == sorted(told) and told[-1] == (22, 23)
 
@@ -74,4 +74,4 @@ def test_a_model_that_gives_no_numbers_is_refused(pictures, workers):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_nothing_readable_is_no_rows(pictures, workers):
     rows = embed_images(grey, [pictures[place] for place in BAD], SPEC, workers=workers)
-    assert (rows.places, len(rows.vectors), len(rows.skipped)) == ([], 0, 4)
+    assert (rows.positions, len(rows.vectors), len(rows.skipped)) == ([], 0, 4)

@@ -51,7 +51,7 @@ def test_parts_hold_every_vector_beside_its_id_and_path(bundle, listing, tmp_pat
     opened = Bundle.open(bundle)
     done = embed_into(tmp_path / "out", listing, opened, part_size=7)
     vectors, columns = read(tmp_path / "out")
-    assert (done.parts_written, done.existing_parts, done.pictures) == (4, 0, 24)
+    assert (done.parts_written, done.existing_parts, done.images) == (4, 0, 24)
     assert columns["id"] == list(range(24))
     assert columns["image_path"] == [str(path) for path in listing.pictures]
     np.testing.assert_allclose(vectors, one_by_one(opened, listing), atol=1e-5)
@@ -63,7 +63,7 @@ def test_a_second_call_does_nothing_and_a_lost_part_comes_back(bundle, listing, 
     embed_into(out, listing, opened, part_size=7)
     before, _ = read(out)
     again = embed_into(out, listing, opened, part_size=7)
-    assert (again.parts_written, again.existing_parts, again.pictures) == (0, 4, 0)
+    assert (again.parts_written, again.existing_parts, again.images) == (0, 4, 0)
     (out / "metadata" / "metadata_0002.parquet").write_bytes(b"PAR1 cut short")
     (out / "img_emb" / "img_emb_0000.npy").unlink()
     assert embed_into(out, listing, opened, part_size=7).parts_written == 2
@@ -117,7 +117,7 @@ def test_what_could_not_be_read_counts_again_and_not_once_it_is_mended(bundle, p
         Path(str(path)).write_bytes(content)
     (out / "metadata" / "metadata_0000.parquet").unlink()
     third = embed_into(out, listing, Bundle.open(bundle), part_size=10)
-    assert (third.parts_written, third.pictures, third.skipped) == (1, 10, [])
+    assert (third.parts_written, third.images, third.skipped) == (1, 10, [])
     assert list((out / "skipped").iterdir()) == []
 
 
@@ -136,9 +136,9 @@ def test_other_pictures_sizes_and_models_are_refused(bundle, listing, tmp_path):
     opened, out = Bundle.open(bundle), tmp_path / "out"
     embed_into(out, listing, opened, part_size=12)
     fewer = Listing(listing.pictures[:-1])
-    with pytest.raises(FgembedError, match="embeddings of 24 pictures, these 23 are not the same"):
+    with pytest.raises(FgembedError, match="embeddings of 24 images, these 23 are not the same"):
         embed_into(out, fewer, opened, part_size=12)
-    with pytest.raises(FgembedError, match=r"parts of 12 pictures, not 5; give --part-size 12"):
+    with pytest.raises(FgembedError, match=r"parts of 12 images, not 5; give --part-size 12"):
         embed_into(out, listing, opened, part_size=5)
     again = opened.config.files | {MODEL_FILES["fp32"]: "of another export"}
     with pytest.raises(IntegrityError, match="embeddings of another export of this model"):
