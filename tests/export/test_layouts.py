@@ -78,7 +78,7 @@ def test_fastembed_is_told_to_normalise_and_a_bundle_s_readers_are_not(run: Path
 )
 def test_what_a_tool_cannot_fit_is_refused(layout: str, changes, run: Path, tmp_path: Path):
     encoder, spec = load_encoder(run)
-    with pytest.raises(ConfigError, match=f"{layout} cannot fit pictures by '{changes['fit']}'"):
+    with pytest.raises(ConfigError, match=f"{layout} cannot fit images by '{changes['fit']}'"):
         write_layout(layout, encoder, replace(spec, **changes), tmp_path)
     assert list(tmp_path.iterdir()) == []
 

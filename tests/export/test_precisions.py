@@ -146,7 +146,7 @@ def test_agreement_counts_pictures_that_keep_their_nearest(every: Path, pixels: 
     judge.nearest[:6] = (judge.nearest[:6] + 1) % 24
     changed = judge(every / MODEL_FILES["fp32"])
     assert (changed.after, changed.points) == (0.75, 25.0)
-    assert changed.sentence() == "neighbour agreement 100.0 -> 75.0 on 24 pictures"
+    assert changed.sentence() == "neighbour agreement 100.0 -> 75.0 on 24 images"
     assert (nearest != np.arange(24)).all()  # no picture is its own neighbour
 
 
@@ -167,7 +167,7 @@ def test_too_few_pictures_and_labels_that_tell_nothing_are_refused(
     one, other = sorted((photos / "train").iterdir())[:2]
     for side, species in (("g", one), ("q", other)):
         shutil.copytree(species, tmp_path / side / species.name)
-    with pytest.raises(FgembedError, match="no labelled picture finds one of its class"):
+    with pytest.raises(FgembedError, match="no labelled image finds one of its class"):
         RecallDrop(model, Split.find(tmp_path / "g", tmp_path / "q"), SPEC)
 
 
@@ -193,7 +193,7 @@ def test_a_run_without_labels_is_judged_by_its_neighbours(run: Path, tmp_path: P
     object.__setattr__(unlabelled, "settings", source.settings | {"eval": {}})
     exported = export_bundle(unlabelled, tmp_path / "b", precisions=("int8",), max_drop=100)
     drop = exported.files[MODEL_FILES["int8"]].drop
-    assert drop is not None and (drop.measure, drop.pictures) == ("neighbour agreement", 24)
+    assert drop is not None and (drop.measure, drop.images) == ("neighbour agreement", 24)
 
 
 def test_a_model_that_was_not_exported_is_named_with_the_remedy(bundle: Path):
