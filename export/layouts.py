@@ -146,7 +146,7 @@ def _model_type(name: str) -> str:
 
 
 def _immich_config(encoder: Encoder, spec: Preprocessing) -> dict[str, Any]:
-    """open_clip's names, of which immich reads only those of the text model, which is absent here."""
+    """Under open_clip's names; immich reads only those of the text model, which is absent here."""
     return {"embed_dim": encoder.dimensions, "vision_cfg": {"image_size": spec.size}}
 
 

@@ -135,7 +135,7 @@ def measure_parity(
         IntegrityError: the file does not run at a batch size, or its outputs have other shapes.
     """
     expected, expected_maps = _torch_outputs(model, pixels)
-    cosines, neighbours, difference = [], [], 0.0
+    cosines, neighbours, differences = [], [], list[float]()
     for batch in BATCHES:
         actual, maps = _in_batches(
             embedder, pixels if served_pixels is None else served_pixels, batch
@@ -148,11 +148,7 @@ def measure_parity(
             )
         cosines.append((expected * actual).sum(axis=1))
         neighbours.append(compare_neighbours(expected, actual))
-        difference = max(
-            difference,
-            float(np.abs(expected - actual).max()),
-            float(np.abs(expected_maps - maps).max()),
-        )
+        differences += [_max_difference(expected, actual), _max_difference(expected_maps, maps)]
     top1, top10, gaps = zip(*neighbours, strict=True)
     return Parity(
         precision=precision,
@@ -160,7 +156,7 @@ def measure_parity(
         batches=BATCHES,
         min_cosine=float(np.min(cosines)),
         mean_cosine=float(np.mean(cosines)),
-        max_difference=difference,
+        max_difference=max(differences),
         top1_agreement=min(top1),
         top10_agreement=min(top10),
         max_order_gap=max(gaps),
@@ -212,6 +208,10 @@ def compare_neighbours(expected: Vectors, actual: Vectors) -> tuple[float, float
     ranked = np.take_along_axis(scores, other_order, axis=1)
     rises = ranked - np.minimum.accumulate(ranked, axis=1)
     return top1, float(np.mean(shared)), float(rises.max())
+
+
+def _max_difference(expected: Vectors, actual: Vectors) -> float:
+    return float(np.abs(expected - actual).max())
 
 
 @torch.inference_mode()

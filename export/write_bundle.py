@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -73,38 +73,31 @@ def export_bundle(
     Args:
         source: what is exported.
         target: the bundle folder; nothing appears there unless parity holds.
-        images: a folder of real images to compare and calibrate on; the run's training images if
-            None.
+        images: a folder to compare and calibrate on; the run's training images if None.
         precisions: keys of `MODEL_FILES`; float32 is always among the files.
-        max_drop: what an int8 file may lose of recall@1, or of neighbour agreement if the run has
-            no labelled images, in percentage points.
+        max_drop: what int8 may lose of recall@1, else of neighbour agreement, in points of percent.
         labelled: gallery and queries in class folders, for recall@1; the run's own if None.
         dynamic_size: let the graphs take square images of any size, proved at a second one.
         report_stage: takes a line on the stage that begins.
 
     Raises:
         NotFoundError: the images no longer exist.
-        IntegrityError: ONNX Runtime does not agree with torch.
-        FgembedError: `target` holds something that is no bundle, or int8 loses more than
-            `max_drop`.
+        FgembedError: ONNX Runtime disagrees with torch, int8 loses too much, or `target` is foreign.
     """
     refuse_other_than_bundle(target)
     config = _describe(source, target)
-    # From the bundle's own description, as its users will read it: so a wrong one fails, too.
-    bundle_spec = Preprocessing.from_json(config.preprocessing, target)
     with staged_folder(target) as staged:
         writer = _FileWriter(
             source=source,
             folder=staged,
             images=images or Path(source.settings["images"]),
-            bundle_spec=bundle_spec,
+            bundle_spec=Preprocessing.from_json(config.preprocessing, target),
             split=source.labelled(labelled),
             dynamic_size=dynamic_size,
             max_drop=max_drop,
             report_stage=report_stage,
         )
-        for precision in (name for name in MODEL_FILES if name in {"fp32", *precisions}):
-            writer.write(precision)
+        writer.write_all(precisions)
         exported = Exported(
             folder=target,
             config=config,
@@ -112,51 +105,41 @@ def export_bundle(
             torch_recall=None if labelled else source.torch_recall(),
             files=writer.reports,
         )
-        _write_descriptions(staged, source, exported, bundle_spec)
-        config = replace(config, files=_checksums(staged))
-        write_json(staged / "config.json", config.to_json())
-    return replace(exported, config=config)
+        described = _write_descriptions(staged, source, exported, writer.bundle_spec)
+    return replace(exported, config=described)
 
 
+@dataclass
 class _FileWriter:
     """Writes a bundle's ONNX files, float32 first, and measures each."""
 
-    def __init__(
-        self,
-        *,
-        source: Source,
-        folder: Path,
-        images: Path,
-        bundle_spec: Preprocessing,
-        split: Split | None,
-        dynamic_size: bool,
-        max_drop: float,
-        report_stage: ReportStage,
-    ) -> None:
-        self.source = source
-        self.folder = folder
-        self.images = images
-        self.bundle_spec = bundle_spec
-        self.split = split
-        self.dynamic_size = dynamic_size
-        self.max_drop = max_drop
-        self.report_stage = report_stage
-        self.model = PixelEncoder(source.encoder, source.spec, dynamic_size).eval()
-        self.pixels = parity_images(images, source.spec)
-        self.bundle_pixels = parity_images(images, bundle_spec)
-        self.reports: dict[str, FileReport] = {}
+    source: Source
+    folder: Path
+    images: Path
+    bundle_spec: Preprocessing  # as the description states it: so a wrong description fails
+    split: Split | None
+    dynamic_size: bool
+    max_drop: float
+    report_stage: ReportStage
+    reports: dict[str, FileReport] = field(default_factory=dict)
 
-    def write(self, precision: str) -> None:
-        """Writes the file of a precision.
+    def __post_init__(self) -> None:
+        self.model = PixelEncoder(self.source.encoder, self.source.spec, self.dynamic_size).eval()
+        self.pixels = parity_images(self.images, self.source.spec)
+        self.bundle_pixels = parity_images(self.images, self.bundle_spec)
+
+    def write_all(self, precisions: Collection[str]) -> None:
+        """Writes the float32 file and those of `precisions`.
 
         Raises:
-            IntegrityError: it does not agree with torch.
+            IntegrityError: a file does not agree with torch.
             FgembedError: int8 loses more than `max_drop`.
         """
-        name = MODEL_FILES[precision]
-        self.report_stage(f"{name}: exporting, and comparing with torch")
         write = {"fp32": self._write_float, "fp16": self._write_half, "int8": self._write_int8}
-        self.reports[name] = write[precision](self.folder / name)
+        for precision, name in MODEL_FILES.items():
+            if precision in {"fp32", *precisions}:
+                self.report_stage(f"{name}: exporting, and comparing with torch")
+                self.reports[name] = write[precision](self.folder / name)
 
     def _write_float(self, file: Path) -> FileReport:
         write_onnx(self.source.encoder, self.source.spec, file, dynamic_size=self.dynamic_size)
@@ -214,14 +197,17 @@ class _FileWriter:
 
 def _write_descriptions(
     folder: Path, source: Source, exported: Exported, spec: Preprocessing
-) -> None:
-    """Every file of the bundle but the ONNX files and `config.json`."""
+) -> BundleConfig:
+    """Every file but the ONNX files; returns the description with all checksums."""
     shutil.copyfile(source.folder / "encoder.safetensors", folder / WEIGHTS_FILE)
     shutil.copyfile(source.folder / ENCODER_FILE, folder / ENCODER_FILE)
     write_json(folder / "parity.json", _parity_json(exported))
     write_json(folder / "preprocessor_config.json", preprocessor_config(spec, normalise=False))
     card = model_card(exported.config, source, list(exported.files.values()))
     write_text(folder / "README.md", card)
+    config = replace(exported.config, files=_checksums(folder))
+    write_json(folder / "config.json", config.to_json())
+    return config
 
 
 def _describe(source: Source, target: Path) -> BundleConfig:
