@@ -82,7 +82,7 @@ def export_bundle(
 
     Raises:
         NotFoundError: the images no longer exist.
-        FgembedError: ONNX Runtime disagrees with torch, int8 loses too much, or `target` is foreign.
+        FgembedError: a file disagrees with torch or loses too much; `target` is something else.
     """
     refuse_other_than_bundle(target)
     config = _describe(source, target)
