@@ -53,10 +53,10 @@ def open_session(model: Path, device: str, threads: int, graph_cache: Path | Non
         raise
     if provider not in session.get_providers() and device != "auto":
         raise DeviceError(
-            f"device {device} was asked for, but ONNX Runtime runs on "
-            f"{session.get_providers()[0]}; it needs a driver and CUDA's libraries "
-            '("pip install onnxruntime-gpu[cuda,cudnn]")',
-            'see "fgembed doctor", or use --device cpu',
+            f"device {device} was asked for, but ONNX Runtime runs on {session.get_providers()[0]}",
+            "install a driver and CUDA's libraries "
+            '("pip install onnxruntime-gpu[cuda,cudnn]", see "fgembed doctor"), '
+            "or use --device cpu",
         )
     return session
 

@@ -96,6 +96,10 @@ class ResumableEmbedding(Generic[Row]):
         images: the listing; a part holds positions in it.
         records: the format of the records.
         device: `auto`, `cpu`, `cuda`, or an ONNX Runtime execution provider by its name.
+
+    Example:
+        embedding = ResumableEmbedding(bundle, images, records)
+        embedding.embed(embedding.missing(parts))
     """
 
     def __init__(
