@@ -153,7 +153,8 @@ class ResumableEmbedding(Generic[Row]):
                 skipped.append(Skipped(path, error.strerror or "cannot be read"))
             else:
                 selected.append(row)
-        part.skipped.unlink(missing_ok=True)
+        for leftover in (part.record, part.skipped):  # of another reading of the same images
+            leftover.unlink(missing_ok=True)
         if skipped:
             write_skipped(part.skipped, skipped)
         vectors = result.vectors.reshape(-1, self.bundle.config.dimensions)[selected]

@@ -24,7 +24,8 @@ class Positions:
         return position
 
     def write(self, part: Part, rows: Sequence[int]) -> None:
-        assert len(np.load(part.vectors)) == len(rows)  # on disk before the record
+        assert not part.record.exists()  # so that it is never beside other vectors than its own
+        assert len(np.load(part.vectors)) == len(rows)
         part.record.write_text(" ".join(map(str, rows)))
 
     def count(self, part: Part) -> int:
@@ -55,6 +56,8 @@ def test_a_part_without_a_sound_record_is_missing(bundle, images, parts):
     assert embedding.missing(parts) == parts
     parts[1].record.write_text("4 6 7")
     assert embedding.missing(parts[1:]) == parts[1:]
+    embedding.embed(parts)
+    assert embedding.missing(parts) == []
 
 
 def test_an_image_that_vanishes_meanwhile_is_skipped_with_its_row(bundle, images, parts):

@@ -130,7 +130,7 @@ def without_whitening(encoder: Encoder, spec: Preprocessing, file: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("broken", "told"),
+    ("broken", "message"),
     [
         (without_input_normalisation, "min_cosine"),
         (without_unit_length, "max_difference"),
@@ -197,7 +197,7 @@ def test_swapping_near_neighbours_counts_little_and_far_neighbours_much():
 
 
 @pytest.mark.parametrize(
-    ("content", "error", "told"),
+    ("content", "error", "message"),
     [
         (None, NotFoundError, "is not finished; finish it with"),
         ("{}", IntegrityError, "is damaged: KeyError"),
