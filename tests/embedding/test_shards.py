@@ -17,6 +17,7 @@ import pytest
 
 from fgembed.bundle import MODEL_FILES, Bundle
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
+from fgembed.embedding.shard_plan import Plan, agree
 from fgembed.embedding.shards import embed_into
 from fgembed.errors import FgembedError, IntegrityError
 from fgembed.images.preprocessing import read_image
@@ -157,6 +158,26 @@ def test_other_images_part_sizes_and_models_are_refused(bundle, listing, tmp_pat
     (tmp_path / "mine" / "thesis.tex").touch()
     with pytest.raises(FgembedError, match=r"holds 'thesis.tex'"):
         embed_into(tmp_path / "mine", listing, opened)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 1}, r"of format 1, this fgembed writes 2; embed into another folder"),
+        ({"part_size": "many"}, r"damaged: 'part_size' is 'many', expected int; restore it from"),
+        ({"extra": 1}, r"damaged: unknown key 'extra'; restore it from a copy"),
+    ],
+)
+def test_a_damaged_or_older_plan_is_refused_with_the_remedy(
+    bundle, listing, tmp_path, change, message
+):
+    opened, out = Bundle.open(bundle), tmp_path / "out"
+    agree(out, Plan.of(listing, opened, 12))
+    content = json.loads((out / "embed.json").read_text())
+    assert (content["model_type"], content["pictures"]) == ("fgembed-embeddings", 24)
+    (out / "embed.json").write_text(json.dumps(content | change))
+    with pytest.raises(IntegrityError, match=message):
+        embed_into(out, listing, opened, part_size=12)
 
 
 def test_the_command_embeds_a_list_from_standard_input(
