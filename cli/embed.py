@@ -84,11 +84,11 @@ def embed(
             "written": result.parts_written,
             "found": result.existing_parts,
         }
-        facts |= {"embedded": result.pictures, "skipped": len(skipped)}
+        facts |= {"embedded": result.images, "skipped": len(skipped)}
         print(json.dumps({"out": str(out), "dimensions": result.plan.dimensions} | facts))
     else:
         print(
-            f"{showable(str(out))}: {result.pictures} images embedded in {result.parts_written} "
+            f"{showable(str(out))}: {result.images} images embedded in {result.parts_written} "
             f"parts of {result.plan.parts}, {result.plan.dimensions} dimensions"
             + (f"; {result.existing_parts} parts existed" if result.existing_parts else "")
         )

@@ -1,6 +1,6 @@
 """What was measured of one ONNX file of a bundle."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from fgembed.export.parity import Parity
@@ -16,7 +16,7 @@ class FileReport:
         parity: against torch.
         drop: against the float32 file, of one in fewer bits.
         quantised: of an int8 file.
-        recall: recall@1 on the labelled pictures, in 0..1, where there are any.
+        recall: recall@1 on the labelled images, in 0..1, if there are any.
     """
 
     parity: Parity
@@ -25,11 +25,11 @@ class FileReport:
     recall: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """What `parity.json` says of the file."""
-        said = self.parity.to_json() | {"recall@1": self.recall}
+        """The entry of the file in `parity.json`."""
+        content = self.parity.to_json() | {"recall@1": self.recall}
         if self.drop is not None:
-            said["drop"] = asdict(self.drop) | {"points": self.drop.points}
+            content["drop"] = self.drop.to_json()
         if self.quantised is not None:
-            said["int8_layers"] = self.quantised.layers
-            said["float_layers"] = self.quantised.in_float
-        return said
+            content["int8_layers"] = self.quantised.layers
+            content["float_layers"] = self.quantised.in_float
+        return content

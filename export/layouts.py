@@ -1,8 +1,8 @@
 """The encoder in the folders that other tools open: immich's and fastembed's.
 
-Both normalise by themselves and want `image` float32 (B, 3, H, W). They read pictures in ways of
-their own (no EXIF orientation in fastembed, no decoding at a reduced scale in either), so that
-their vectors differ a little from a bundle's; docs/export.md has the measured cosines.
+Both tools normalise and feed `image` float32 (B, 3, H, W). They decode images differently (no EXIF
+orientation in fastembed, no decoding at a reduced scale in either), so their vectors differ a
+little from a bundle's; docs/export.md has the measured cosines.
 """
 
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ from fgembed.model.encoder import Encoder, PixelEncoder
 
 @dataclass(frozen=True)
 class Layout:
-    """How another tool wants a model to lie.
+    """The files that another tool expects of a model.
 
     Attributes:
         model: the ONNX file.
-        names: of the entries of the folder.
-        mark: the JSON file that says whose folder it is.
+        names: the entries of the folder.
+        mark: the JSON file whose `model_type` tells which program wrote the folder.
     """
 
     model: str
@@ -54,10 +54,10 @@ def export_layout(name: str, source: Source, target: Path, images: Path | None =
         name: a key of `LAYOUTS`.
         source: what is exported.
         target: the folder; an older export of the same layout is replaced.
-        images: real pictures to compare on; the run's training pictures if None.
+        images: a folder of real images to compare on; the run's training images if None.
 
     Raises:
-        ConfigError: that tool cannot fit pictures as this encoder was trained to see them.
+        ConfigError: that tool cannot resize images as this encoder's preprocessing does.
         IntegrityError: ONNX Runtime does not agree with torch.
         FgembedError: `target` holds something else.
     """
@@ -68,8 +68,8 @@ def export_layout(name: str, source: Source, target: Path, images: Path | None =
     pixels = parity_images(images or Path(source.settings["images"]), source.spec)
     with staged_folder(target) as staged:
         model = write_layout(name, source.encoder, source.spec, staged)
-        exported = _Normalising(model, source.spec)
-        parity = measure_parity(PixelEncoder(source.encoder, source.spec).eval(), exported, pixels)
+        graph = _NormalisedGraph(model, source.spec)
+        parity = measure_parity(PixelEncoder(source.encoder, source.spec).eval(), graph, pixels)
         parity.enforce()
     return parity
 
@@ -81,22 +81,22 @@ def write_layout(name: str, encoder: Encoder, spec: Preprocessing, folder: Path)
     - `fastembed`: `model.onnx`, `preprocessor_config.json`
 
     Raises:
-        ConfigError: that tool cannot fit pictures as this encoder was trained to see them.
+        ConfigError: that tool cannot resize images as this encoder's preprocessing does.
     """
     if spec.fit == "pad" or (name == "immich" and spec.fit == "crop" and spec.crop_ratio != 1):
         ratio = f" with crop_ratio {spec.crop_ratio}" if spec.fit == "crop" else ""
         raise ConfigError(
-            f"{name} cannot fit pictures by {spec.fit!r}{ratio}; it would see others than the "
-            "encoder was trained on",
+            f"{name} cannot fit images by {spec.fit!r}{ratio}, so the encoder would see other "
+            "images than in training",
             'train with preprocessing.fit = "squash"',
         )
-    mine = {"model_type": _model_type(name)}
+    mark = {"model_type": _model_type(name)}
     if name == "immich":
-        write_json(folder / "config.json", mine | _immich_config(encoder, spec))
+        write_json(folder / "config.json", mark | _immich_config(encoder, spec))
         write_json(folder / "visual" / "preprocess_cfg.json", _immich_preprocessing(spec))
     else:
-        described = mine | preprocessor_config(spec, normalise=True)
-        write_json(folder / "preprocessor_config.json", described)
+        config = mark | preprocessor_config(spec, normalise=True)
+        write_json(folder / "preprocessor_config.json", config)
     model = folder / LAYOUTS[name].model
     write_normalised_onnx(encoder, spec, model)
     return model
@@ -105,8 +105,8 @@ def write_layout(name: str, encoder: Encoder, spec: Preprocessing, folder: Path)
 def preprocessor_config(spec: Preprocessing, *, normalise: bool) -> dict[str, Any]:
     """The preprocessing under the names that transformers and fastembed read.
 
-    `normalise` says whether the tool scales and normalises; a bundle's own graph does it inside
-    and takes uint8. `fit = pad` has no name there: `do_pad` says it to a person.
+    `normalise` says whether the tool scales and normalises; a bundle's graph takes uint8 and does
+    so inside. `fit = pad` has no name there: `do_pad` is for human readers.
     """
     resample = {"bilinear": 2, "bicubic": 3, "lanczos": 1}[spec.resample]
     square = {"height": spec.size, "width": spec.size}
@@ -128,12 +128,12 @@ def preprocessor_config(spec: Preprocessing, *, normalise: bool) -> dict[str, An
     }
 
 
-class _Normalising:
-    """Runs a graph that wants normalised pictures, as those tools do."""
+class _NormalisedGraph:
+    """Runs a graph on images that are normalised before, as those tools do."""
 
     def __init__(self, model: Path, spec: Preprocessing) -> None:
         self.session = open_session(model, "cpu", core_count())
-        self.mean, self.std = (np.array(each, np.float32) for each in (spec.mean, spec.std))
+        self.mean, self.std = (np.array(c, np.float32) for c in (spec.mean, spec.std))
 
     def run(self, pixels: Pixels) -> tuple[Vectors, Vectors]:
         images = ((pixels / np.float32(255) - self.mean) / self.std).transpose(0, 3, 1, 2)
@@ -146,12 +146,12 @@ def _model_type(name: str) -> str:
 
 
 def _immich_config(encoder: Encoder, spec: Preprocessing) -> dict[str, Any]:
-    """open_clip's names; immich reads only what concerns the text model, which there is none of."""
+    """Under open_clip's names; immich reads only those of the text model, which is absent here."""
     return {"embed_dim": encoder.dimensions, "vision_cfg": {"image_size": spec.size}}
 
 
 def _immich_preprocessing(spec: Preprocessing) -> dict[str, Any]:
-    """`resize_mode` is read by immich since 2026; before it always crops the centre."""
+    """`resize_mode` is read by immich since 2026; earlier versions always crop the centre."""
     return {
         "size": [spec.size, spec.size],
         "mode": "RGB",

@@ -1,4 +1,4 @@
-"""The bundle's README.md: what the model is, how it was made, and its scores with their floor."""
+"""The README.md of a bundle: what the model is, how it was made, its scores and their floor."""
 
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -29,8 +29,8 @@ tags: [fine-grained, image-retrieval, onnx]
 
 # {config.backbone}, {_method(config.method)}
 
-An image encoder for look-alike photographs, made with fgembed: a picture in, a unit vector of
-{config.dimensions} numbers out; the cosine of two vectors says how alike the pictures are. Compare
+An image encoder for look-alike photographs, made with fgembed: an image in, a unit vector of
+{config.dimensions} numbers out; the cosine of two vectors says how alike the images are. Compare
 it among the hits of one query: whitened vectors have small cosines even where a hit is right.
 
 | | |
@@ -38,7 +38,7 @@ it among the hits of one query: whitened vectors have small cosines even where a
 | backbone | {config.backbone}, started from `{_basename(source.settings["backbone"]["weights"])}` |
 | method | {config.method} |
 | pooling | {config.pooling}; the heat map is {_rationale(config.rationale)} |
-| training pictures | {report["images"]}, without labels |
+| training images | {report["images"]}, without labels |
 | epoch | {"none" if untrained else _epoch(report.get("selected"))} |
 | input | `image`, uint8 (batch, {_size(config)}, {_size(config)}, 3), RGB; normalised inside |
 | fit | {config.preprocessing["fit"]}, {config.preprocessing["resample"]} |
@@ -51,7 +51,7 @@ it among the hits of one query: whitened vectors have small cosines even where a
 {_scores(report.get("table"), untrained)}
 ## Parity
 
-ONNX Runtime against torch on {parity.images} pictures at batch {_list(parity.batches)};
+ONNX Runtime against torch on {parity.images} images at batch {_list(parity.batches)};
 `parity.json` has more. The last column compares a file with the float32 one.
 
 | file | least cosine | mean cosine | same nearest | ten nearest shared | loses |
@@ -62,15 +62,16 @@ ONNX Runtime against torch on {parity.images} pictures at batch {_list(parity.ba
 
 def _files(files: Sequence[FileReport]) -> str:
     return "\n".join(
-        f"| {one.parity.precision} | {one.parity.min_cosine:.7f} | {one.parity.mean_cosine:.7f} | "
-        f"{one.parity.top1_agreement:.1%} | {one.parity.top10_agreement:.1%} | "
-        f"{'-' if one.drop is None else one.drop.sentence()} |"
-        for one in files
+        f"| {file.parity.precision} | {file.parity.min_cosine:.7f} | "
+        f"{file.parity.mean_cosine:.7f} | {file.parity.top1_agreement:.1%} | "
+        f"{file.parity.top10_agreement:.1%} | "
+        f"{'-' if file.drop is None else file.drop.sentence()} |"
+        for file in files
     )
 
 
 def _basename(weights: str) -> str:
-    """A file's name without its folder, which is nobody's business."""
+    """A file's name without its folder: a path of the machine that trained is private."""
     return PurePath(weights).name
 
 
@@ -90,7 +91,7 @@ def _guard(verdict: Verdict) -> str:
 def _scores(table: dict[str, Any] | None, untrained: bool) -> str:
     if table is None:
         return (
-            "Not measured: the run had no labelled pictures. Without its floor no score is shown;"
+            "Not measured: the run had no labelled images. Without its floor no score is shown;"
             " `fgembed evaluate` measures both.\n"
         )
     scores = FloorTable.from_json(table)

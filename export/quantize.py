@@ -1,7 +1,7 @@
 """The exported graph in int8, by static QDQ, for CPUs.
 
-Only the backbone is changed. What comes before and after it (normalisation, pooling, whitening)
-is little work and sums many numbers, so it stays in float32.
+Only the backbone is changed. Normalisation, pooling and whitening are little work and sum many
+numbers, so they stay in float32.
 """
 
 import logging
@@ -28,13 +28,13 @@ from fgembed.images.decoding import Pixels
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.progress import ReportStage, silent
 
-BACKBONE = "encoder.backbone"  # of PixelEncoder, in the names of the modules that nodes are of
+BACKBONE = "encoder.backbone"  # of PixelEncoder, in the module names of the nodes
 LAYERS = ("Conv", "MatMul", "Gemm")
-FUSED = ("Relu", "Clip")  # ONNX Runtime makes them part of the layer before, if both are int8
+FUSED = ("Relu", "Clip")  # ONNX Runtime fuses them with the layer before, if both are int8
 PASSING = ("Add", "MaxPool")  # between convolutions; a transformer's sums need their float range
 CALIBRATION_BATCH = 8
-SAMPLE = 32  # pictures on which one layer's harm is measured
-MIN_PICTURES = 20
+SAMPLE_SIZE = 32  # images on which the sensitivity of a layer is measured
+MIN_IMAGES = 20
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Quantised:
 
     Attributes:
         layers: how many compute in int8.
-        in_float: those left in float32, the most sensitive first.
+        in_float: layers left in float32, the most sensitive first.
         drop: what the file loses.
     """
 
@@ -63,62 +63,64 @@ def write_int8(
 ) -> Quantised:
     """Writes the graph with as many layers in int8 as the limit allows.
 
-    First all of them; while the drop is too large, the most sensitive one, two, four, ... and last
-    half of them stay in float. Sensitive is a layer that, alone in int8, turns the vectors most.
+    First all of them are. While the drop is too large, the most sensitive one, two, four, ... and
+    finally half of them stay in float. The lower the mean cosine between the float32 vectors and
+    those with one layer in int8, the more sensitive is this layer.
 
     Args:
         model: the float32 file.
-        file: what is written.
-        spec: its preprocessing.
-        calibration: pictures that give the ranges of activations, (N, size, size, 3) uint8.
+        file: the int8 file.
+        spec: the preprocessing of both.
+        calibration: images that give the ranges of activations, (N, size, size, 3) uint8.
         judge: measures the drop.
-        max_drop: the limit, in points of percent.
+        max_drop: the limit, in percentage points.
         report_stage: takes a line on each file that is judged.
 
     Raises:
-        FgembedError: no file keeps the limit, or the pictures are too few; none is left there.
+        FgembedError: the drop is too large, or the images are too few; no file is written.
     """
-    if len(calibration) < MIN_PICTURES:
+    if len(calibration) < MIN_IMAGES:
         raise FgembedError(
-            f"int8 is calibrated and judged on pictures, and {len(calibration)} are too few for "
-            "that",
-            f"give at least {MIN_PICTURES}, or leave int8 out of --precision",
+            f"int8 is calibrated and judged on images, and {len(calibration)} are too few for that",
+            f"give at least {MIN_IMAGES}, or leave int8 out of --precision",
         )
     quantiser = _Quantiser(model, file.with_suffix(".ranges"), calibration)
     order, drops = quantiser.layers, list[Drop]()
     try:
-        for kept in _counts(len(order) // 2):
-            quantiser.write(file, order[kept:])
+        for floats in _float_counts(len(order) // 2):
+            quantiser.write(file, order[floats:])
             drops.append(judge(file))
-            report_stage(
-                f"int8 in {len(order) - kept} of {len(order)} layers: {drops[-1].sentence()}"
-            )
+            quantised = len(order) - floats
+            report_stage(f"int8 in {quantised} of {len(order)} layers: {drops[-1].sentence()}")
             if drops[-1].points <= max_drop:
-                return Quantised(len(order) - kept, order[:kept], drops[-1])
-            if kept == 0:
-                report_stage("looking for the layers that int8 harms most")
-                order = quantiser.by_sensitivity(model, file, spec, calibration[:SAMPLE])
+                return Quantised(quantised, order[:floats], drops[-1])
+            if floats == 0:
+                report_stage("measuring the layers that int8 harms most")
+                order = quantiser.by_sensitivity(model, file, spec, calibration[:SAMPLE_SIZE])
         file.unlink()
     finally:
         quantiser.ranges.unlink(missing_ok=True)
-    least = min(drops, key=lambda drop: drop.points)
+    raise _too_large(min(drops, key=lambda drop: drop.points), max_drop, len(order))
+
+
+def _too_large(least: Drop, max_drop: float, layers: int) -> FgembedError:
     hint = "" if least.measure == "recall@1" else ", judge it by recall@1 with --gallery, --queries"
-    raise FgembedError(
+    return FgembedError(
         f"no int8 model is within {max_drop:g} points: at best {least.sentence()}, although up to "
-        f"{len(order) // 2} of {len(order)} layers stayed in float",
+        f"{layers // 2} of {layers} layers stayed in float",
         "leave int8 out of --precision"
         f"{hint}, or allow more with --max-drop {math.ceil(10 * least.points) / 10:g}",
     )
 
 
-def _counts(most: int) -> list[int]:
-    """0, 1, 2, 4, ... and `most`."""
-    powers = [2**power for power in range(most.bit_length())]
-    return sorted({0, most, *powers})
+def _float_counts(largest: int) -> list[int]:
+    """0, 1, 2, 4, ... and `largest`."""
+    powers = [2**power for power in range(largest.bit_length())]
+    return sorted({0, largest, *powers})
 
 
 class _Quantiser:
-    """Writes a graph with chosen layers in int8; calibrated once."""
+    """Writes a graph with some of its layers in int8; calibrated once."""
 
     def __init__(self, model: Path, ranges: Path, calibration: Pixels) -> None:
         self.graph = onnx.load(model)
@@ -129,21 +131,22 @@ class _Quantiser:
         self.layers = [
             node.name for node in nodes if node.op_type in LAYERS and node.input[1] in weights
         ]
-        made_by = {output: node.name for node in nodes for output in node.output}
+        producers = {output: node.name for node in nodes for output in node.output}
         self.fused = {
-            node.name: made_by.get(node.input[0]) for node in nodes if node.op_type in FUSED
+            node.name: producers.get(node.input[0]) for node in nodes if node.op_type in FUSED
         }
         has_norms = any(node.op_type == "LayerNormalization" for node in nodes)
         self.passing = [] if has_norms else [n.name for n in nodes if n.op_type in PASSING]
 
     def write(self, file: Path, layers: Collection[str]) -> None:
-        """Writes the file with these layers in int8, and what passes from one to the other."""
-        chosen = {*layers, *(self.passing if len(layers) > 1 else [])}
-        chosen |= {name for name, before in self.fused.items() if before in chosen}
-        logging.disable(logging.WARNING)  # it suggests what is done here already
+        """Writes the file with these layers in int8, and the nodes that connect them."""
+        nodes = {*layers, *(self.passing if len(layers) > 1 else [])}
+        nodes |= {name for name, producer in self.fused.items() if producer in nodes}
+        logging.disable(logging.WARNING)  # it recommends what the exporter has done
         try:
             quantize_static(
-                onnx.ModelProto.FromString(self.graph.SerializeToString()),  # it changes its input
+                # a copy: the function changes its input
+                onnx.ModelProto.FromString(self.graph.SerializeToString()),
                 file,
                 _Reader(self.calibration),
                 quant_format=QuantFormat.QDQ,
@@ -151,7 +154,7 @@ class _Quantiser:
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                nodes_to_exclude=[n.name for n in self.graph.graph.node if n.name not in chosen],
+                nodes_to_exclude=[n.name for n in self.graph.graph.node if n.name not in nodes],
                 extra_options={"MatMulConstBOnly": True},
                 calibration_cache_path=self.ranges,
             )
@@ -161,7 +164,7 @@ class _Quantiser:
     def by_sensitivity(
         self, model: Path, file: Path, spec: Preprocessing, pixels: Pixels
     ) -> list[str]:
-        """The layers, first those that alone in int8 turn the vectors most; uses `file`."""
+        """The layers, the most sensitive first; overwrites `file`."""
         expected = _vectors(model, spec, pixels)
         cosine = {}
         for layer in self.layers:
@@ -171,7 +174,7 @@ class _Quantiser:
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    """Pictures in batches, as ONNX Runtime's calibration takes them."""
+    """Images in batches, as ONNX Runtime's calibration takes them."""
 
     def __init__(self, pixels: Pixels) -> None:
         starts = range(0, len(pixels), CALIBRATION_BATCH)
@@ -183,7 +186,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _in_backbone(node: onnx.NodeProto) -> bool:
-    return any(note.key == SCOPES and BACKBONE in note.value for note in node.metadata_props)
+    return any(entry.key == SCOPES and BACKBONE in entry.value for entry in node.metadata_props)
 
 
 def _vectors(file: Path, spec: Preprocessing, pixels: Pixels) -> Vectors:

@@ -22,7 +22,7 @@ class Source:
 
     Attributes:
         run: the run folder.
-        folder: where the encoder's files are: the run, or its start.
+        folder: with the encoder's files: the run, or its start.
         encoder: the encoder, in eval mode.
         spec: its preprocessing.
         method: how it was trained; `none` is the calibrated start.
@@ -46,13 +46,13 @@ class Source:
 
         Args:
             run: the run folder.
-            start: export the run's calibrated start in its place.
-            force: also a run that is below its floor.
+            start: export the run's calibrated start instead.
+            force: accept a run that is below its floor.
 
         Raises:
             NotFoundError: the run is not finished.
             IntegrityError: a file of it is damaged.
-            FgembedError: it is below its floor.
+            FgembedError: the run is below its floor.
         """
         folder = RunFolder(run).start.path if start else run
         encoder, spec = load_encoder(folder)
@@ -62,38 +62,50 @@ class Source:
         if not force:
             refuse_below_floor(verdict, run)
         method = "none" if start else str(settings["method"]["name"])
-        return cls(run, folder, encoder, spec, method, settings, report, verdict)
+        return cls(
+            run=run,
+            folder=folder,
+            encoder=encoder,
+            spec=spec,
+            method=method,
+            settings=settings,
+            report=report,
+            verdict=verdict,
+        )
 
     def torch_recall(self) -> float | None:
-        """Recall@1 of this encoder through torch, in 0..1, where the run measured it."""
+        """Recall@1 of this encoder through torch, in 0..1; None if the run did not measure it."""
         if self.report.get("table") is None:
             return None
         table = FloorTable.from_json(self.report["table"])
         row = table.trained if self.folder == self.run else table.calibrated_start
         return row.scores["recall@1"].value
 
-    def labelled(self, given: tuple[Path, Path] | None) -> Split | None:
-        """The labelled pictures given, or those of the run's settings, if they are still there.
+    def labelled(self, folders: tuple[Path, Path] | None) -> Split | None:
+        """The labelled images of a gallery and a queries folder.
+
+        Without `folders` they are those of the run's settings; None if these have none, or if they
+        no longer exist.
 
         Raises:
-            FgembedError: a folder that is given is missing; one is not in class folders.
+            FgembedError: one of `folders` is missing; images are not in class folders.
         """
-        if given is not None:
-            return Split.find(*given)
-        folders = self.settings.get("eval", {})
-        if not folders.get("gallery") or not folders.get("queries"):
+        if folders is not None:
+            return Split.find(*folders)
+        settings = self.settings.get("eval", {})
+        if not settings.get("gallery") or not settings.get("queries"):
             return None
         try:
-            return Split.find(Path(folders["gallery"]), Path(folders["queries"]))
+            return Split.find(Path(settings["gallery"]), Path(settings["queries"]))
         except NotFoundError:
             return None
 
 
 def _read_report(run: Path) -> dict[str, Any]:
     file = RunFolder(run).report
-    again = f'"fgembed train --resume --run {shlex.quote(str(run))}"'
+    command = f'"fgembed train --resume --run {shlex.quote(str(run))}"'
     if not file.is_file():
-        raise NotFoundError(f"{run} is not finished", f"finish it with {again}")
+        raise NotFoundError(f"{run} is not finished", f"finish it with {command}")
     report = read_json(file, "run report")
     try:
         selected, table = report.get("selected"), report.get("table")
@@ -102,8 +114,8 @@ def _read_report(run: Path) -> dict[str, Any]:
         sound &= table is None or bool(FloorTable.from_json(table).rows)
     except (KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(
-            f"{file} is damaged: {error!r}", f"measure it again with {again}"
+            f"{file} is damaged: {error!r}", f"measure it again with {command}"
         ) from None
     if not sound:
-        raise IntegrityError(f"{file} is damaged", f"measure it again with {again}")
+        raise IntegrityError(f"{file} is damaged", f"measure it again with {command}")
     return report

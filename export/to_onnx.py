@@ -3,9 +3,9 @@
 import copy
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import onnx
@@ -23,7 +23,7 @@ from fgembed.model.encoder import Encoder, PixelEncoder
 OPSET = 18
 INPUT = "image"
 OUTPUTS = ("embedding", "rationale")
-SCOPES = "pkg.torch.onnx.name_scopes"  # the modules a node is of; the rest holds paths of sources
+SCOPES = "pkg.torch.onnx.name_scopes"  # the modules of a node; other metadata holds source paths
 
 
 def write_onnx(
@@ -36,7 +36,7 @@ def write_onnx(
     `dynamic_size`.
 
     Raises:
-        ConfigError: the backbone is a transformer, which knows the places of one size only.
+        ConfigError: `dynamic_size`, and the backbone is a transformer.
     """
     if dynamic_size and encoder.backbone.has_tokens:
         raise ConfigError(
@@ -50,11 +50,11 @@ def write_onnx(
 
 
 class HalfBackbone(nn.Module):
-    """A backbone that computes in float16, from float32 pictures to float32 maps."""
+    """A backbone that computes in float16, from float32 images to float32 maps."""
 
     def __init__(self, backbone: Backbone, size: int) -> None:
         super().__init__()
-        # Batch norms are folded before, where their small variances still are float32.
+        # Batch norms are folded first: their small variances would vanish in float16.
         self.half_backbone = copy.deepcopy(fold_batch_norms(backbone, size)).half()
         self.name, self.has_tokens = backbone.name, backbone.has_tokens
 
@@ -62,33 +62,33 @@ class HalfBackbone(nn.Module):
         """As `Backbone.read_levels`."""
         features, summary, inner = self.half_backbone.read_levels(images.half(), depths)
         return BackboneOutput(
-            features.float(), summary.float(), tuple(each.float() for each in inner)
+            features.float(), summary.float(), tuple(level.float() for level in inner)
         )
 
 
 def write_half_onnx(
     encoder: Encoder, spec: Preprocessing, file: Path, *, dynamic_size: bool = False
 ) -> None:
-    """Writes the bundle's graph for GPUs: its backbone in float16, inputs and outputs the same.
+    """Writes the bundle's graph for GPUs: the backbone in float16, inputs and outputs the same.
 
     Normalisation, pooling and whitening stay in float32: they are little work and sum many
     numbers.
     """
-    twin = copy.copy(encoder)
-    twin._modules = dict(encoder._modules)
-    twin.backbone = HalfBackbone(encoder.backbone, spec.size)  # type: ignore[assignment]
-    write_onnx(twin, spec, file, dynamic_size=dynamic_size)
+    half = copy.copy(encoder)
+    half._modules = dict(encoder._modules)  # so that the encoder keeps its backbone
+    half.backbone = HalfBackbone(encoder.backbone, spec.size)  # type: ignore[assignment]
+    write_onnx(half, spec, file, dynamic_size=dynamic_size)
 
 
 def write_normalised_onnx(encoder: Encoder, spec: Preprocessing, file: Path) -> None:
-    """Writes a graph for tools that normalise by themselves.
+    """Writes a graph for tools that normalise the images themselves.
 
     As `write_onnx`, but `image` is float32 (B, 3, H, W), normalised.
     """
-    _write(_Explained(encoder), torch.zeros(2, 3, spec.size, spec.size), file)
+    _write(_NormalisedInput(encoder), torch.zeros(2, 3, spec.size, spec.size), file)
 
 
-class _Explained(nn.Module):
+class _NormalisedInput(nn.Module):
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
@@ -101,12 +101,15 @@ def _write(
     model: nn.Module,
     example: Tensor,
     file: Path,
-    dynamic: Mapping[int, Any] = MappingProxyType({}),
+    dynamic_axes: Mapping[int, Any] | None = None,
 ) -> None:
-    """The graph as the exporter simplifies it; `onnx.checker` reads the file.
+    """Exports a model by tracing it on an example, and checks the file.
 
-    `dynamic` names sides of the input, by their axis, that may have any length, as batches do. The
-    example holds two pictures, because a batch of one would be taken for a constant.
+    Args:
+        model: returns the tensors of `OUTPUTS`.
+        example: its input; two images, because a batch of one would be taken for a constant.
+        file: the ONNX file.
+        dynamic_axes: axes of the input beside the batch that may have any length.
     """
     model.cpu().eval()
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -114,8 +117,8 @@ def _write(
         warnings.catch_warnings(),
         _quiet("torch.onnx"),
         _quiet("onnxscript"),
-        # Fused attention gives its result in another layout than what the graph takes it apart
-        # into, and with a mask (relative positions) the exporter fails on that.
+        # Fused attention returns another memory layout than its decomposition in the graph, and
+        # with a mask (relative positions) the exporter fails on that.
         sdpa_kernel(SDPBackend.MATH),
     ):
         warnings.simplefilter("ignore")  # the exporter warns of its own internals
@@ -125,7 +128,7 @@ def _write(
             dynamo=True,
             input_names=[INPUT],
             output_names=list(OUTPUTS),
-            dynamic_shapes=({0: torch.export.Dim("batch"), **dynamic},),
+            dynamic_shapes=({0: torch.export.Dim("batch"), **(dynamic_axes or {})},),
             opset_version=OPSET,
             verbose=False,
         )
@@ -137,15 +140,13 @@ def _write(
     onnx.checker.check_model(str(file), full_check=True)
 
 
-class _quiet:
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
     """Lifts a logger's level to ERROR inside the block."""
-
-    def __init__(self, name: str) -> None:
-        self.logger = logging.getLogger(name)
-
-    def __enter__(self) -> None:
-        self.level = self.logger.level
-        self.logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        self.logger.setLevel(self.level)
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -3,7 +3,8 @@
 import os
 import shutil
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from fgembed.export.file_report import FileReport
 from fgembed.export.layouts import preprocessor_config
 from fgembed.export.model_card import model_card
 from fgembed.export.parity import Parity, measure_parity, parity_images
-from fgembed.export.precision_loss import AgreementDrop, Judge, RecallDrop
+from fgembed.export.precision_loss import AgreementDrop, Drop, Judge, RecallDrop
 from fgembed.export.quantize import write_int8
 from fgembed.export.run_source import Source
 from fgembed.export.to_onnx import OPSET, write_half_onnx, write_onnx
@@ -33,14 +34,22 @@ from fgembed.model.pooling import RationalePooling
 from fgembed.progress import ReportStage, silent
 from fgembed.workspace import EncoderFolder
 
-JUDGED_IMAGES = 1000  # whose neighbours int8 must keep, where there are no labels
+JUDGED_IMAGES = 1000  # whose nearest neighbours are compared if there are no labels
 MAX_DROP = 0.5
-OTHER_SIZE = 1.25  # of the run's, at which a graph of dynamic size is proved too
+OTHER_SIZE = 1.25  # of the run's: a graph of dynamic size is proved at it, too
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle on disk, how closely its files agree with torch, and whether it beats its floor."""
+    """A bundle on disk, how closely its files agree with torch, and whether it beats its floor.
+
+    Attributes:
+        folder: the bundle.
+        config: its description.
+        verdict: the guard's.
+        torch_recall: recall@1 of the encoder through torch, in 0..1, if the run measured it.
+        files: what was measured of each ONNX file, by its name in the bundle.
+    """
 
     folder: Path
     config: BundleConfig
@@ -60,125 +69,150 @@ def export_bundle(
     dynamic_size: bool = False,
     report_stage: ReportStage = silent,
 ) -> Exported:
-    """Exports an encoder into the folder `target`, replacing a bundle that is there.
+    """Exports an encoder into the folder `target`, replacing an existing bundle.
 
     Args:
         source: what is exported.
         target: the bundle folder; nothing appears there unless parity holds.
-        images: real pictures to compare and calibrate on; the run's training pictures if None.
+        images: a folder to compare and calibrate on; the run's training images if None.
         precisions: keys of `MODEL_FILES`; float32 is always among the files.
-        max_drop: what an int8 file may lose of recall@1, or of neighbour agreement where the run
-            has no labelled pictures, in points of percent.
+        max_drop: what int8 may lose of recall@1, else of neighbour agreement, in points of percent.
         labelled: gallery and queries in class folders, for recall@1; the run's own if None.
-        dynamic_size: let the graphs take square pictures of any size, proved at a second one.
-        report_stage: takes a line on what is done next.
+        dynamic_size: let the graphs take square images of any size, proved at a second one.
+        report_stage: takes a line on the stage that begins.
 
     Raises:
-        NotFoundError: the pictures are gone.
-        IntegrityError: ONNX Runtime does not agree with torch.
-        FgembedError: `target` holds something that is no bundle, or int8 loses more than
-            `max_drop`.
+        NotFoundError: the images no longer exist.
+        FgembedError: a file disagrees with torch or loses too much; `target` is something else.
     """
     refuse_other_than_bundle(target)
-    pictures = images or Path(source.settings["images"])
     config = _describe(source, target)
-    # Read as who opens the bundle will read them: a wrong description fails too.
-    given = Preprocessing.from_json(config.preprocessing, target)
     with staged_folder(target) as staged:
-        files = _Files(
-            source, staged, pictures, given, source.labelled(labelled), dynamic_size, report_stage
+        writer = _FileWriter(
+            source=source,
+            folder=staged,
+            images=images or Path(source.settings["images"]),
+            bundle_spec=Preprocessing.from_json(config.preprocessing, target),
+            split=source.labelled(labelled),
+            dynamic_size=dynamic_size,
+            max_drop=max_drop,
+            report_stage=report_stage,
         )
-        for precision in (name for name in MODEL_FILES if name in {"fp32", *precisions}):
-            files.write(precision, max_drop)
-        torch_recall = None if labelled else source.torch_recall()
-        exported = Exported(target, config, source.verdict, torch_recall, files.reports)
-        shutil.copyfile(EncoderFolder(source.folder).weights, staged / WEIGHTS_FILE)
-        shutil.copyfile(EncoderFolder(source.folder).description, staged / ENCODER_FILE)
-        write_json(staged / "parity.json", _parity_json(exported))
-        described = preprocessor_config(given, normalise=False)
-        write_json(staged / "preprocessor_config.json", described)
-        card = model_card(config, source, list(files.reports.values()))
-        write_text(staged / "README.md", card)
-        config = replace(config, files=_checksums(staged))
-        write_json(staged / "config.json", config.to_json())
-    return replace(exported, config=config)
+        writer.write_all(precisions)
+        exported = Exported(
+            folder=target,
+            config=config,
+            verdict=source.verdict,
+            torch_recall=None if labelled else source.torch_recall(),
+            files=writer.reports,
+        )
+        described = _write_descriptions(staged, source, exported, writer.bundle_spec)
+    return replace(exported, config=described)
 
 
-class _Files:
+@dataclass
+class _FileWriter:
     """Writes a bundle's ONNX files, float32 first, and measures each."""
 
-    def __init__(
-        self,
-        source: Source,
-        staged: Path,
-        pictures: Path,
-        given: Preprocessing,
-        split: Split | None,
-        dynamic_size: bool,
-        report_stage: ReportStage,
-    ) -> None:
-        self.report_stage = report_stage
-        self.source = source
-        self.staged = staged
-        self.pictures = pictures
-        self.given = given
-        self.split = split
-        self.dynamic_size = dynamic_size
-        self.model = PixelEncoder(source.encoder, source.spec, dynamic_size).eval()
-        self.expected = parity_images(pictures, source.spec)
-        self.read = parity_images(pictures, given)
-        self.reports: dict[str, FileReport] = {}
-        self.judge: Judge | None = None
+    source: Source
+    folder: Path
+    images: Path
+    bundle_spec: Preprocessing  # as the description states it: so a wrong description fails
+    split: Split | None
+    dynamic_size: bool
+    max_drop: float
+    report_stage: ReportStage
+    reports: dict[str, FileReport] = field(default_factory=dict)
 
-    def write(self, precision: str, max_drop: float) -> None:
-        """Writes the file of a precision.
+    def __post_init__(self) -> None:
+        self.model = PixelEncoder(self.source.encoder, self.source.spec, self.dynamic_size).eval()
+        self.pixels = parity_images(self.images, self.source.spec)
+        self.bundle_pixels = parity_images(self.images, self.bundle_spec)
+
+    def write_all(self, precisions: Collection[str]) -> None:
+        """Writes the float32 file and those of `precisions`.
 
         Raises:
-            IntegrityError: it does not agree with torch.
+            IntegrityError: a file does not agree with torch.
             FgembedError: int8 loses more than `max_drop`.
         """
-        file, plain = self.staged / MODEL_FILES[precision], self.staged / MODEL_FILE
-        self.report_stage(f"{MODEL_FILES[precision]}: exporting, and comparing with torch")
-        if precision == "fp32":
-            write_onnx(self.source.encoder, self.source.spec, file, dynamic_size=self.dynamic_size)
-            parity = self._enforced(file, precision)
-            recall = None
-            if self.split is not None:
-                self.report_stage("recall@1 on the labelled pictures")
-                self.judge = judge = RecallDrop(file, self.split, self.given)
-                recall = judge.before
-            self.reports[MODEL_FILE] = FileReport(parity, recall=recall)
-            return
-        if self.judge is None:
-            judged = parity_images(self.pictures, self.given, JUDGED_IMAGES)
-            self.judge = AgreementDrop(plain, judged, self.given)
-        quantised = None
-        if precision == "fp16":
-            size = self.dynamic_size
-            write_half_onnx(self.source.encoder, self.source.spec, file, dynamic_size=size)
-            parity = self._enforced(file, precision)
-            drop = self.judge(file)
-        else:
-            quantised = write_int8(
-                plain, file, self.given, self.read, self.judge, max_drop, self.report_stage
-            )
-            parity, drop = self._enforced(file, precision), quantised.drop
-        recall = drop.after if self.split is not None else None
-        self.reports[MODEL_FILES[precision]] = FileReport(parity, drop, quantised, recall)
+        write = {"fp32": self._write_float, "fp16": self._write_half, "int8": self._write_int8}
+        for precision, name in MODEL_FILES.items():
+            if precision in {"fp32", *precisions}:
+                self.report_stage(f"{name}: exporting, and comparing with torch")
+                self.reports[name] = write[precision](self.folder / name)
+
+    def _write_float(self, file: Path) -> FileReport:
+        write_onnx(self.source.encoder, self.source.spec, file, dynamic_size=self.dynamic_size)
+        parity = self._enforced(file, "fp32")
+        return FileReport(parity, recall=self.recall_drop.before if self.recall_drop else None)
+
+    def _write_half(self, file: Path) -> FileReport:
+        write_half_onnx(self.source.encoder, self.source.spec, file, dynamic_size=self.dynamic_size)
+        parity = self._enforced(file, "fp16")
+        drop = self.judge(file)
+        return FileReport(parity, drop=drop, recall=self._recall(drop))
+
+    def _write_int8(self, file: Path) -> FileReport:
+        quantised = write_int8(
+            self.folder / MODEL_FILE,
+            file,
+            self.bundle_spec,
+            self.bundle_pixels,
+            self.judge,
+            self.max_drop,
+            self.report_stage,
+        )
+        parity, drop = self._enforced(file, "int8"), quantised.drop
+        return FileReport(parity, drop=drop, quantised=quantised, recall=self._recall(drop))
+
+    @cached_property
+    def recall_drop(self) -> RecallDrop | None:
+        """Judges by recall@1 on the labelled images, if there are any."""
+        if self.split is None:
+            return None
+        self.report_stage("recall@1 on the labelled images")
+        return RecallDrop(self.folder / MODEL_FILE, self.split, self.bundle_spec)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Judges files in fewer bits against the float32 file."""
+        if self.recall_drop is not None:
+            return self.recall_drop
+        pixels = parity_images(self.images, self.bundle_spec, JUDGED_IMAGES)
+        return AgreementDrop(self.folder / MODEL_FILE, pixels, self.bundle_spec)
+
+    def _recall(self, drop: Drop) -> float | None:
+        return drop.after if self.split is not None else None
 
     def _enforced(self, file: Path, precision: str) -> Parity:
-        embedder = OnnxEmbedder(file, self.given, device="cpu")
-        parity = measure_parity(self.model, embedder, self.expected, self.read, precision)
+        embedder = OnnxEmbedder(file, self.bundle_spec, device="cpu")
+        parity = measure_parity(self.model, embedder, self.pixels, self.bundle_pixels, precision)
         parity.enforce()
         if self.dynamic_size:
             larger = replace(self.source.spec, size=round(OTHER_SIZE * self.source.spec.size))
-            pixels = parity_images(self.pictures, larger)
+            pixels = parity_images(self.images, larger)
             measure_parity(self.model, embedder, pixels, precision=precision).enforce()
         return parity
 
 
+def _write_descriptions(
+    folder: Path, source: Source, exported: Exported, spec: Preprocessing
+) -> BundleConfig:
+    """Every file but the ONNX files; returns the description with all checksums."""
+    shutil.copyfile(EncoderFolder(source.folder).weights, folder / WEIGHTS_FILE)
+    shutil.copyfile(EncoderFolder(source.folder).description, folder / ENCODER_FILE)
+    write_json(folder / "parity.json", _parity_json(exported))
+    write_json(folder / "preprocessor_config.json", preprocessor_config(spec, normalise=False))
+    card = model_card(exported.config, source, list(exported.files.values()))
+    write_text(folder / "README.md", card)
+    config = replace(exported.config, files=_checksums(folder))
+    write_json(folder / "config.json", config.to_json())
+    return config
+
+
 def _describe(source: Source, target: Path) -> BundleConfig:
-    """All but the checksums of the files."""
+    """The description without the checksums of the files."""
     encoder = source.encoder
     learned = isinstance(encoder.pooling, RationalePooling)
     return BundleConfig(

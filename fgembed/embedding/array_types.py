@@ -1,4 +1,4 @@
-"""The arrays that vectors, ids and labels are."""
+"""The types of arrays of vectors, ids and labels."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""Pictures become vectors in bulk; rows never shift, and what cannot be read is set aside."""
+"""Images become vectors in bulk; rows never shift, and unreadable images are listed apart."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from fgembed.progress import ReportCount, silent
 
 @dataclass(frozen=True)
 class BulkResult:
-    """Unit vectors (N, D) of the pictures at `places`; `skipped` could not be read."""
+    """Unit vectors (N, D) of the images at `positions`; `skipped` could not be read."""
 
-    places: list[int]
+    positions: list[int]
     vectors: Vectors
     skipped: list[Skipped]
 
@@ -38,54 +38,60 @@ class Embedded:
 
 def embed_images(
     embed: Callable[[Pixels], Vectors],
-    pictures: Sequence[ImageFile],
+    images: Sequence[ImageFile],
     spec: Preprocessing,
     *,
     batch_size: int = 32,
     workers: int = 0,
     report: ReportCount = silent,
 ) -> BulkResult:
-    """The vectors of the pictures that can be read, in their order.
+    """The vectors of the images that can be read, in their order.
 
     Args:
         embed: (B, size, size, 3) uint8 -> (B, D).
-        pictures: what to read.
+        images: files, or members of tar files.
         spec: the preprocessing.
-        batch_size: pictures that `embed` takes at once.
+        batch_size: images that `embed` takes at once.
         workers: threads that each decode a batch and embed it, for an `embed` that uses one core
-            and can be called by many; 0 embeds in this thread while others decode.
-        report: takes how many pictures are done, of how many.
+            and is thread-safe; 0 embeds in this thread while others decode.
+        report: takes how many images are done, of how many.
 
     Raises:
-        IntegrityError: the model gives what is no vector.
+        IntegrityError: the model's vectors are not finite.
     """
 
-    def rows(some: Sequence[ImageFile], first: int, threads: int) -> Iterator[BulkResult]:
-        batches, told = ImageBatches(some, spec, batch_size, threads), 0
-        for places, pixels in batches:
+    def batches(first: int, count: int, threads: int) -> Iterator[BulkResult]:
+        chunk = ImageBatches(images[first : first + count], spec, batch_size, threads)
+        reported = 0
+        for positions, pixels in chunk:
             vectors = finite(embed(pixels))
-            yield BulkResult([first + place for place in places], vectors, batches.skipped[told:])
-            told = len(batches.skipped)
-        yield BulkResult([], np.zeros((0, 0), np.float32), batches.skipped[told:])
+            skipped = chunk.skipped[reported:]
+            yield BulkResult([first + position for position in positions], vectors, skipped)
+            reported = len(chunk.skipped)
+        yield BulkResult([], np.zeros((0, 0), np.float32), chunk.skipped[reported:])
 
-    def share(first: int) -> list[BulkResult]:
-        return list(rows(pictures[first : first + batch_size], first, 0))
+    if not workers:
+        return _joined(batches(0, len(images), core_count()), len(images), report)
+    results = prefetch(
+        lambda first: list(batches(first, batch_size, 0)),
+        range(0, len(images), batch_size),
+        threads=workers,
+        window=2 * workers,
+    )
+    return _joined(chain.from_iterable(results), len(images), report)
 
-    found: Iterator[BulkResult]
-    if workers:
-        starts = range(0, len(pictures), batch_size)
-        found = chain.from_iterable(prefetch(share, starts, workers, 2 * workers))
-    else:
-        found = rows(pictures, 0, core_count())
-    together = BulkResult([], np.zeros((0, 0), np.float32), [])
-    parts = []
-    for few in found:
-        together.places.extend(few.places)
-        together.skipped.extend(few.skipped)
-        if few.places:
-            parts.append(few.vectors)
-            report(few.places[-1] + 1, len(pictures))
-    return replace(together, vectors=np.concatenate(parts)) if parts else together
+
+def _joined(batches: Iterable[BulkResult], total: int, report: ReportCount) -> BulkResult:
+    """One result of all batches; reports the position of the last image in each."""
+    positions, skipped, vectors = list[int](), list[Skipped](), list[Vectors]()
+    for batch in batches:
+        positions += batch.positions
+        skipped += batch.skipped
+        if batch.positions:
+            vectors.append(batch.vectors)
+            report(batch.positions[-1] + 1, total)
+    joined = np.concatenate(vectors) if vectors else np.zeros((0, 0), np.float32)
+    return BulkResult(positions, joined, skipped)
 
 
 def embed_paths(
@@ -98,16 +104,24 @@ def embed_paths(
     return embedded(embed_images(embed, paths, spec, batch_size=batch_size), paths)
 
 
-def embedded(rows: BulkResult, paths: Sequence[Path]) -> Embedded:
-    """The rows with the paths of their pictures in place of the places."""
-    return Embedded([paths[place] for place in rows.places], rows.vectors, rows.skipped)
+def embedded(result: BulkResult, paths: Sequence[Path]) -> Embedded:
+    """The result with the paths of its images instead of their positions."""
+    return Embedded(
+        [paths[position] for position in result.positions], result.vectors, result.skipped
+    )
 
 
 def finite(vectors: Vectors) -> Vectors:
-    """The vectors, all of whose components are numbers.
+    """The same vectors, checked.
 
     Raises:
-        IntegrityError: one is not; sorted by its scores it would be near to anything.
+        IntegrityError: a component is not finite; such a score would sort as near to anything.
+
+    Example:
+        >>> import numpy as np
+        >>> finite(np.array([[1.0, np.nan]]))
+        Traceback (most recent call last):
+        fgembed.errors.IntegrityError: the model gives vectors that are not finite: ...
     """
     if not np.isfinite(vectors).all():
         raise IntegrityError(

@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions: on the provider that was asked for, or a clear refusal."""
+"""ONNX Runtime sessions: on the requested provider, or a clear refusal."""
 
 import contextlib
 import hashlib
@@ -17,7 +17,7 @@ from fgembed.errors import ConfigError, DeviceError, IntegrityError
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 DEVICES = {"cpu": CPU, "cuda": CUDA}
-BROUGHT_BY = {  # the package that has a provider; two ONNX Runtimes never go together
+PROVIDER_PACKAGES = {  # one at a time: two packages of ONNX Runtime overwrite each other
     CUDA: "onnxruntime-gpu",
     TENSORRT: "onnxruntime-gpu and tensorrt",
     "OpenVINOExecutionProvider": "onnxruntime-openvino",
@@ -26,55 +26,56 @@ BROUGHT_BY = {  # the package that has a provider; two ONNX Runtimes never go to
 }
 
 
-def open_session(model: Path, device: str, threads: int, keep: Path | None = None) -> Any:
-    """A session that runs on the device asked for.
+def open_session(model: Path, device: str, threads: int, graph_cache: Path | None = None) -> Any:
+    """A session that runs on the requested device.
 
     Args:
         model: the ONNX file.
         device: `auto`, `cpu`, `cuda`, or an ONNX Runtime execution provider by its name.
         threads: of one inference on a CPU.
-        keep: beginning of the name of files in which the graph is kept as ONNX Runtime optimises
-            it for this CPU, so that it opens faster the next time; None keeps none.
+        graph_cache: prefix of the files that hold the graph as ONNX Runtime optimises it for this
+            CPU, so that it opens faster the next time; None writes none.
 
     Raises:
         ConfigError: ONNX Runtime knows no such provider.
-        DeviceError: the session does not run on what was asked for.
+        DeviceError: the session does not run on the requested device.
         IntegrityError: ONNX Runtime cannot load the file.
     """
-    onnxruntime.set_default_logger_severity(4)  # what matters is raised below, in one line
-    wanted = _wanted(device)
-    if wanted == CPU and keep is not None:
-        return _kept_session(model, threads, keep)
+    onnxruntime.set_default_logger_severity(4)  # failures are raised below, in one line
+    provider = _requested_provider(device)
+    if provider == CPU and graph_cache is not None:
+        return _cached_session(model, threads, graph_cache)
     try:
-        session = _session(model, threads, wanted)
+        session = _session(model, threads, provider)
     except DeviceError:
         if device == "auto":
             return _session(model, threads, CPU)
         raise
-    if wanted not in session.get_providers() and device != "auto":
+    if provider not in session.get_providers() and device != "auto":
         raise DeviceError(
-            f"device {device} was asked for, but ONNX Runtime runs on "
-            f"{session.get_providers()[0]}; it needs a driver and CUDA's libraries "
-            '("pip install onnxruntime-gpu[cuda,cudnn]")',
-            'see "fgembed doctor", or use --device cpu',
+            f"device {device} was asked for, but ONNX Runtime runs on {session.get_providers()[0]}",
+            "install a driver and CUDA's libraries "
+            '("pip install onnxruntime-gpu[cuda,cudnn]", see "fgembed doctor"), '
+            "or use --device cpu",
         )
     return session
 
 
-def _wanted(device: str) -> str:
-    """The provider to try; for `auto` CUDA where it may work."""
+def _requested_provider(device: str) -> str:
+    """The provider to try; for `auto` it is CUDA where that may work."""
     if device == "auto":
         return CUDA if _gpu_may_work() else CPU
     provider = DEVICES.get(device, device)
-    known, there = onnxruntime.get_all_providers(), onnxruntime.get_available_providers()
-    if provider not in known:
+    available = onnxruntime.get_available_providers()
+    if provider not in onnxruntime.get_all_providers():
         raise ConfigError(
-            f"ONNX Runtime knows no provider {provider!r}", f"this one has {', '.join(there)}"
+            f"ONNX Runtime knows no provider {provider!r}",
+            f"give one that this installation has: {', '.join(available)}",
         )
-    if provider not in there:
-        package = BROUGHT_BY.get(provider, "an ONNX Runtime that is built with it")
+    if provider not in available:
+        package = PROVIDER_PACKAGES.get(provider, "an ONNX Runtime that is built with it")
         raise DeviceError(
-            f"{provider} was asked for, but this ONNX Runtime has {', '.join(there)}",
+            f"provider {provider} was asked for, but this ONNX Runtime has {', '.join(available)}",
             f"install {package} in its place, or use --device cpu",
         )
     return provider
@@ -90,69 +91,76 @@ def _session(model: Path, threads: int, provider: str, options: Any = None) -> A
     options = options or _options(threads)
     chain = list(dict.fromkeys([provider, *([CUDA] if provider == TENSORRT else []), CPU]))
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # where our results go
+        with contextlib.redirect_stdout(io.StringIO()):  # commands print their results there
             if CUDA in chain and hasattr(onnxruntime, "preload_dlls"):
-                onnxruntime.preload_dlls()  # that pip installed, which no loader finds
-            # Its own falling back to a CPU would be silent to who reads our results.
+                onnxruntime.preload_dlls()  # pip puts CUDA where no loader searches
+            # Its own fallback to a CPU would go unnoticed.
             return onnxruntime.InferenceSession(model, options, providers=chain, enable_fallback=0)
     except Exception as error:
         # ONNX Runtime raises a class of its own for each kind of failure.
         if provider == CPU:
-            raise IntegrityError(f"ONNX Runtime cannot load {model}: {error}") from None
-        _session(model, threads, CPU)
-        reason = re.sub(
-            r"^/\S+:\d+ .*?\) (?=[A-Z])", "", str(error).strip().splitlines()[0].rstrip(".")
-        )
+            raise IntegrityError(
+                f"ONNX Runtime cannot load {model}: {error}",
+                'restore it from a copy, or export the bundle again with "fgembed export"',
+            ) from None
+        _session(model, threads, CPU)  # a damaged model is not the provider's fault
+        message = str(error).strip().splitlines()[0].rstrip(".")
+        reason = re.sub(r"^/\S+:\d+ .*?\) (?=[A-Z])", "", message)
+        package = PROVIDER_PACKAGES.get(provider, "see its page at onnxruntime.ai")
         raise DeviceError(
             f"{provider} does not start: {reason}",
-            "install what it needs "
-            f"({BROUGHT_BY.get(provider, 'see its page at onnxruntime.ai')}), or use --device cpu",
+            f"install what it needs ({package}), or use --device cpu",
         ) from None
 
 
 def _options(threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # All but the last level, in which ONNX Runtime 1.31 crashes on float16 transformers; it has
-    # nothing for the others.
+    # Not the last level, in which ONNX Runtime 1.31 crashes on float16 transformers; it does
+    # nothing for the other models.
     levels = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = getattr(levels, "ORT_ENABLE_LAYOUT", levels.ORT_ENABLE_ALL)
     options.log_severity_level = 4
     return options
 
 
-def _kept_session(model: Path, threads: int, keep: Path) -> Any:
-    """Opens the optimised graph of an earlier session, or has this one write it."""
-    own = f"{keep.name}-{_machine()}-"
-    for kept in keep.parent.glob(f"{own}*.onnx"):
-        if _is_sound(kept, own):
+def _cached_session(model: Path, threads: int, graph_cache: Path) -> Any:
+    """Opens the optimised graph of an earlier session, or the model, whose graph it writes."""
+    prefix = f"{graph_cache.name}-{_machine()}-"
+    for graph in graph_cache.parent.glob(f"{prefix}*.onnx"):
+        if _is_sound(graph, prefix):
             options = _options(threads)
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
             with contextlib.suppress(IntegrityError):
-                return _session(kept, threads, CPU, options)
+                return _session(graph, threads, CPU, options)
         with contextlib.suppress(OSError):
-            kept.unlink()  # damaged, or of another ONNX Runtime
-    with temporary(keep.parent / own) as written:
+            graph.unlink()  # damaged, or of another ONNX Runtime
+    return _caching_session(model, threads, graph_cache.parent / prefix)
+
+
+def _caching_session(model: Path, threads: int, target: Path) -> Any:
+    """Opens the model and writes its optimised graph, whose path begins as `target` does."""
+    with temporary(target) as graph:
         try:
-            keep.parent.mkdir(exist_ok=True)
-            sweep_abandoned(keep.parent / own)
-            written.touch()
-        except OSError:  # a bundle that may only be read
+            target.parent.mkdir(exist_ok=True)
+            sweep_abandoned(target)
+            graph.touch()
+        except OSError:  # a read-only bundle
             return _session(model, threads, CPU)
         options = _options(threads)
-        options.optimized_model_filepath = str(written)
+        options.optimized_model_filepath = str(graph)
         try:
             session = _session(model, threads, CPU, options)
-            written.rename(keep.parent / f"{own}{_version()}-{sha256(written)[:32]}.onnx")
+            graph.rename(f"{target}{_version()}-{sha256(graph)[:32]}.onnx")
         except (IntegrityError, OSError):  # the disk is full, or the model is damaged
             session = _session(model, threads, CPU)
     return session
 
 
-def _is_sound(kept: Path, own: str) -> bool:
-    """Whether it is of this ONNX Runtime and has the checksum that its name says."""
+def _is_sound(graph: Path, prefix: str) -> bool:
+    """Whether it is of this ONNX Runtime and has the checksum in its name."""
     try:
-        return kept.name == f"{own}{_version()}-{sha256(kept)[:32]}.onnx"
+        return graph.name == f"{prefix}{_version()}-{sha256(graph)[:32]}.onnx"
     except OSError:
         return False
 
@@ -162,7 +170,7 @@ def _version() -> str:
 
 
 def _machine() -> str:
-    """What ONNX Runtime's choice of kernels may depend on, as 16 hexadecimal digits."""
+    """A digest of the CPU, which ONNX Runtime's choice of kernels may depend on: 16 hex digits."""
     cpu = platform.machine() + platform.processor()
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()

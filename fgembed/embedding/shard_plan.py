@@ -1,20 +1,21 @@
-"""What a folder of embeddings is of, and where each part of it lies."""
+"""The plan of a folder of embeddings: what is embedded, by which model, in which parts."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Self
 
-import numpy as np
-
-from fgembed.disk.files import read_json, refuse_foreign, write_json
+from fgembed.bundle import MODEL_FILES, Bundle
+from fgembed.disk.files import digest, read_json, refuse_foreign, write_json
 from fgembed.disk.json_records import record
+from fgembed.embedding.resumable import Part
 from fgembed.errors import FgembedError, IntegrityError
-from fgembed.images.finding import Skipped
+from fgembed.images.sources import Listing
 
 MODEL_TYPE = "fgembed-embeddings"
 FORMAT = 2
 PLAN_FILE = "embed.json"
-OWN_NAMES = (PLAN_FILE, "img_emb", "metadata", "skipped", f".{PLAN_FILE}.tmp-*")
+ENTRY_PATTERNS = (PLAN_FILE, "img_emb", "metadata", "skipped", f".{PLAN_FILE}.tmp-*")
+FILE_KEYS = {"images": "pictures"}  # fields whose key in the file is another
 
 
 @dataclass(frozen=True)
@@ -22,16 +23,24 @@ class Plan:
     """What a folder of embeddings is of; every process that writes into it has the same.
 
     Attributes:
-        pictures: how many, readable or not.
+        images: how many, readable or not.
         listing: digest of their names, in order.
         bundle_fingerprint: of the weights and the preprocessing.
         precision: of the bundle's model.
         model: SHA-256 of that file.
         dimensions: D of a vector.
-        part_size: pictures in a part.
+        part_size: images in a part.
+
+    Example:
+        >>> plan = Plan(
+        ...     images=23, listing="", bundle_fingerprint="", precision="fp32", model="",
+        ...     dimensions=512, part_size=10,
+        ... )
+        >>> plan.parts, plan.ids(2)
+        (3, range(20, 23))
     """
 
-    pictures: int
+    images: int
     listing: str
     bundle_fingerprint: str
     precision: str
@@ -39,100 +48,107 @@ class Plan:
     dimensions: int
     part_size: int
 
-    @property
-    def parts(self) -> int:
-        """How many parts there will be."""
-        return -(-self.pictures // self.part_size)
-
-    def rows(self, part: int) -> range:
-        """The ids of a part's pictures."""
-        return range(part * self.part_size, min((part + 1) * self.part_size, self.pictures))
-
-
-@dataclass(frozen=True)
-class Part:
-    """Where one part is written."""
-
-    vectors: Path
-    metadata: Path
-    skipped: Path
-
     @classmethod
-    def of(cls, folder: Path, plan: Plan, number: int) -> "Part":
-        """The files of a part; zero-padded, so that names sort as numbers do."""
-        name = f"{number:0{max(4, len(str(plan.parts - 1)))}}"
+    def of(cls, listing: Listing, bundle: Bundle, part_size: int) -> Self:
+        """The plan to embed a listing by a bundle's model."""
         return cls(
-            folder / "img_emb" / f"img_emb_{name}.npy",
-            folder / "metadata" / f"metadata_{name}.parquet",
-            folder / "skipped" / f"skipped_{name}.jsonl",
+            images=len(listing.images),
+            listing=digest([str(image) for image in listing.images]),
+            bundle_fingerprint=bundle.config.fingerprint,
+            precision=bundle.precision,
+            model=bundle.config.files[MODEL_FILES[bundle.precision]],
+            dimensions=bundle.config.dimensions,
+            part_size=part_size,
         )
 
-    def read_skipped(self) -> list[Skipped]:
-        """What an earlier process could not read of it."""
-        try:
-            lines = self.skipped.read_text(encoding="utf-8").splitlines()
-            listed = [json.loads(line) for line in lines]
-            return [Skipped(Path(one["path"]), one["reason"]) for one in listed]
-        except FileNotFoundError:
-            return []
-        except (ValueError, KeyError, TypeError) as error:
-            raise IntegrityError(f"{self.skipped} is damaged: {error}", "remove it") from None
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The plan of a folder of embeddings.
 
-    def is_whole(self) -> bool:
-        """Whether both files are there and agree on the number of rows."""
-        import pyarrow
-        import pyarrow.parquet
-
+        Raises:
+            IntegrityError: it is damaged, or of another format.
+        """
+        file = folder / PLAN_FILE
+        content = read_json(file, "plan of embeddings")
+        content.pop("model_type", None)
+        version = content.pop("format", None)
+        if version != FORMAT:
+            raise IntegrityError(
+                f"{folder} is of format {version!r}, this fgembed writes {FORMAT}",
+                "embed into another folder",
+            )
+        fields = {key: field for field, key in FILE_KEYS.items()}
         try:
-            rows = pyarrow.parquet.read_metadata(self.metadata).num_rows
-            vectors = np.load(self.vectors, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError, pyarrow.ArrowException):
-            return False
-        return bool(len(vectors) == rows)
+            return record(cls, {fields.get(key, key): value for key, value in content.items()})
+        except ValueError as error:
+            raise IntegrityError(
+                f"{file} is damaged: {error}",
+                "restore it from a copy, or embed into another folder",
+            ) from None
+
+    def write(self, folder: Path) -> None:
+        """Writes it into a folder of embeddings."""
+        content: dict[str, Any] = {"model_type": MODEL_TYPE, "format": FORMAT}
+        content |= {FILE_KEYS.get(field, field): value for field, value in asdict(self).items()}
+        write_json(folder / PLAN_FILE, content)
+
+    @property
+    def parts(self) -> int:
+        """The number of parts."""
+        return -(-self.images // self.part_size)
+
+    def ids(self, number: int) -> range:
+        """The ids of a part's images, which are their positions in the listing."""
+        return range(number * self.part_size, min((number + 1) * self.part_size, self.images))
+
+    def part(self, folder: Path, number: int) -> Part:
+        """The files of a part; their numbers are zero-padded, so that names sort as numbers do."""
+        name = f"{number:0{max(4, len(str(self.parts - 1)))}}"
+        return Part(
+            positions=self.ids(number),
+            vectors=folder / "img_emb" / f"img_emb_{name}.npy",
+            record=folder / "metadata" / f"metadata_{name}.parquet",
+            skipped=folder / "skipped" / f"skipped_{name}.jsonl",
+        )
 
 
 def agree(folder: Path, plan: Plan) -> None:
-    """Writes the plan, or finds the same one there.
+    """Writes the plan, or checks that the folder already has the same one.
 
     Raises:
-        FgembedError: the folder holds something else, or is of other pictures.
+        FgembedError: the folder holds something else, or is of other images.
         IntegrityError: the folder is of another model, or its plan is damaged.
     """
-    refuse_foreign(folder, OWN_NAMES, "a folder of embeddings", (PLAN_FILE, MODEL_TYPE))
-    file = folder / PLAN_FILE
-    if not file.is_file():
-        write_json(file, {"model_type": MODEL_TYPE, "format": FORMAT} | asdict(plan))
-    content = read_json(file, "plan of embeddings")
-    content.pop("model_type", None)
-    version = content.pop("format", None)
-    if version != FORMAT:
-        raise IntegrityError(f"{folder} is of format {version!r}, this fgembed writes {FORMAT}")
-    try:
-        there = record(Plan, content)
-    except ValueError as error:
-        raise IntegrityError(f"{file} is damaged: {error}") from None
-    if there.bundle_fingerprint != plan.bundle_fingerprint:
+    refuse_foreign(folder, ENTRY_PATTERNS, "a folder of embeddings", (PLAN_FILE, MODEL_TYPE))
+    if not (folder / PLAN_FILE).is_file():
+        plan.write(folder)
+    existing = Plan.read(folder)
+    _refuse_other_model(folder, existing, plan)
+    if existing.part_size != plan.part_size:
+        raise FgembedError(
+            f"{folder} was begun in parts of {existing.part_size} images, not {plan.part_size}",
+            f"give --part-size {existing.part_size}",
+        )
+    if existing != plan:
+        raise FgembedError(
+            f"{folder} holds embeddings of {existing.images} images, these {plan.images} are "
+            "not the same or in another order",
+            "embed into another folder",
+        )
+
+
+def _refuse_other_model(folder: Path, existing: Plan, plan: Plan) -> None:
+    if existing.bundle_fingerprint != plan.bundle_fingerprint:
         raise IntegrityError(
             f"{folder} holds embeddings of another model", "embed into another folder"
         )
-    if there.precision != plan.precision:
+    if existing.precision != plan.precision:
         raise IntegrityError(
-            f"{folder} holds embeddings of an {there.precision} model, this is {plan.precision}",
-            f"give --precision {there.precision}, or embed into another folder",
+            f"{folder} holds embeddings of an {existing.precision} model, this is {plan.precision}",
+            f"give --precision {existing.precision}, or embed into another folder",
         )
-    if there.model != plan.model:
+    if existing.model != plan.model:
         raise IntegrityError(
             f"{folder} holds embeddings of another export of this model, whose vectors may differ",
-            "embed into another folder",
-        )
-    if there.part_size != plan.part_size:
-        raise FgembedError(
-            f"{folder} was begun in parts of {there.part_size} pictures, not {plan.part_size}",
-            f"give --part-size {there.part_size}",
-        )
-    if there != plan:
-        raise FgembedError(
-            f"{folder} holds embeddings of {there.pictures} pictures, these {plan.pictures} are "
-            "not the same or in another order",
             "embed into another folder",
         )

@@ -1,28 +1,21 @@
 """Embeddings on disk in parts, as clip-retrieval and autofaiss read them; resumable.
 
 - `embed.json`: what is embedded, in how many parts, by which model: the same for every process
-- `img_emb/img_emb_0000.npy`: float32 (N, D), a row for each picture that could be read
+- `img_emb/img_emb_0000.npy`: float32 (N, D), a row for each image that could be read
 - `metadata/metadata_0000.parquet`: `id`, `image_path` and a manifest's columns, row by row
-- `skipped/skipped_0000.jsonl`: what could not be read, where there is such
-
-A part is written whole, its metadata last. A process that is killed loses the part it was at.
+- `skipped/skipped_0000.jsonl`: the images that could not be read, if there are any
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from fgembed.bundle import MODEL_FILES, Bundle
-from fgembed.disk.files import absolute, atomic_write, digest
-from fgembed.embedding.array_types import Vectors
-from fgembed.embedding.onnx_embedder import OnnxEmbedder
-from fgembed.embedding.shard_plan import Part, Plan, agree
-from fgembed.errors import MissingExtraError
-from fgembed.images.batches import write_skipped
+from fgembed.bundle import Bundle
+from fgembed.disk.files import absolute, atomic_write
+from fgembed.disk.parquet import require_pyarrow
+from fgembed.embedding.resumable import Part, ResumableEmbedding
+from fgembed.embedding.shard_plan import Plan, agree
 from fgembed.images.finding import Skipped
 from fgembed.images.sources import Listing
 from fgembed.progress import ReportCount, silent
@@ -37,16 +30,16 @@ class EmbedReport:
     Attributes:
         plan: what the folder is to hold.
         parts_written: by this process.
-        existing_parts: of its share, that were there already.
-        pictures: embedded by this process.
-        share: how many pictures are this process's, those that were found there too.
-        skipped: of its share, what could not be read now or before.
+        existing_parts: of its share, complete before it started.
+        images: embedded by this process.
+        share: how many images are this process's, those of existing parts included.
+        skipped: images of its share that could not be read, by this process or an earlier one.
     """
 
     plan: Plan
     parts_written: int
     existing_parts: int
-    pictures: int
+    images: int
     share: int
     skipped: list[Skipped]
 
@@ -61,92 +54,79 @@ def embed_into(
     device: str = "auto",
     report: ReportCount = silent,
 ) -> EmbedReport:
-    """Embeds the pictures of a listing into `folder`, going on where an earlier call ended.
+    """Embeds the images of a listing into `folder`, continuing where an earlier call ended.
 
     Args:
-        folder: new, empty, or of the same pictures and the same model.
-        listing: the pictures; the place of each is its id.
+        folder: new, empty, or of the same images and the same model.
+        listing: the images; the position of each is its id.
         bundle: the exported model.
         share: `(i, n)` takes every n-th part, from the i-th; the n processes may run anywhere
             that sees the folder.
-        part_size: pictures in a part.
+        part_size: images in a part.
         device: `auto`, `cpu`, `cuda`, or an ONNX Runtime execution provider by its name.
-        report: takes how many of this process's pictures are done, of how many.
+        report: takes how many of this process's images are done, of how many.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
-        FgembedError: the folder holds something else, or is of other pictures.
+        FgembedError: the folder holds something else, or is of other images.
         IntegrityError: the folder is of another model, or its plan is damaged.
     """
-    _require_pyarrow()
-    plan = Plan(
-        len(listing.images),
-        digest([str(picture) for picture in listing.images]),
-        bundle.config.fingerprint,
-        bundle.precision,
-        bundle.config.files[MODEL_FILES[bundle.precision]],
-        bundle.config.dimensions,
-        part_size,
-    )
+    require_pyarrow("embedding into shards")
+    plan = Plan.of(listing, bundle, part_size)
     agree(folder, plan)
-    own = range(share[0] - 1, plan.parts, share[1])
-    missing = [number for number in own if not Part.of(folder, plan, number).is_whole()]
-    total = sum(len(plan.rows(number)) for number in missing)
-    embedder = OnnxEmbedder.of(bundle, device, bulk=True) if missing else None
-    found = [number for number in own if number not in set(missing)]
-    before = [bad for number in found for bad in Part.of(folder, plan, number).read_skipped()]
-    done, skipped = 0, list[Skipped]()
-    for number in missing:
-        assert embedder is not None
-        numbers, part = plan.rows(number), Part.of(folder, plan, number)
-        rows = embedder.embed(
-            listing.images[numbers.start : numbers.stop],
-            partial(_report_after, done, total, report),
-        )
-        part.skipped.unlink(missing_ok=True)
-        if rows.skipped:
-            write_skipped(part.skipped, rows.skipped)
-        ids = [numbers.start + place for place in rows.places]
-        _write(part, listing, ids, rows.vectors.reshape(len(ids), plan.dimensions))
-        skipped += rows.skipped
-        done += len(numbers)
-        report(done, total)
-    embedded = done - len(skipped)
-    of_share = sum(len(plan.rows(number)) for number in own)
-    return EmbedReport(plan, len(missing), len(found), embedded, of_share, before + skipped)
-
-
-def _report_after(
-    done: int, total: int, report: Callable[[int, int], None], some: int, _: int
-) -> None:
-    report(done + some, total)
-
-
-def _write(part: Part, listing: Listing, ids: list[int], vectors: Vectors) -> None:
-    """The metadata last: it says that the part is whole."""
-    import pyarrow
-    import pyarrow.parquet
-
-    columns: dict[str, list[Any]] = {
-        "id": ids,
-        "image_path": [str(absolute(str(listing.images[number]))) for number in ids],
-    }
-    for name, values in listing.columns.items():
-        while name in columns or (name in listing.columns and name in ("id", "image_path")):
-            name = f"given_{name}"
-        columns[name] = [values[i] for i in ids]
-    types = {"id": pyarrow.int64(), "image_path": pyarrow.string()}
-    table = pyarrow.table(
-        {name: pyarrow.array(values, types.get(name)) for name, values in columns.items()}
+    parts = [plan.part(folder, number) for number in range(share[0] - 1, plan.parts, share[1])]
+    embedding = ResumableEmbedding(bundle, listing.images, _Metadata(listing), device)
+    missing = embedding.missing(parts)
+    embedding.embed(missing, report)
+    new_images = sum(len(part.positions) - len(part.read_skipped()) for part in missing)
+    return EmbedReport(
+        plan=plan,
+        parts_written=len(missing),
+        existing_parts=len(parts) - len(missing),
+        images=new_images,
+        share=sum(len(part.positions) for part in parts),
+        skipped=[bad for part in parts for bad in part.read_skipped()],
     )
-    with atomic_write(part.vectors) as file:
-        np.save(file, vectors)
-    with atomic_write(part.metadata) as file:
-        pyarrow.parquet.write_table(table, file)
 
 
-def _require_pyarrow() -> None:
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError:
-        raise MissingExtraError("embedding into shards", "pyarrow", "scale") from None
+class _Metadata:
+    """Records as Parquet files: ids, paths, and the columns of a manifest."""
+
+    def __init__(self, listing: Listing) -> None:
+        self.listing = listing
+
+    def row(self, position: int) -> int:
+        return position
+
+    def write(self, part: Part, rows: Sequence[int]) -> None:
+        import pyarrow
+        import pyarrow.parquet
+
+        types = {"id": pyarrow.int64(), "image_path": pyarrow.string()}
+        columns = self._columns(rows)
+        table = pyarrow.table(
+            {name: pyarrow.array(values, types.get(name)) for name, values in columns.items()}
+        )
+        with atomic_write(part.record) as file:
+            pyarrow.parquet.write_table(table, file)
+
+    def count(self, part: Part) -> int:
+        import pyarrow
+        import pyarrow.parquet
+
+        try:
+            return int(pyarrow.parquet.read_metadata(part.record).num_rows)
+        except pyarrow.ArrowException as error:
+            raise ValueError(str(error)) from None
+
+    def _columns(self, ids: Sequence[int]) -> dict[str, list[Any]]:
+        images, manifest = self.listing.images, self.listing.columns
+        columns: dict[str, list[Any]] = {
+            "id": list(ids),
+            "image_path": [str(absolute(str(images[number]))) for number in ids],
+        }
+        for name, values in manifest.items():
+            while name in columns or (name in manifest and name in ("id", "image_path")):
+                name = f"given_{name}"
+            columns[name] = [values[i] for i in ids]
+        return columns

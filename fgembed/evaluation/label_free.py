@@ -11,6 +11,7 @@ from fgembed.config import ViewSettings
 from fgembed.data.loading import TrainingImages
 from fgembed.data.views import TwoViews
 from fgembed.embedding.array_types import Vectors
+from fgembed.embedding.sampling import evenly_spaced
 from fgembed.evaluation import metrics
 from fgembed.model.torch_embedder import TorchEmbedder
 
@@ -34,7 +35,7 @@ class Figures:
 
 def label_free_figures(embedder: TorchEmbedder, images: TrainingImages) -> Figures:
     """Effective rank, alignment and uniformity on a fixed sample of the training images."""
-    sample = spread_evenly(len(images), FIGURE_IMAGES)
+    sample = evenly_spaced(len(images), FIGURE_IMAGES).tolist()
     vectors = embedder([images.paths[index] for index in sample]).vectors
     first, second = (_view_vectors(embedder, images, sample, view) for view in (0, 1))
     return Figures(
@@ -50,9 +51,9 @@ def score_views(embedder: TorchEmbedder, paths: Sequence[Path]) -> Vectors:
     Up to 512 gentle views are searched in a gallery of up to 1,024 plain images. Images and
     views are the same for every encoder.
     """
-    sources = [paths[index] for index in spread_evenly(len(paths), VIEW_GALLERY)]
+    sources = [paths[index] for index in evenly_spaced(len(paths), VIEW_GALLERY)]
     images = TrainingImages(sources, TwoViews(GENTLE, embedder.spec), embedder.spec, seed=0)
-    queries = spread_evenly(len(sources), VIEW_QUERIES)
+    queries = evenly_spaced(len(sources), VIEW_QUERIES).tolist()
     gallery = embedder(sources)
     nearest = (_view_vectors(embedder, images, queries, 0) @ gallery.vectors.T).argmax(axis=1)
     matches = [
@@ -61,20 +62,6 @@ def score_views(embedder: TorchEmbedder, paths: Sequence[Path]) -> Vectors:
     return np.array(matches, dtype=np.float64)
 
 
-def spread_evenly(count: int, size: int) -> list[int]:
-    """At most `size` of `count` positions, evenly spaced from the first to the last.
-
-    Example:
-        >>> spread_evenly(10, 4)
-        [0, 3, 6, 9]
-        >>> spread_evenly(2, 4)
-        [0, 1]
-    """
-    positions = np.linspace(0, count - 1, min(count, size))
-    return [int(position) for position in np.unique(positions.astype(int))]
-
-
-@torch.inference_mode()
 def _view_vectors(
     embedder: TorchEmbedder, images: TrainingImages, sample: Sequence[int], view: int
 ) -> Vectors:

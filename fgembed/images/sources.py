@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fgembed.errors import FgembedError, ImageError, MissingExtraError, NotFoundError
+from fgembed.disk.parquet import require_pyarrow
+from fgembed.errors import FgembedError, ImageError, NotFoundError
 from fgembed.images.finding import EXTENSIONS, Skipped, find_images
 
 PATH_COLUMNS = ("image_path", "path", "filename")  # of a manifest; the first one that exists counts
@@ -207,11 +208,10 @@ def _csv_columns(file: Path) -> dict[str, list[Any]]:
 
 
 def _parquet_columns(file: Path) -> dict[str, list[Any]]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise MissingExtraError("a Parquet manifest", "pyarrow", "scale") from None
+    require_pyarrow("a Parquet manifest")
+    import pyarrow
+    import pyarrow.parquet
+
     try:
         columns: dict[str, list[Any]] = pyarrow.parquet.read_table(file).to_pydict()
     except (pyarrow.ArrowException, OSError) as error:

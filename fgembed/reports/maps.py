@@ -12,8 +12,8 @@ from torch import Tensor
 
 from fgembed.config import RunConfig
 from fgembed.data.loading import TrainingImages
+from fgembed.embedding.sampling import evenly_spaced
 from fgembed.errors import ImageError, NotFoundError
-from fgembed.evaluation.label_free import spread_evenly
 from fgembed.evaluation.protocol import LabelledImages
 from fgembed.images.decoding import load_rgb
 from fgembed.images.preprocessing import Preprocessing, fit_to_size, read_image
@@ -45,7 +45,7 @@ class Samples:
         """The first readable image of each of up to eight classes, evenly spread over all."""
         names = sorted(set(images.labels.values()))
         paths, classes = [], []
-        for name in (names[index] for index in spread_evenly(len(names), MAX_SAMPLES)):
+        for name in (names[index] for index in evenly_spaced(len(names), MAX_SAMPLES)):
             for path in (p for p in images.paths if images.labels[p] == name):
                 try:
                     read_image(path, spec)

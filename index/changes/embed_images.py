@@ -13,7 +13,7 @@ from fgembed.errors import FgembedError
 from fgembed.images.batches import check_bad, write_skipped
 from fgembed.images.finding import EXTENSIONS, Skipped
 from fgembed.images.sources import Listing, labels_of, list_images
-from fgembed.index.changes.embedding_cache import Block, Pending
+from fgembed.index.changes.embedding_cache import Block, EmbeddingCache
 from fgembed.index.format.manifest import SKIPPED_FILE, Segment
 from fgembed.index.format.metadata_columns import sql_columns, sql_type, sql_value
 from fgembed.index.format.metadata_table import BUILTIN_COLUMNS, Item
@@ -99,7 +99,7 @@ class EmbeddedPart:
 
     Attributes:
         block: their vectors and files.
-        images: all images of the source; the block's places count in it.
+        images: all images of the source; the positions of the block's files count in it.
         root: the folder that the items' paths become relative to.
         values: the metadata row of each of `images`, or none at all.
         first_id: of the block's first item.
@@ -117,17 +117,16 @@ class EmbeddedPart:
 
     def items(self) -> list[Item]:
         """B items with consecutive ids."""
-        pairs = zip(self.block.places, self.block.facts, strict=True)
         return [
             Item(
                 id=id_,
-                path=self.images[row].relative_to(self.root).as_posix(),
-                sha256=facts.sha256,
-                size=facts.size,
-                mtime_ns=facts.mtime_ns,
-                values=self.values[row] if self.values else (),
+                path=self.images[file.position].relative_to(self.root).as_posix(),
+                sha256=file.sha256,
+                size=file.size,
+                mtime_ns=file.mtime_ns,
+                values=self.values[file.position] if self.values else (),
             )
-            for id_, (row, facts) in enumerate(pairs, start=self.first_id)
+            for id_, file in enumerate(self.block.files, start=self.first_id)
         ]
 
 
@@ -152,14 +151,14 @@ def embed_segment(
         OSError: the segment cannot be written, as on a full disk.
     """
     paths = images.paths
-    blocks = Pending(folder, bundle).embed(
+    blocks = EmbeddingCache(folder, bundle).embed(
         paths, device, lambda done, total: report("embedding", done, total)
     )
     skipped = images.listing.skipped + [bad for block in blocks for bad in block.skipped]
     write_skipped(folder / SKIPPED_FILE, skipped)
     total = len(paths) + len(images.listing.skipped) + limit.unchanged
     check_bad(skipped, total, limit.max_bad)
-    count = sum(len(block.places) for block in blocks)
+    count = sum(len(block.files) for block in blocks)
     if count == 0:
         return None, skipped
     columns, values = _metadata(images.listing)
@@ -169,7 +168,7 @@ def embed_segment(
             block=block, images=paths, root=images.root, values=values, first_id=first_id
         )
         parts.append(part)
-        first_id += len(block.places)
+        first_id += len(block.files)
     source = Source(
         parts=parts,
         count=count,

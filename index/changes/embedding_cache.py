@@ -1,33 +1,34 @@
-"""Embedding that outlives a kill: each block of pictures is kept until the index is published.
+"""The embedding of an index build that survives a kill, until the index is published.
 
-A block's file is named after all that its vectors come from: the model's file, and name, size and
-time of every picture. What has changed since is embedded again; what has not is found.
+The name of a block is a digest of what its vectors depend on: the model's file, and the name, size
+and time of each image. So a later call reuses a block of the same images and the same model, and
+embeds again what has changed.
 """
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from fgembed.bundle import MODEL_FILES, Bundle
-from fgembed.disk.files import atomic_write, digest, sha256, write_text
+from fgembed.disk.files import digest, sha256, write_text
 from fgembed.embedding.array_types import Vectors
-from fgembed.embedding.onnx_embedder import OnnxEmbedder
+from fgembed.embedding.resumable import Part, ResumableEmbedding
+from fgembed.errors import IntegrityError
 from fgembed.images.finding import Skipped
 from fgembed.index.format.manifest import PENDING_FOLDER
 from fgembed.index.format.npy_files import read_array
+from fgembed.progress import ReportCount
 
-BLOCK = 512  # pictures
+BLOCK = 512  # images
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is known of a picture's file."""
+class EmbeddedFile:
+    """An image's file as it was embedded; `position` is that in the listing."""
 
+    position: int
     sha256: str
     size: int
     mtime_ns: int
@@ -35,26 +36,24 @@ class Facts:
 
 @dataclass(frozen=True)
 class Block:
-    """Embedded pictures: their places in the listing, and one file of vectors.
+    """Embedded images of a part of the listing.
 
     Attributes:
-        places: of the pictures that could be read.
-        facts: of each of them.
-        file: their vectors, (B, D) float32.
-        skipped: what could not be read.
+        files: of the images that could be read, a row of the vectors each.
+        vectors_file: (B, D) float32.
+        skipped: images that could not be read.
     """
 
-    places: list[int]
-    facts: list[Facts]
-    file: Path
+    files: list[EmbeddedFile]
+    vectors_file: Path
     skipped: list[Skipped]
 
     def vectors(self) -> Vectors:
         """(B, D) float32, mapped."""
-        return read_array(self.file)
+        return read_array(self.vectors_file)
 
 
-class Pending:
+class EmbeddingCache:
     """The blocks of an index that is being built."""
 
     def __init__(self, folder: Path, bundle: Bundle) -> None:
@@ -62,93 +61,85 @@ class Pending:
         self.bundle = bundle
         self.model = bundle.config.files[MODEL_FILES[bundle.precision]]
 
-    def embed(
-        self,
-        pictures: Sequence[Path],
-        device: str,
-        report: Callable[[int, int], None],
-    ) -> list[Block]:
-        """All pictures, those of earlier calls as they were found then.
+    def embed(self, paths: Sequence[Path], device: str, report: ReportCount) -> list[Block]:
+        """Blocks of all images; those that an earlier call has embedded are reused.
 
-        `report` takes how many are embedded, of how many.
+        `report` takes how many images are done, of how many.
 
         Raises:
-            DeviceError: the model does not run on what was asked for.
+            DeviceError: the model does not run on the requested device.
             IntegrityError: the model is damaged.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        blocks = []
-        embedder: OnnxEmbedder | None = None
-        for start in range(0, len(pictures), BLOCK):
-            some = pictures[start : start + BLOCK]
-            name = digest([self.model, self.bundle.config.fingerprint, [_state(p) for p in some]])
-            block = self._read(name, start)
-            if block is None:
-                embedder = embedder or OnnxEmbedder.of(self.bundle, device, bulk=True)
-                self._write(name, some, embedder, partial(_further, report, start, len(pictures)))
-                block = self._read(name, start)
-                assert block is not None
-            blocks.append(block)
-            report(start + len(some), len(pictures))
-        return blocks
+        total = len(paths)
+        parts = [self._part(paths, start) for start in range(0, total, BLOCK)]
+        records = _FileRecords(paths)
+        embedding = ResumableEmbedding(self.bundle, paths, records, device)
+        missing = embedding.missing(parts)
+        cached = total - sum(len(part.positions) for part in missing)
+        if cached:
+            report(cached, total)
+        embedding.embed(missing, lambda done, _: report(cached + done, total))
+        return [Block(records.read(part), part.vectors, part.read_skipped()) for part in parts]
 
-    def _read(self, name: str, start: int) -> Block | None:
-        """The block, if it is there and whole."""
-        vectors, described = self.folder / f"{name}.npy", self.folder / f"{name}.json"
+    def _part(self, paths: Sequence[Path], start: int) -> Part:
+        positions = range(start, min(start + BLOCK, len(paths)))
+        states = [_state(paths[position]) for position in positions]
+        name = digest([self.model, self.bundle.config.fingerprint, states])
+        return Part(
+            positions=positions,
+            vectors=self.folder / f"{name}.npy",
+            record=self.folder / f"{name}.json",
+            skipped=self.folder / f"{name}.skipped.jsonl",
+        )
+
+
+class _FileRecords:
+    """Records of images' files as JSON, with a checksum of the vectors.
+
+    Positions are counted from the first one of the part, because the listing may grow before it.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
+
+    def row(self, position: int) -> EmbeddedFile:
+        path = self.paths[position]
+        status = path.stat()
+        return EmbeddedFile(position, sha256(path), status.st_size, status.st_mtime_ns)
+
+    def write(self, part: Part, rows: Sequence[EmbeddedFile]) -> None:
+        first = part.positions.start
+        files = [[row.position - first, row.sha256, row.size, row.mtime_ns] for row in rows]
+        content = {"files": files, "sha256": sha256(part.vectors)}
+        write_text(part.record, json.dumps(content))
+
+    def count(self, part: Part) -> int:
+        content = json.loads(part.record.read_text(encoding="utf-8"))
         try:
-            content = json.loads(described.read_text(encoding="utf-8"))
-            shape = read_array(vectors).shape
-            facts = [Facts(*each) for each in content["facts"]]
-            skipped = [Skipped(Path(path), reason) for path, reason in content["skipped"]]
-            places = [start + int(place) for place in content["places"]]
-        except (OSError, ValueError, TypeError, KeyError):
-            return None
-        if not len(places) == len(facts) == shape[0] or content["sha256"] != sha256(vectors):
-            return None
-        return Block(places, facts, vectors, skipped)
+            files, checksum = _image_files(content, part.positions.start), content["sha256"]
+            skipped = part.read_skipped()
+        except (TypeError, KeyError, IntegrityError) as error:
+            raise ValueError(str(error)) from None
+        if checksum != sha256(part.vectors) or len(files) + len(skipped) != len(part.positions):
+            raise ValueError("record and files differ")
+        return len(files)
 
-    def _write(
-        self,
-        name: str,
-        pictures: Sequence[Path],
-        embedder: OnnxEmbedder,
-        report: Callable[[int, int], None],
-    ) -> None:
-        rows = embedder.embed(pictures, report)
-        facts: list[Facts] = []
-        kept: list[int] = []
-        skipped = list(rows.skipped)
-        for row, place in enumerate(rows.places):
-            path = pictures[place]
-            try:
-                status = path.stat()
-                facts.append(Facts(sha256(path), status.st_size, status.st_mtime_ns))
-            except OSError as error:
-                skipped.append(Skipped(path, error.strerror or "cannot be read"))
-            else:
-                kept.append(row)
-        vectors = rows.vectors.reshape(-1, self.bundle.config.dimensions)[kept]
-        with atomic_write(self.folder / f"{name}.npy") as file:
-            np.save(file, vectors)
-        content = {
-            "places": [rows.places[row] for row in kept],
-            "facts": [[one.sha256, one.size, one.mtime_ns] for one in facts],
-            "skipped": [[os.fsdecode(bad.path), bad.reason] for bad in skipped],
-            "sha256": sha256(self.folder / f"{name}.npy"),
-        }
-        write_text(self.folder / f"{name}.json", json.dumps(content))
+    def read(self, part: Part) -> list[EmbeddedFile]:
+        """The rows of a complete part."""
+        return _image_files(json.loads(part.record.read_text("utf-8")), part.positions.start)
 
 
-def _state(picture: Path) -> list[str | int]:
-    """What tells whether a picture has changed: name, size and time."""
+def _image_files(content: dict[str, list[list[str | int]]], first: int) -> list[EmbeddedFile]:
+    return [
+        EmbeddedFile(first + int(offset), str(checksum), int(size), int(mtime_ns))
+        for offset, checksum, size, mtime_ns in content["files"]
+    ]
+
+
+def _state(path: Path) -> list[str | int]:
+    """What tells whether an image has changed: its name, size and time."""
     try:
-        status = picture.stat()
+        status = path.stat()
     except OSError:
-        return [os.fsdecode(picture)]
-    return [os.fsdecode(picture), status.st_size, status.st_mtime_ns]
-
-
-def _further(
-    report: Callable[[int, int], None], before: int, total: int, done: int, _: int
-) -> None:
-    report(before + done, total)
+        return [os.fsdecode(path)]
+    return [os.fsdecode(path), status.st_size, status.st_mtime_ns]

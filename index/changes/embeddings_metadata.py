@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fgembed.disk.files import absolute
-from fgembed.errors import IntegrityError, MissingExtraError
+from fgembed.disk.parquet import require_pyarrow
+from fgembed.errors import IntegrityError
 from fgembed.images.sources import PATH_COLUMNS
 from fgembed.index.format.metadata_columns import sql_columns, sql_type, sql_value
 from fgembed.index.format.metadata_table import BUILTIN_COLUMNS
@@ -42,11 +43,10 @@ class ImportedMetadata:
         """
         if not self.files:
             return
-        try:
-            import pyarrow
-            import pyarrow.parquet
-        except ImportError:
-            raise MissingExtraError("metadata of embeddings", "pyarrow", "scale") from None
+        require_pyarrow("metadata of embeddings")
+        import pyarrow
+        import pyarrow.parquet
+
         folder = self.folder / "metadata"
         try:
             rows = [pyarrow.parquet.read_metadata(file).num_rows for file in self.files]

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from fgembed.disk.files import atomic_write
-from fgembed.errors import FgembedError, MissingExtraError
+from fgembed.disk.parquet import require_pyarrow
+from fgembed.errors import FgembedError
 from fgembed.index.format.metadata_columns import in_arrow, sql_columns, sql_kind
 from fgembed.index.search.hits import Hit
 
@@ -56,10 +57,7 @@ def check_out(out: Path) -> None:
             f"{out} is neither .jsonl nor .parquet", "give the file one of these endings"
         )
     if out.suffix == ".parquet":
-        try:
-            import pyarrow.parquet  # noqa: F401
-        except ImportError:
-            raise MissingExtraError("hits in Parquet", "pyarrow", "scale") from None
+        require_pyarrow("hits in Parquet")
 
 
 def _rows(results: Sequence[tuple[str, list[Hit]]]) -> Iterator[dict[str, Any]]:

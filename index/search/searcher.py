@@ -211,10 +211,10 @@ class Searcher:
         paths = [Path(image) for image in images]
         rows = OnnxEmbedder.of(self.bundle, self.device, bulk=True).embed(paths, report)
         hits: list[list[Hit]] = []
-        for start in range(0, len(rows.places), QUERIES_AT_ONCE):
+        for start in range(0, len(rows.positions), QUERIES_AT_ONCE):
             batch = rows.vectors[start : start + QUERIES_AT_ONCE]
             hits += self.search_vectors(batch, k, where=where)
-        readable = [paths[row] for row in rows.places]
+        readable = [paths[row] for row in rows.positions]
         return list(zip(readable, hits, strict=True)), rows.skipped
 
     def rationales(self, images: Sequence[Pixels]) -> Vectors:

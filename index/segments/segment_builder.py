@@ -10,6 +10,7 @@ import numpy as np
 
 from fgembed.cores import core_count
 from fgembed.embedding.array_types import Ids, Vectors
+from fgembed.embedding.sampling import evenly_spaced
 from fgembed.errors import ConfigError
 from fgembed.index.format.manifest import ROWS_FILE, Measured, Segment
 from fgembed.index.format.metadata_table import Item
@@ -173,7 +174,7 @@ def _tuned(structure: Structure, rows: VectorFile, recall_target: float) -> Tuni
 
 def _held_out(count: int) -> Ids:
     """Evenly spread positions, a tenth at most."""
-    return np.unique(np.linspace(0, count - 1, min(QUERIES, count // 10)).astype(np.int64))
+    return evenly_spaced(count, min(QUERIES, count // 10))
 
 
 def _object_array(items: Sequence[Item]) -> np.ndarray:

@@ -10,8 +10,9 @@ import faiss
 import numpy as np
 
 from fgembed.disk.files import absolute, staged_folder
+from fgembed.disk.parquet import require_pyarrow
 from fgembed.embedding.array_types import Vectors
-from fgembed.errors import FgembedError, MissingExtraError
+from fgembed.errors import FgembedError
 from fgembed.index.changes.live_rows import ROWS_AT_ONCE, live_source
 from fgembed.index.format.manifest import Manifest
 from fgembed.index.format.metadata_columns import in_arrow
@@ -43,11 +44,10 @@ def export_faiss(folder: Path, out: Path, overwrite: bool = False) -> Manifest:
         MissingExtraError: pyarrow is not installed.
         FgembedError: `out` exists or lies in the index, or the index is empty.
     """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise MissingExtraError("metadata in Parquet", "pyarrow", "scale") from None
+    require_pyarrow("metadata in Parquet")
+    import pyarrow
+    import pyarrow.parquet
+
     _check_out(out, folder, overwrite)
     vectors = open_vectors(folder)
     if not vectors.segments:

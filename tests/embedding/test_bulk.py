@@ -1,4 +1,4 @@
-"""Vectors in bulk: the rows of the pictures, whoever embeds them, and no row for a bad one."""
+"""Vectors in bulk: a row for each readable image, in order, with any number of workers."""
 
 import threading
 from pathlib import Path
@@ -18,8 +18,8 @@ BAD = (0, 5, 6, 22)
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """23 pictures of which each has a grey of its own, and four are broken."""
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """23 images, each of another grey, of which four are broken."""
     folder = tmp_path_factory.mktemp("greys")
     paths = [folder / f"{number:02}.png" for number in range(23)]
     for number, path in enumerate(paths):
@@ -30,28 +30,30 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def grey(pixels: Pixels) -> Vectors:
-    return np.stack([np.full(1, one.mean(), np.float32) for one in pixels])
+    return np.stack([np.full(1, image.mean(), np.float32) for image in pixels])
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
 @pytest.mark.parametrize("batch_size", [1, 4, 50])
-def test_rows_are_the_pictures_in_order_without_the_bad_ones(pictures, workers, batch_size):
-    told: list[tuple[int, int]] = []
+def test_rows_are_the_readable_images_in_order(images, workers, batch_size):
+    counts: list[tuple[int, int]] = []
     rows = embed_images(
         grey,
-        pictures,
+        images,
         SPEC,
         batch_size=batch_size,
         workers=workers,
-        report=lambda done, total: told.append((done, total)),
+        report=lambda done, total: counts.append((done, total)),
     )
-    assert rows.places == [place for place in range(23) if place not in BAD]
-    np.testing.assert_array_equal(rows.vectors[:, 0], [10.0 * place for place in rows.places])
-    assert sorted(bad.path for bad in rows.skipped) == [pictures[place] for place in BAD]
-    assert told == sorted(told) and told[-1] == (22, 23)
+    assert rows.positions == [position for position in range(23) if position not in BAD]
+    np.testing.assert_array_equal(
+        rows.vectors[:, 0], [10.0 * position for position in rows.positions]
+    )
+    assert sorted(bad.path for bad in rows.skipped) == [images[position] for position in BAD]
+    assert counts == sorted(counts) and counts[-1] == (22, 23)
 
 
-def test_each_worker_embeds_what_it_decoded(pictures):
+def test_a_worker_embeds_the_batch_that_it_decoded(images):
     threads: set[int] = set()
     together = threading.Barrier(2, timeout=20)
 
@@ -61,17 +63,17 @@ def test_each_worker_embeds_what_it_decoded(pictures):
             together.wait()  # two batches are embedded at the same time
         return grey(pixels)
 
-    embed_images(embed, pictures[7:15], SPEC, batch_size=4, workers=2)
+    embed_images(embed, images[7:15], SPEC, batch_size=4, workers=2)
     assert len(threads) == 2 and threading.get_ident() not in threads
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_model_that_gives_no_numbers_is_refused(pictures, workers):
+def test_a_model_that_gives_no_numbers_is_refused(images, workers):
     with pytest.raises(IntegrityError, match="not finite"):
-        embed_images(lambda pixels: grey(pixels) * np.nan, pictures, SPEC, workers=workers)
+        embed_images(lambda pixels: grey(pixels) * np.nan, images, SPEC, workers=workers)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_nothing_readable_is_no_rows(pictures, workers):
-    rows = embed_images(grey, [pictures[place] for place in BAD], SPEC, workers=workers)
-    assert (rows.places, len(rows.vectors), len(rows.skipped)) == ([], 0, 4)
+def test_unreadable_images_alone_give_no_rows(images, workers):
+    rows = embed_images(grey, [images[position] for position in BAD], SPEC, workers=workers)
+    assert (rows.positions, len(rows.vectors), len(rows.skipped)) == ([], 0, 4)

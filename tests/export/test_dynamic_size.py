@@ -1,4 +1,4 @@
-"""Graphs for pictures of any size: proved at two, and refused where there is only one."""
+"""Graphs for images of any size: proved at two, and refused for backbones of a single size."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from fgembed.model.pooling import MeanPooling
 from tests.conftest import TINY_VIT
 
 
-def test_a_graph_of_dynamic_size_gives_torch_s_vectors_at_each(run: Path, tmp_path: Path):
+def test_a_graph_of_dynamic_size_gives_torch_s_vectors_at_every_size(run: Path, tmp_path: Path):
     source = Source.open(run)
     export_bundle(source, tmp_path / "b", precisions=("int8",), max_drop=100, dynamic_size=True)
     graph = onnx.load(tmp_path / "b" / MODEL_FILES["fp32"]).graph
@@ -39,7 +39,7 @@ def test_a_graph_of_dynamic_size_gives_torch_s_vectors_at_each(run: Path, tmp_pa
             assert (embedder.vectors(pixels) * expected).sum(axis=1).min() > least
 
 
-def test_a_graph_that_is_right_at_one_size_alone_is_refused(
+def test_a_graph_that_is_right_at_a_single_size_is_refused(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def fixed(encoder: Encoder, spec: Preprocessing, file: Path, *, dynamic_size: bool) -> None:
@@ -51,7 +51,7 @@ def test_a_graph_that_is_right_at_one_size_alone_is_refused(
     assert not (tmp_path / "b").exists()
 
 
-def test_a_transformer_has_one_size(tmp_path: Path):
+def test_a_transformer_is_not_exported_with_dynamic_size(tmp_path: Path):
     encoder = Encoder(make_backbone(TINY_VIT, size=64), MeanPooling()).eval()
     with pytest.raises(ConfigError, match=r"test_vit is a transformer.*without --dynamic-size"):
         write_onnx(encoder, Preprocessing(size=64), tmp_path / "m.onnx", dynamic_size=True)

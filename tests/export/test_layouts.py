@@ -29,35 +29,35 @@ def vectors_of(model: Path, images: np.ndarray) -> np.ndarray:
     return embeddings
 
 
-def test_immich_gets_normalised_pictures_and_says_how_they_are_read(
+def test_immich_normalises_and_resizes_as_the_layout_states(
     command: Command, run: Path, bundle: Path, photos: Path
 ):
     done = command("export", run, "--layout", "immich", "--out", "model")
     assert done.code == 0, done.err
     assert "for immich" in done.out and "cosine >= 0.99999" in done.out
-    said = json.loads(Path("model/visual/preprocess_cfg.json").read_text())
+    config = json.loads(Path("model/visual/preprocess_cfg.json").read_text())
     assert json.loads(Path("model/config.json").read_text())["embed_dim"] == 16
-    # What immich does with a picture, from its own description alone.
-    resample = Image.Resampling[said["interpolation"].upper()]
-    assert said["resize_mode"] == "squash"
+    # What immich does with an image, from the exported description alone.
+    resample = Image.Resampling[config["interpolation"].upper()]
+    assert config["resize_mode"] == "squash"
     paths = sorted((photos / "test").rglob("*.jpg"))
-    small = [Image.open(p).convert("RGB").resize(tuple(said["size"]), resample) for p in paths]
-    pixels = np.stack([np.asarray(one, dtype=np.float32) for one in small]) / 255
-    normalised = (pixels - np.float32(said["mean"])) / np.float32(said["std"])
-    found = vectors_of(Path("model/visual/model.onnx"), normalised.transpose(0, 3, 1, 2))
+    small = [Image.open(p).convert("RGB").resize(tuple(config["size"]), resample) for p in paths]
+    pixels = np.stack([np.asarray(image, dtype=np.float32) for image in small]) / 255
+    normalised = (pixels - np.float32(config["mean"])) / np.float32(config["std"])
+    vectors = vectors_of(Path("model/visual/model.onnx"), normalised.transpose(0, 3, 1, 2))
     opened = Bundle.open(bundle)
     ours = OnnxEmbedder.of(opened, "cpu")
     expected = ours.vectors(np.stack([read_image(p, opened.preprocessing) for p in paths]))
-    assert (found * expected).sum(axis=1).min() > 0.9999
+    assert (vectors * expected).sum(axis=1).min() > 0.9999
 
 
-def test_fastembed_is_told_to_normalise_and_a_bundle_s_readers_are_not(run: Path, tmp_path: Path):
+def test_fastembed_has_to_normalise_and_readers_of_a_bundle_must_not(run: Path, tmp_path: Path):
     encoder, spec = load_encoder(run)
     write_layout("fastembed", encoder, spec, tmp_path)
-    said = json.loads((tmp_path / "preprocessor_config.json").read_text())
-    assert said["do_rescale"] and said["do_normalize"] and said["resample"] == 2
-    assert said["size"] == {"height": 64, "width": 64} and not said["do_center_crop"]
-    assert said["image_processor_type"] == "CLIPImageProcessor"  # one that both know
+    config = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    assert config["do_rescale"] and config["do_normalize"] and config["resample"] == 2
+    assert config["size"] == {"height": 64, "width": 64} and not config["do_center_crop"]
+    assert config["image_processor_type"] == "CLIPImageProcessor"  # a class that both tools know
     noise = np.random.default_rng(0).normal(size=(3, 3, 64, 64)).astype(np.float32)
     with torch.inference_mode():
         expected = encoder(torch.from_numpy(noise)).numpy()
@@ -76,14 +76,16 @@ def test_fastembed_is_told_to_normalise_and_a_bundle_s_readers_are_not(run: Path
         ("immich", {"fit": "crop", "crop_ratio": 0.875}),
     ],
 )
-def test_what_a_tool_cannot_fit_is_refused(layout: str, changes, run: Path, tmp_path: Path):
+def test_a_preprocessing_that_a_tool_lacks_is_refused(
+    layout: str, changes, run: Path, tmp_path: Path
+):
     encoder, spec = load_encoder(run)
-    with pytest.raises(ConfigError, match=f"{layout} cannot fit pictures by '{changes['fit']}'"):
+    with pytest.raises(ConfigError, match=f"{layout} cannot fit images by '{changes['fit']}'"):
         write_layout(layout, encoder, replace(spec, **changes), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_layout_replaces_its_own_kind_alone(command: Command, run: Path, bundle: Path):
+def test_a_layout_replaces_nothing_but_the_same_layout(command: Command, run: Path, bundle: Path):
     refused(command("export", run, "--layout", "immich"), 2, "needs a folder of its own")
     refused(
         command("export", run, "--layout", "immich", "--out", "m", "--precision", "int8"),
@@ -97,7 +99,7 @@ def test_a_layout_replaces_its_own_kind_alone(command: Command, run: Path, bundl
     assert Bundle.open(bundle, every_file=True)
 
 
-def test_folders_that_only_have_the_same_names_are_kept(command: Command, run: Path):
+def test_foreign_folders_with_the_same_file_names_are_kept(command: Command, run: Path):
     for layout, theirs in (("immich", "mine/visual/holiday.jpg"), ("fastembed", "own/model.onnx")):
         Path(theirs).parent.mkdir(parents=True)
         Path(theirs).write_text("theirs")

@@ -56,7 +56,7 @@ def test_the_bundle_takes_any_batch_and_gives_torch_s_vectors(bundle: Path, run:
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
-def test_the_graph_says_what_it_takes_and_gives(bundle: Path):
+def test_the_graph_states_its_inputs_and_outputs(bundle: Path):
     graph = onnx.load(bundle / "onnx" / "model.onnx")
     onnx.checker.check_model(graph, full_check=True)
     assert graph.opset_import[0].version == OPSET
@@ -67,10 +67,10 @@ def test_the_graph_says_what_it_takes_and_gives(bundle: Path):
     assert [output.name for output in graph.graph.output] == ["embedding", "rationale"]
 
 
-def test_the_graph_does_not_say_where_it_was_made(bundle: Path):
+def test_the_graph_holds_no_paths_of_the_exporting_machine(bundle: Path):
     content = (bundle / "onnx" / "model.onnx").read_bytes()
-    for told in (b"stack_trace", b".py", str(Path(fgembed.__file__).parents[1]).encode()):
-        assert told not in content
+    for message in (b"stack_trace", b".py", str(Path(fgembed.__file__).parents[1]).encode()):
+        assert message not in content
 
 
 @pytest.mark.parametrize("fault", ["pooling", "levels", "mirror"])
@@ -130,7 +130,7 @@ def without_whitening(encoder: Encoder, spec: Preprocessing, file: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("broken", "told"),
+    ("broken", "message"),
     [
         (without_input_normalisation, "min_cosine"),
         (without_unit_length, "max_difference"),
@@ -142,7 +142,7 @@ def without_whitening(encoder: Encoder, spec: Preprocessing, file: Path) -> None
 )
 def test_a_broken_graph_is_no_bundle(
     broken: Callable[[Encoder, Preprocessing, Path], None],
-    told: str,
+    message: str,
     run: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -151,17 +151,17 @@ def test_a_broken_graph_is_no_bundle(
         broken(encoder, spec, file)
 
     monkeypatch.setattr(write_bundle, "write_onnx", write)
-    with pytest.raises(IntegrityError, match=f"(?s){told}.*no bundle was written"):
+    with pytest.raises(IntegrityError, match=f"(?s){message}.*no bundle was written.*; report it"):
         export_bundle(Source.open(run), tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("wrong", [{"resample": "lanczos"}, {"fit": "crop"}, {"draft": 1}])
-def test_a_bundle_that_reads_pictures_otherwise_is_refused(
+def test_a_bundle_that_states_another_preprocessing_is_refused(
     wrong: dict[str, Any], run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "photos").mkdir()
-    for number in range(4):  # large enough that a reduced decoding is another picture
+    for number in range(4):  # large enough that a reduced decoding is another image
         noise = np.random.default_rng(number).integers(0, 256, (300, 400, 3), dtype=np.uint8)
         Image.fromarray(noise).save(tmp_path / "photos" / f"{number}.jpg")
     described = write_bundle._describe
@@ -183,7 +183,7 @@ def read_by_the_mean(encoder: Encoder) -> Encoder:
     return other
 
 
-def test_a_swap_of_near_neighbours_counts_little_and_of_far_ones_much():
+def test_swapping_near_neighbours_counts_little_and_far_neighbours_much():
     def at(*degrees: float) -> np.ndarray:
         radians = np.radians(degrees)
         return np.stack([np.cos(radians), np.sin(radians)], axis=1)
@@ -197,7 +197,7 @@ def test_a_swap_of_near_neighbours_counts_little_and_of_far_ones_much():
 
 
 @pytest.mark.parametrize(
-    ("content", "error", "told"),
+    ("content", "error", "message"),
     [
         (None, NotFoundError, "is not finished; finish it with"),
         ("{}", IntegrityError, "is damaged: KeyError"),
@@ -207,14 +207,14 @@ def test_a_swap_of_near_neighbours_counts_little_and_of_far_ones_much():
     ],
 )
 def test_a_run_without_a_sound_report_is_refused_with_the_remedy(
-    content: str | None, error: type[FgembedError], told: str, run: Path, tmp_path: Path
+    content: str | None, error: type[FgembedError], message: str, run: Path, tmp_path: Path
 ):
     copied = tmp_path / "run"
     shutil.copytree(run, copied)
     (copied / "report.json").unlink()
     if content is not None:
         (copied / "report.json").write_text(content)
-    with pytest.raises(error, match=told) as refusal:
+    with pytest.raises(error, match=message) as refusal:
         Source.open(copied, start=True)
     assert "fgembed train --resume --run" in str(refusal.value)
 

@@ -52,7 +52,7 @@ class Scripted:
         return Drop("recall@1", 100, 0.5, 0.5 - self.left.pop(0) / 100)
 
 
-def test_each_file_gives_nearly_the_vectors_of_float32(every: Path, pixels: Pixels):
+def test_every_file_gives_nearly_the_vectors_of_float32(every: Path, pixels: Pixels):
     vectors = {
         name: OnnxEmbedder.of(Bundle.open(every, name, every_file=True), "cpu").vectors(pixels)
         for name in MODEL_FILES
@@ -62,16 +62,16 @@ def test_each_file_gives_nearly_the_vectors_of_float32(every: Path, pixels: Pixe
         assert least < cosines.min() < 1 - 1e-7  # near, and not the same file under another name
 
 
-def test_parity_json_says_what_each_file_loses(every: Path, run: Path):
-    said = json.loads((every / "parity.json").read_text())
+def test_parity_json_lists_what_every_file_loses(every: Path, run: Path):
+    report = json.loads((every / "parity.json").read_text())
     table = json.loads((run / "report.json").read_text())["table"]
     trained = table["rows"][-1]["scores"]["recall@1"]["value"]
-    plain, half, quantised = (said["files"][name] for name in MODEL_FILES.values())
-    assert said["torch_recall@1"] == plain["recall@1"] == trained
+    plain, half, quantised = (report["files"][name] for name in MODEL_FILES.values())
+    assert report["torch_recall@1"] == plain["recall@1"] == trained
     assert "drop" not in plain and plain["limits"]["min_cosine"] == 0.9999
-    for one in (half, quantised):
-        assert one["drop"]["measure"] == "recall@1" and one["drop"]["pictures"] == 9
-        assert one["drop"]["points"] == pytest.approx(100 * (trained - one["recall@1"]))
+    for entry in (half, quantised):
+        assert entry["drop"]["measure"] == "recall@1" and entry["drop"]["pictures"] == 9
+        assert entry["drop"]["points"] == pytest.approx(100 * (trained - entry["recall@1"]))
     assert quantised["int8_layers"] == 5 and quantised["float_layers"] == []
     card = (every / "README.md").read_text()
     assert [line[:7] for line in card.splitlines() if line.startswith(("| fp", "| int"))] == [
@@ -92,16 +92,18 @@ def test_only_the_backbone_computes_in_fewer_bits(every: Path):
     assert len(weights) == 5
     for node in weights:  # a scale for each of its channels
         assert len(tensors[node.input[1]].dims) == 1 and tensors[node.input[1]].dims[0] == 64
-    made_by = {name: node.op_type for node in graph.node for name in node.output}
+    producers = {name: node.op_type for node in graph.node for name in node.output}
     pooled = [n for n in graph.node if n.op_type in ("Div", "Pow", "ReduceL2", "MatMul", "Gemm")]
     assert pooled
     for node in pooled:  # what they give is not rounded to 8 bits
         readers = {other.op_type for other in graph.node if set(node.output) & set(other.input)}
         assert "QuantizeLinear" not in readers
-    assert made_by["embedding"] != "DequantizeLinear"
+    assert producers["embedding"] != "DequantizeLinear"
 
 
-def test_layers_stay_in_float_until_the_limit_is_kept(every: Path, pixels: Pixels, tmp_path: Path):
+def test_layers_stay_in_float_until_the_drop_is_within_the_limit(
+    every: Path, pixels: Pixels, tmp_path: Path
+):
     model, file = every / MODEL_FILES["fp32"], tmp_path / "int8.onnx"
     done = write_int8(model, file, SPEC, pixels, Scripted(3.0, 0.8, 0.4), max_drop=0.5)
     assert (done.layers, len(done.in_float)) == (3, 2)
@@ -118,14 +120,16 @@ def test_layers_stay_in_float_until_the_limit_is_kept(every: Path, pixels: Pixel
     assert in_float & set(by_harm) == set(done.in_float)
 
 
-def test_where_no_file_keeps_the_limit_there_is_none(every: Path, pixels: Pixels, tmp_path: Path):
+def test_no_file_is_left_if_the_drop_stays_above_the_limit(
+    every: Path, pixels: Pixels, tmp_path: Path
+):
     judge = Scripted(3.0, 1.0, 2.0)
     with pytest.raises(FgembedError, match=r"within 0\.5 points: at best recall@1 50\.0 -> 49\.0"):
         write_int8(every / MODEL_FILES["fp32"], tmp_path / "a.onnx", SPEC, pixels, judge, 0.5)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_layer_that_int8_harms_is_found(pixels: Pixels, tmp_path: Path):
+def test_the_layer_that_int8_harms_is_the_most_sensitive(pixels: Pixels, tmp_path: Path):
     """One channel a thousand times the others', and as much less weight in the layer after it."""
     backbone = make_backbone(TINY, size=64)
     norms = dict(backbone.named_modules())
@@ -139,15 +143,15 @@ def test_the_layer_that_int8_harms_is_found(pixels: Pixels, tmp_path: Path):
     assert set(order[:2]) == set(quantiser.layers[1:3])
 
 
-def test_agreement_counts_pictures_that_keep_their_nearest(every: Path, pixels: Pixels):
+def test_agreement_counts_images_that_keep_their_nearest(every: Path, pixels: Pixels):
     judge = AgreementDrop(every / MODEL_FILES["fp32"], pixels, SPEC)
     assert judge(every / MODEL_FILES["fp32"]) == Drop("neighbour agreement", 24, 1.0, 1.0)
     nearest = judge.nearest.copy()
     judge.nearest[:6] = (judge.nearest[:6] + 1) % 24
     changed = judge(every / MODEL_FILES["fp32"])
     assert (changed.after, changed.points) == (0.75, 25.0)
-    assert changed.sentence() == "neighbour agreement 100.0 -> 75.0 on 24 pictures"
-    assert (nearest != np.arange(24)).all()  # no picture is its own neighbour
+    assert changed.sentence() == "neighbour agreement 100.0 -> 75.0 on 24 images"
+    assert (nearest != np.arange(24)).all()  # no image is its own neighbour
 
 
 def test_recall_is_that_of_the_floor_table(every: Path, photos: Path, run: Path):
@@ -158,32 +162,32 @@ def test_recall_is_that_of_the_floor_table(every: Path, photos: Path, run: Path)
     assert judge.queries == 9
 
 
-def test_too_few_pictures_and_labels_that_tell_nothing_are_refused(
+def test_a_small_sample_and_labels_without_matches_are_refused(
     every: Path, pixels: Pixels, photos: Path, tmp_path: Path
 ):
     model = every / MODEL_FILES["fp32"]
     with pytest.raises(FgembedError, match="19 are too few"):
         write_int8(model, tmp_path / "a.onnx", SPEC, pixels[:19], Scripted(0.0), 0.5)
-    one, other = sorted((photos / "train").iterdir())[:2]
-    for side, species in (("g", one), ("q", other)):
+    first, second = sorted((photos / "train").iterdir())[:2]
+    for side, species in (("g", first), ("q", second)):
         shutil.copytree(species, tmp_path / side / species.name)
-    with pytest.raises(FgembedError, match="no labelled picture finds one of its class"):
+    with pytest.raises(FgembedError, match="no labelled image finds one of its class"):
         RecallDrop(model, Split.find(tmp_path / "g", tmp_path / "q"), SPEC)
 
 
-def test_labels_that_are_gone_are_done_without_and_faulty_ones_are_told(run: Path, tmp_path: Path):
+def test_missing_labels_are_ignored_and_faulty_labels_are_refused(run: Path, tmp_path: Path):
     source = Source.open(run)
-    for folders, told in (("gone", None), ("flat", "is in no class folder")):
+    for folders, message in (("gone", None), ("flat", "is in no class folder")):
         settings = {
             "eval": {"gallery": str(tmp_path / folders), "queries": str(tmp_path / folders)}
         }
         object.__setattr__(source, "settings", settings)
         (tmp_path / "flat").mkdir(exist_ok=True)
         shutil.copy(sorted(Path(run).rglob("*.json"))[0], tmp_path / "flat" / "a.jpg")
-        if told is None:
+        if message is None:
             assert source.labelled(None) is None
         else:
-            with pytest.raises(FgembedError, match=told):
+            with pytest.raises(FgembedError, match=message):
                 source.labelled(None)
 
 
@@ -193,10 +197,10 @@ def test_a_run_without_labels_is_judged_by_its_neighbours(run: Path, tmp_path: P
     object.__setattr__(unlabelled, "settings", source.settings | {"eval": {}})
     exported = export_bundle(unlabelled, tmp_path / "b", precisions=("int8",), max_drop=100)
     drop = exported.files[MODEL_FILES["int8"]].drop
-    assert drop is not None and (drop.measure, drop.pictures) == ("neighbour agreement", 24)
+    assert drop is not None and (drop.measure, drop.images) == ("neighbour agreement", 24)
 
 
-def test_a_model_that_was_not_exported_is_named_with_the_remedy(bundle: Path):
+def test_a_precision_that_was_not_exported_is_named_with_the_remedy(bundle: Path):
     with pytest.raises(NotFoundError, match=r"no int8 model; .*--precision fp32,int8"):
         Bundle.open(bundle, "int8")
 
@@ -211,10 +215,10 @@ def test_an_index_is_searched_with_any_of_its_bundle_s_models(
     assert manifest["model"]["precision"] == "int8"
     scores = {}
     for name in ("", *MODEL_FILES):
-        chosen = ["--precision", name] if name else []
-        found = json.loads(command("search", query, "-k", "1", "--json", *chosen).out)
-        assert found[0]["path"] == str(query)
-        scores[name] = found[0]["score"]
+        option = ["--precision", name] if name else []
+        hits = json.loads(command("search", query, "-k", "1", "--json", *option).out)
+        assert hits[0]["path"] == str(query)
+        scores[name] = hits[0]["score"]
     assert scores[""] == scores["int8"] == pytest.approx(1, abs=1e-5)  # by default the index's own
     assert scores["fp32"] < scores["int8"]
 
