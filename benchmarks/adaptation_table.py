@@ -83,7 +83,9 @@ def score_runs(folders: Sequence[Path], gallery: Path, queries: Path) -> str:
     start = read_encoder_file(RunFolder(folders[0]).start.path).sha256
     for folder in folders:
         if read_encoder_file(RunFolder(folder).start.path).sha256 != start:
-            raise FgembedError(f"{folder} has other floors than {folders[0]}; tabulate them apart")
+            raise FgembedError(
+                f"{folder} has other floors than {folders[0]}", "tabulate them apart"
+            )
     shared = Floors.load(folders[0]).shared_pass(device)
     floors = [both_protocols(name, embed, split) for name, embed in shared.embedders.items()]
     return markdown(floors, list(_scored(folders, split, device)))

@@ -53,14 +53,14 @@ class Run:
         """
         if not RunFolder(folder).report.is_file():
             raise FgembedError(
-                f'{folder} holds no report.json; finish it with "fgembed train --resume"'
+                f"{folder} holds no report.json", 'finish it with "fgembed train --resume"'
             )
         config = read_toml(RunFolder(folder).config)
         report = read_json(RunFolder(folder).report, "report")
         table = report["table"]
         if table is None:
             raise FgembedError(
-                f"{folder} has no scores; train it with eval.gallery and eval.queries set"
+                f"{folder} has no scores", "train it with eval.gallery and eval.queries set"
             )
         rows = [
             Row(row["encoder"], row["dimensions"], _values(row["scores"])) for row in table["rows"]
@@ -68,7 +68,7 @@ class Run:
         floors = [row for row in rows if not row.encoder.startswith(TRAINED)]
         trained = [row for row in rows if row.encoder.startswith(TRAINED)]
         if len(trained) != 1 or not floors:
-            raise FgembedError(f"{folder} has no table of floors and one run; measure it again")
+            raise FgembedError(f"{folder} has no table of floors and one run", "measure it again")
         caption = (
             f"{table['protocol']}: {table['queries']} queries, {table['gallery']} gallery "
             f"images, {table['classes']} classes"

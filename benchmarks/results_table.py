@@ -112,8 +112,8 @@ def _require_equal_floors(runs: Sequence[Run]) -> None:
                 if abs(value - theirs.scores.get(name, 9)) > FLOOR_TOLERANCE:
                     raise FgembedError(
                         f"{first.folder} and {run.folder} share their start but not its {name} "
-                        f"({ours.encoder}: {value:.4f}, {theirs.scores.get(name)}); measure "
-                        "both again on the same images"
+                        f"({ours.encoder}: {value:.4f}, {theirs.scores.get(name)})",
+                        "measure both again on the same images",
                     )
 
 
@@ -125,7 +125,8 @@ def _require_same_settings(group: Sequence[Run]) -> None:
             if key not in MAY_DIFFER and first.get(key) != other.get(key):
                 raise FgembedError(
                     f"{group[0].folder} and {run.folder} are both {run.label} but differ in {key} "
-                    f"({first.get(key)}, {other.get(key)}); tabulate them apart"
+                    f"({first.get(key)}, {other.get(key)})",
+                    "tabulate them apart",
                 )
 
 

@@ -100,7 +100,8 @@ def contenders(
         assigned = merge(assigned, parse_assignment(text))
     if unknown := [name for name in assigned if name not in names]:
         raise ConfigError(
-            f"--set names {unknown[0]!r}, which is not measured; measured are {', '.join(names)}"
+            f"--set names {unknown[0]!r}, which is not measured",
+            f"give settings of {', '.join(names)}",
         )
     attentive = make_backbone(arguments.backbone, size=arguments.size).has_attention
     built: dict[str, Contender] = {}

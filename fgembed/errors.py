@@ -29,12 +29,12 @@ class FgembedError(Exception):
     exit_code = 1
 
     # Positional only: another process unpickles an error from the arguments by position.
-    def __init__(self, fact: str, remedy: str = "", /) -> None:
+    def __init__(self, fact: str, remedy: str, /) -> None:
         self.fact = fact
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.fact}; {self.remedy}" if self.remedy else self.fact
+        return f"{self.fact}; {self.remedy}"
 
 
 class NotFoundError(FgembedError):

@@ -44,7 +44,6 @@ def without_remedy(path: Path) -> list[str]:
     ]
 
 
-@pytest.mark.skip("until the last one does")
 def test_every_error_states_a_remedy():
     assert [place for path in source_files() for place in without_remedy(path)] == []
 

@@ -10,7 +10,7 @@ from fgembed.workspace import CONFIG, LATEST, RUNS, RunFolder, find_run, new_run
 
 if TYPE_CHECKING:
     from fgembed.config import RunConfig
-    from fgembed.training.run import RunReport
+    from fgembed.training.run_report import RunReport
 
 
 def start_run(

@@ -27,7 +27,8 @@ from fgembed.pages.html_page import write_html
 from fgembed.progress import ReportStage
 from fgembed.resolve import resolve
 from fgembed.training.loop import Report
-from fgembed.training.run import RunReport, run_training
+from fgembed.training.run import run_training
+from fgembed.training.run_report import RunReport
 from fgembed.workspace import RunFolder
 
 SPECIES = 10

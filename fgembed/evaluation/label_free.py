@@ -62,6 +62,7 @@ def score_views(embedder: TorchEmbedder, paths: Sequence[Path]) -> Vectors:
     return np.array(matches, dtype=np.float64)
 
 
+@torch.inference_mode()
 def _view_vectors(
     embedder: TorchEmbedder, images: TrainingImages, sample: Sequence[int], view: int
 ) -> Vectors:

@@ -4,9 +4,8 @@
 untouched start, calibrated, and the whitenings of its other readings.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fgembed.config import RunConfig, write_config
 from fgembed.data.loading import TrainingImages
@@ -14,7 +13,7 @@ from fgembed.disk.files import write_json
 from fgembed.evaluation.floor_table import FloorTable, Selected
 from fgembed.evaluation.floors import Floors
 from fgembed.evaluation.guard import START_ITSELF, Verdict, judged_by_labels, judged_by_views
-from fgembed.evaluation.label_free import Figures, label_free_figures, score_views
+from fgembed.evaluation.label_free import label_free_figures, score_views
 from fgembed.evaluation.protocol import Split
 from fgembed.evaluation.subject import measure_run
 from fgembed.images.batches import write_skipped
@@ -32,6 +31,7 @@ from fgembed.training.epoch_selection import Selection, selection_split
 from fgembed.training.fingerprint import Fingerprint, check_images, check_settings, image_checksums
 from fgembed.training.preparation import Prepared, readable_images, require_batch, trains
 from fgembed.training.preparation import prepare as prepare_method
+from fgembed.training.run_report import RunReport
 from fgembed.workspace import RunFolder, set_latest
 
 
@@ -89,37 +89,6 @@ class CalibratedRun:
     selected: Selected | None
     start: TorchEmbedder
     trained: TorchEmbedder
-
-
-@dataclass(frozen=True)
-class RunReport:
-    """The results of a finished run; `report.json`.
-
-    Attributes:
-        method: its name.
-        images: how many were trained on.
-        held_out: how many more were held out to select the epoch.
-        selected: the epoch; None if the last one is kept.
-        skipped: the images that could not be read.
-        start: figures of the untouched start, whitened.
-        trained: figures of the run's encoder.
-        table: the scores, where there are labelled images.
-        guard: whether the run is better than its start.
-    """
-
-    method: str
-    images: int
-    held_out: int
-    selected: Selected | None
-    skipped: list[Skipped]
-    start: Figures
-    trained: Figures
-    table: FloorTable | None
-    guard: Verdict
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as a JSON object."""
-        return asdict(self) | {"skipped": len(self.skipped)}
 
 
 def run_training(

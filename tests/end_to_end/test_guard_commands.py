@@ -14,7 +14,7 @@ from fgembed.disk.files import read_json, sha256, write_json
 from fgembed.disk.json_records import record
 from fgembed.evaluation.guard import Verdict
 from fgembed.evaluation.label_free import Figures
-from fgembed.training.run import RunReport
+from fgembed.training.run_report import RunReport
 from tests.conftest import SIZE, TINY, Command
 from tests.end_to_end.refusals import refused
 

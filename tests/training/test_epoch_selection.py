@@ -23,7 +23,8 @@ from fgembed.resolve import resolve
 from fgembed.training.epoch_selection import Selection, held_out, selection_split
 from fgembed.training.loop import Progress
 from fgembed.training.preparation import make_method
-from fgembed.training.run import RunReport, run_training
+from fgembed.training.run import run_training
+from fgembed.training.run_report import RunReport
 from fgembed.workspace import RunFolder
 from tests.conftest import Command
 from tests.end_to_end.refusals import refused

@@ -1,0 +1,40 @@
+"""The results of a finished run, as they stand in its `report.json`."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fgembed.evaluation.floor_table import FloorTable, Selected
+from fgembed.evaluation.guard import Verdict
+from fgembed.evaluation.label_free import Figures
+from fgembed.images.finding import Skipped
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """The results of a finished run; `report.json`.
+
+    Attributes:
+        method: its name.
+        images: how many were trained on.
+        held_out: how many more were held out to select the epoch.
+        selected: the epoch; None if the last one is kept.
+        skipped: the images that could not be read.
+        start: figures of the untouched start, whitened.
+        trained: figures of the run's encoder.
+        table: the scores, where there are labelled images.
+        guard: whether the run is better than its start.
+    """
+
+    method: str
+    images: int
+    held_out: int
+    selected: Selected | None
+    skipped: list[Skipped]
+    start: Figures
+    trained: Figures
+    table: FloorTable | None
+    guard: Verdict
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as a JSON object."""
+        return asdict(self) | {"skipped": len(self.skipped)}
