@@ -57,7 +57,7 @@ def embed(
     from fgembed.bundle import Bundle
     from fgembed.cli.progress import ImageProgress
     from fgembed.embedding.shards import embed_into
-    from fgembed.images.batches import check_bad
+    from fgembed.images.skipped import check_bad
     from fgembed.images.sources import list_images
     from fgembed.text import showable
     from fgembed.workspace import workspace_images

@@ -16,8 +16,8 @@ def init(
 
     Example: fgembed init photos/
     """
-    from fgembed.images.batches import check_bad
     from fgembed.images.finding import find_images
+    from fgembed.images.skipped import check_bad
     from fgembed.text import showable
     from fgembed.workspace import write_template
 

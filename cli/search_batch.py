@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fgembed.images.finding import Skipped
+    from fgembed.images.skipped import Skipped
     from fgembed.index.search.hits import Hit
 
 

@@ -12,10 +12,9 @@ from fgembed.cli.index.options import (
     MemoryOption,
     RecallOption,
     StoreOption,
-    described,
-    facts,
     index_settings,
 )
+from fgembed.cli.index.summary import described, facts
 from fgembed.cli.options import (
     BundleOption,
     Device,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fgembed.cli.index.options import MEMORY, IndexOption, described, facts, index_settings
+from fgembed.cli.index.options import MEMORY, IndexOption, index_settings
+from fgembed.cli.index.summary import described, facts
 from fgembed.cli.options import (
     Device,
     DeviceOption,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fgembed.cli.index.options import IndexOption, described, facts
+from fgembed.cli.index.options import IndexOption
+from fgembed.cli.index.summary import described, facts
 from fgembed.cli.options import JsonOption
 from fgembed.workspace import INDEX
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from fgembed.cli.index.options import IndexOption, check_recall, described, facts
+from fgembed.cli.index.options import IndexOption, check_recall
+from fgembed.cli.index.summary import described, facts
 from fgembed.cli.options import JsonOption
 from fgembed.workspace import INDEX
 

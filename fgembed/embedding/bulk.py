@@ -12,8 +12,8 @@ from fgembed.embedding.array_types import Vectors
 from fgembed.errors import IntegrityError
 from fgembed.images.batches import ImageBatches, prefetch
 from fgembed.images.decoding import Pixels
-from fgembed.images.finding import Skipped
 from fgembed.images.preprocessing import Preprocessing
+from fgembed.images.skipped import Skipped
 from fgembed.images.sources import ImageFile
 from fgembed.progress import ReportCount, silent
 

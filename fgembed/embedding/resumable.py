@@ -18,8 +18,7 @@ from fgembed.disk.files import atomic_write
 from fgembed.embedding.bulk import BulkResult
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import IntegrityError
-from fgembed.images.batches import write_skipped
-from fgembed.images.finding import Skipped
+from fgembed.images.skipped import Skipped, write_skipped
 from fgembed.images.sources import ImageFile
 from fgembed.progress import ReportCount, silent
 

@@ -16,7 +16,7 @@ from fgembed.disk.files import absolute, atomic_write
 from fgembed.disk.parquet import require_pyarrow
 from fgembed.embedding.resumable import Part, ResumableEmbedding
 from fgembed.embedding.shard_plan import Plan, agree
-from fgembed.images.finding import Skipped
+from fgembed.images.skipped import Skipped
 from fgembed.images.sources import Listing
 from fgembed.progress import ReportCount, silent
 

@@ -16,10 +16,10 @@ from fgembed.embedding.bulk import Embedded
 from fgembed.errors import FgembedError
 from fgembed.evaluation.floor_table import FloorTable, Score, ScoreRow
 from fgembed.evaluation.metrics import QueryScores, score_queries
-from fgembed.images.batches import check_bad
 from fgembed.images.decoding import Pixels
-from fgembed.images.finding import Skipped, class_names, find_images
+from fgembed.images.finding import class_names, find_images
 from fgembed.images.preprocessing import Preprocessing
+from fgembed.images.skipped import Skipped, check_bad
 
 TABLE_KS = (1, 5, 10)
 CURVE_END = 50

@@ -3,7 +3,6 @@
 Each batch comes with the positions of its images, so results stay aligned with their images.
 """
 
-import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,11 +12,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from fgembed.disk.files import write_text
-from fgembed.errors import BadImagesError, ImageError
+from fgembed.errors import ImageError
 from fgembed.images.decoding import Pixels, load_rgb
-from fgembed.images.finding import Skipped
 from fgembed.images.preprocessing import Preprocessing, read_image
+from fgembed.images.skipped import Skipped
 from fgembed.images.sources import ImageFile
 
 Result = TypeVar("Result")
@@ -87,32 +85,6 @@ def split_readable(
     results = list(prefetch(skipped_or_none, paths, threads, 64))
     readable = [path for path, bad in zip(paths, results, strict=True) if bad is None]
     return readable, [bad for bad in results if bad is not None]
-
-
-def check_bad(skipped: Sequence[Skipped], total: int, max_bad: float) -> None:
-    """Checks that the share of unreadable images is allowed.
-
-    Raises:
-        BadImagesError: the share is above `max_bad`, or no image is left.
-    """
-    if not skipped or len(skipped) <= min(max_bad * total, total - 1):
-        return
-    first = f"the first: {str(skipped[0].path)!r} ({skipped[0].reason})"
-    if len(skipped) == total:
-        raise BadImagesError(
-            f"none of {total} images can be read, {first}",
-            "give other images, or save them again as JPEG or PNG",
-        )
-    raise BadImagesError(
-        f"{len(skipped)} of {total} images cannot be read, allowed are {max_bad:.0%}, {first}",
-        "repair them, or allow more with --max-bad (in a training --set max_bad=SHARE)",
-    )
-
-
-def write_skipped(file: Path, skipped: Sequence[Skipped]) -> None:
-    """Lists the skipped images as JSON lines with path and reason."""
-    lines = [json.dumps({"path": str(bad.path), "reason": bad.reason}) for bad in skipped]
-    write_text(file, "".join(line + "\n" for line in lines))
 
 
 def prefetch(

@@ -1,20 +1,12 @@
 """Which files of a folder are images, by file extension."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from fgembed.errors import FgembedError, NotFoundError
+from fgembed.images.skipped import Skipped
 
 EXTENSIONS = {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """An image or folder that is left out, and why."""
-
-    path: Path
-    reason: str
 
 
 def find_images(root: Path) -> tuple[list[Path], list[Skipped]]:

@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 
 from fgembed.disk.parquet import require_pyarrow
 from fgembed.errors import FgembedError, ImageError, NotFoundError
-from fgembed.images.finding import EXTENSIONS, Skipped, find_images
+from fgembed.images.finding import EXTENSIONS, find_images
+from fgembed.images.skipped import Skipped
 
 PATH_COLUMNS = ("image_path", "path", "filename")  # of a manifest; the first one that exists counts
 LABEL = "label"

@@ -19,9 +19,10 @@ from fgembed.data.loading import TrainingImages, require_full_batch
 from fgembed.errors import ConfigError
 from fgembed.evaluation.floors import uncalibrated_start
 from fgembed.evaluation.protocol import Split
-from fgembed.images.batches import check_bad, split_readable
-from fgembed.images.finding import Skipped, find_images
+from fgembed.images.batches import split_readable
+from fgembed.images.finding import find_images
 from fgembed.images.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from fgembed.images.skipped import Skipped, check_bad
 from fgembed.methods.base import Method
 from fgembed.model.devices import choose_device
 from fgembed.model.encoder import Encoder

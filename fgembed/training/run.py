@@ -16,8 +16,7 @@ from fgembed.evaluation.guard import START_ITSELF, Verdict, judged_by_labels, ju
 from fgembed.evaluation.label_free import label_free_figures, score_views
 from fgembed.evaluation.protocol import Split
 from fgembed.evaluation.subject import measure_run
-from fgembed.images.batches import write_skipped
-from fgembed.images.finding import Skipped
+from fgembed.images.skipped import Skipped, write_skipped
 from fgembed.methods.base import Method
 from fgembed.model.batch_norm_folding import fold_encoder
 from fgembed.model.encoder import Encoder

@@ -6,7 +6,7 @@ from typing import Any
 from fgembed.evaluation.floor_table import FloorTable, Selected
 from fgembed.evaluation.guard import Verdict
 from fgembed.evaluation.label_free import Figures
-from fgembed.images.finding import Skipped
+from fgembed.images.skipped import Skipped
 
 
 @dataclass(frozen=True)

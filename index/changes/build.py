@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fgembed.bundle import Bundle
-from fgembed.images.finding import Skipped
+from fgembed.images.skipped import Skipped
 from fgembed.index.changes.embed_images import BadImageLimit, SourceImages, embed_segment
 from fgembed.index.format.manifest import Manifest, Model, Segment
 from fgembed.index.format.model_binding import model_of

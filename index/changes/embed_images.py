@@ -10,8 +10,8 @@ from fgembed.bundle import Bundle
 from fgembed.disk.files import absolute
 from fgembed.embedding.array_types import Vectors
 from fgembed.errors import FgembedError
-from fgembed.images.batches import check_bad, write_skipped
-from fgembed.images.finding import EXTENSIONS, Skipped
+from fgembed.images.finding import EXTENSIONS
+from fgembed.images.skipped import Skipped, check_bad, write_skipped
 from fgembed.images.sources import Listing, labels_of, list_images
 from fgembed.index.changes.embedding_cache import Block, EmbeddingCache
 from fgembed.index.format.manifest import SKIPPED_FILE, Segment

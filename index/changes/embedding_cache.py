@@ -16,7 +16,7 @@ from fgembed.disk.files import digest, sha256, write_text
 from fgembed.embedding.array_types import Vectors
 from fgembed.embedding.resumable import Part, ResumableEmbedding
 from fgembed.errors import IntegrityError
-from fgembed.images.finding import Skipped
+from fgembed.images.skipped import Skipped
 from fgembed.index.format.manifest import PENDING_FOLDER
 from fgembed.index.format.npy_files import read_array
 from fgembed.progress import ReportCount

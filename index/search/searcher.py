@@ -12,8 +12,8 @@ from fgembed.embedding.array_types import Ids, Vectors
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import FgembedError
 from fgembed.images.decoding import Pixels
-from fgembed.images.finding import Skipped
 from fgembed.images.preprocessing import read_image
+from fgembed.images.skipped import Skipped
 from fgembed.index.format.manifest import Manifest
 from fgembed.index.format.model_binding import check_model, find_bundle
 from fgembed.index.search.hits import Hit, hits_of, with_items

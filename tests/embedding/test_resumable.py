@@ -10,7 +10,7 @@ from fgembed.bundle import Bundle
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.embedding.resumable import Part, ResumableEmbedding
 from fgembed.errors import ConfigError, IntegrityError
-from fgembed.images.finding import Skipped
+from fgembed.images.skipped import Skipped
 
 VANISHED = 2
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from fgembed.errors import BadImagesError
-from fgembed.images.batches import ImageBatches, check_bad, split_readable, write_skipped
-from fgembed.images.finding import Skipped
+from fgembed.images.batches import ImageBatches, split_readable
 from fgembed.images.preprocessing import Preprocessing, read_image
+from fgembed.images.skipped import Skipped, check_bad, write_skipped
 from tests.images.drawings import quarters
 
 SPEC = Preprocessing(size=32)
