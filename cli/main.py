@@ -115,6 +115,7 @@ def main() -> None:
     # is read, or it is listed with the reason.
     warnings.filterwarnings("ignore", module="PIL")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {showable(str(message))}\n"
     try:
         sys.exit(app(prog_name="fgembed", standalone_mode=False))
     except typer.TyperException as error:

@@ -15,6 +15,7 @@ the released code (github.com/GANPerf/LCR). The defaults correct its slips;
 `recipes/lcr-paper.toml` restores them.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -49,8 +50,12 @@ class LCR(MoCo):
         @field_validator("scale_over", mode="before")
         @classmethod
         def _accept_former_name(cls, value: Any) -> Any:
-            """Config files of earlier runs hold "picture" for "image"."""
-            return "image" if value == "picture" else value
+            """Config files of earlier runs hold "picture"."""
+            if value != "picture":
+                return value
+            former = 'method.scale_over = "picture" is now called "image"'
+            warnings.warn(former, FutureWarning, stacklevel=2)
+            return "image"
 
     trained_poolings = (RationalePooling,)
     config: Config

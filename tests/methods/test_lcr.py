@@ -136,7 +136,8 @@ def test_trap_5_an_image_s_rationale_term_ignores_its_neighbours():
 
 
 def test_the_scale_of_an_earlier_run_s_config_is_read():
-    assert LCR.Config.model_validate({"scale_over": "picture"}).scale_over == "image"
+    with pytest.warns(FutureWarning, match='"picture" is now called "image"'):
+        assert LCR.Config.model_validate({"scale_over": "picture"}).scale_over == "image"
     assert LCR.Config().scale_over == "image"
 
 
