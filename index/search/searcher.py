@@ -18,7 +18,7 @@ from fgembed.index.format.manifest import Manifest
 from fgembed.index.format.model_binding import check_model, find_bundle
 from fgembed.index.search.hits import Hit, hits_of, with_items
 from fgembed.index.search.hits_file import QUERIES_AT_ONCE
-from fgembed.index.search.snapshot import open_state
+from fgembed.index.search.snapshot import open_vectors
 from fgembed.progress import ReportCount, silent
 
 if TYPE_CHECKING:
@@ -96,13 +96,11 @@ class Searcher:
         """
         folder = Path(index)
         opened = find_bundle(folder, Manifest.read(folder), bundle, precision)
-        with ThreadPoolExecutor(2) as pool:
-            # Checksums and ONNX Runtime's session need no interpreter lock: faiss loads meanwhile.
+        with ThreadPoolExecutor(1) as pool:  # see the head of fgembed.cli.main
             embedder = pool.submit(_checked_embedder, opened, device)
-            loading = pool.submit(_index_class)
-            manifest, vectors = open_state(folder, lambda state: loading.result()(folder, state))
-        check_model(folder, manifest, opened)
-        return cls(manifest, opened, vectors, embedder.result(), device)
+            vectors = open_vectors(folder)
+        check_model(folder, vectors.manifest, opened)
+        return cls(vectors.manifest, opened, vectors, embedder.result(), device)
 
     def search(
         self,
@@ -238,10 +236,3 @@ class Searcher:
 def _checked_embedder(bundle: Bundle, device: str) -> OnnxEmbedder:
     bundle.check()
     return OnnxEmbedder.of(bundle, device)
-
-
-def _index_class() -> "type[IndexedVectors]":
-    """Loads FAISS, in a thread beside the checksums: see the head of `fgembed.cli.main`."""
-    from fgembed.index.search.open_index import IndexedVectors
-
-    return IndexedVectors
