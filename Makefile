@@ -1,5 +1,6 @@
 # make demo    environment + `fgembed demo`: the whole job on drawn pictures
 # make test    environment + every check and test
+# make proof   the long proofs of the index
 # make check   the fast part: lint, types, import rules, unit tests
 # VENV=path reuses an environment; the default .venv holds about 6 GB.
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test check lint fast mutations clean
+.PHONY: demo test check lint fast proof mutations clean
 
 demo: $(VENV)/.train
 	rm -rf demo
@@ -27,6 +28,13 @@ lint: $(VENV)/.dev
 
 fast: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS) -q -m "not slow"
+
+# Random changes, kills and damaged files at length: an hour on two cores. `test` runs a share.
+proof: export FGEMBED_EXAMPLES = 300
+proof: export FGEMBED_KILLS = 300
+proof: export FGEMBED_DAMAGED = 1000
+proof: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(JOBS) -q -m proof
 
 # Puts known faults into a copy of the source, one at a time; each must fail a test.
 mutations: $(VENV)/.dev

@@ -18,8 +18,9 @@ from fgembed.index.search.open_index import IndexedVectors
 from fgembed.index.search.snapshot import open_state
 from tests.index.making import KIND_SETTINGS, make_index, unit_vectors
 
-# The issue asks for 1,000 over all kinds: FGEMBED_DAMAGED=1000 pytest tests/index/test_damage.py
+# `make proof` runs many more.
 DAMAGED = int(os.environ.get("FGEMBED_DAMAGED", "200"))
+pytestmark = pytest.mark.proof
 Generator = np.random.Generator
 
 

@@ -27,8 +27,9 @@ from tests.index.making import (
     write_random,
 )
 
-# The issue asks for 300: FGEMBED_EXAMPLES=300 pytest tests/index/changes/test_change_properties.py
+# `make proof` runs many more.
 EXAMPLES = int(os.environ.get("FGEMBED_EXAMPLES", "6"))
+pytestmark = pytest.mark.proof
 PHASES = [Phase.explicit, Phase.generate]  # a failure is small enough to read as it is
 D = 16
 # A tenth is held out, and PCA12 refuses fewer than 12 vectors; of fewer than 10 search is exact.

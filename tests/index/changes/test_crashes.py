@@ -18,8 +18,9 @@ from fgembed.index.tools.verify import verify
 from tests.index.changing import COUNT, NAMES, NEW, add, change
 from tests.index.making import KIND_SETTINGS, make_index, open_index, unit_vectors
 
-# The issue asks for 300: FGEMBED_KILLS=300 pytest tests/index/changes/test_crashes.py
+# `make proof` runs many more.
 KILLS = int(os.environ.get("FGEMBED_KILLS", "24"))
+pytestmark = pytest.mark.proof
 # Children come from a server that has never used FAISS's threads, which do not outlive a fork.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.index.changing"])
