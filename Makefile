@@ -1,4 +1,4 @@
-# make demo    environment + `fgembed demo`: the whole job on drawn pictures
+# make demo    environment + `fgembed demo`: the whole job on drawn images
 # make test    environment + every check and test
 # make proof   the long proofs of the index
 # make check   the fast part: lint, types, import rules, unit tests

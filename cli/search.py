@@ -90,13 +90,13 @@ def search(
     from fgembed.index import Searcher
 
     if queries is not None:
-        if out is None:
-            raise ConfigError("--queries needs a file for the hits", "give --out hits.parquet")
         if query is not None or rerank or html or png or explain:
             raise ConfigError(
                 "--queries excludes QUERY, --rerank, --html, --png and --explain",
                 "leave them out, or search one image at a time",
             )
+        if out is None:
+            raise ConfigError("--queries needs a file for the hits", "give --out hits.jsonl")
         from fgembed.cli.search_batch import search_many
 
         search_many(

@@ -44,7 +44,7 @@ class NotFoundError(FgembedError):
 class MissingExtraError(FgembedError):
     """An optional dependency is not installed."""
 
-    def __init__(self, purpose: str, module: str, extra: str) -> None:
+    def __init__(self, purpose: str, module: str, extra: str, /) -> None:
         super().__init__(
             f"{purpose} needs {module}", f"install it with \"pip install 'fgembed[{extra}]'\""
         )
@@ -53,7 +53,7 @@ class MissingExtraError(FgembedError):
 class ImageError(FgembedError):
     """An image cannot be read."""
 
-    def __init__(self, path: Path | str, reason: str) -> None:
+    def __init__(self, path: Path | str, reason: str, /) -> None:
         super().__init__(
             f"cannot read image {str(path)!r}: {reason}",
             "give another image, or save it again as JPEG or PNG",

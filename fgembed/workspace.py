@@ -68,11 +68,16 @@ def workspace_images(folder: Path = Path()) -> Path:
         NotFoundError: there is no `fgembed.toml`, or it names no folder.
     """
     file = folder / CONFIG
-    images = read_toml(file).get("images") if file.is_file() else None
+    if not file.is_file():
+        raise NotFoundError(
+            f"no folder of photographs: there is no {file}",
+            'give a folder, or make the file with "fgembed init PHOTOS"',
+        )
+    images = read_toml(file).get("images")
     if not isinstance(images, str):
         raise NotFoundError(
             f"no folder of photographs: {file} names none",
-            f'give a folder, or name it in {file} with "fgembed init PHOTOS"',
+            f'give a folder, or set images = "PHOTOS" in {file}',
         )
     return folder / images
 
@@ -185,8 +190,13 @@ def find_run(name: str | None, folder: Path = Path()) -> Path:
             raise NotFoundError(f"no run at {run}", 'make one with "fgembed train"')
         return run.resolve()
     for run in (folder / RUNS / name, folder / name):
-        if run.is_dir():
+        if RunFolder(run).config.is_file():
             return run
+        if run.is_dir():
+            raise NotFoundError(
+                f"{run} is no run: it holds no {RunFolder(run).config.name}",
+                'give the name of a run that "fgembed train" began, or its folder',
+            )
     raise NotFoundError(f"no run {name!r} in {folder / RUNS}", 'make one with "fgembed train"')
 
 

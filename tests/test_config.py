@@ -84,7 +84,9 @@ def test_a_new_workspace_names_its_folder_of_photographs(tmp_path: Path, name: s
 
 def test_a_workspace_without_a_folder_of_photographs_says_how_to_name_one(tmp_path: Path):
     (tmp_path / "fgembed.toml").write_text("seed = 1")
-    with pytest.raises(NotFoundError, match=r"fgembed\.toml names none; give a folder, or name it"):
+    with pytest.raises(
+        NotFoundError, match=r"fgembed\.toml names none; give a folder, or set images = \"PHOTOS\""
+    ):
         workspace_images(tmp_path)
 
 

@@ -190,7 +190,7 @@ def _write_page(
             "lower --threshold",
         )
     facts = {"index": str(vectors.folder), "images": str(vectors.manifest.count)}
-    write_html(file, rows, f"{len(rows)} groups of copies", facts)
+    write_html(file, rows, f"Groups of copies: {len(rows)}", facts)
 
 
 def _ids(numbers: list[int]) -> "Ids":

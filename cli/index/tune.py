@@ -64,7 +64,7 @@ def tune(
     rows = [
         [segment.name, *(str(point.parameters.get(name, "")) for name in PARAMETERS),
          f"{point.recall_at_10:.3f}", f"{point.batch_query_ms:.3f}",
-         "taken" if point.parameters == tuned.parameters else ""]
+         "selected" if point.parameters == tuned.parameters else ""]
         for segment, tuned in retuned.tuned
         for point in tuned.points
     ]  # fmt: skip

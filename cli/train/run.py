@@ -47,7 +47,7 @@ def settings_and_folder(
     if resume:
         if overrides or config:
             raise ConfigError(
-                "--resume goes on with the run's own settings",
+                "--resume uses the run's own settings",
                 "leave out the others, or start a new run",
             )
         folder = find_run(name)

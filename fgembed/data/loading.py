@@ -6,14 +6,15 @@ index) only. So neither the number of workers nor an interruption changes the tr
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from fgembed.data.views import ViewMaker
-from fgembed.errors import ConfigError, ImageError
+from fgembed.errors import ConfigError, FgembedError, ImageError
 from fgembed.images.decoding import load_rgb
 from fgembed.images.preprocessing import Preprocessing
 
@@ -37,6 +38,13 @@ class TrainingImages(Dataset[list[Tensor]]):
     def __len__(self) -> int:
         return len(self.paths)
 
+    def __getitems__(self, keys: Sequence[ImageKey]) -> list[list[Tensor]] | FgembedError:
+        """The views of a batch, or the error: torch changes the class of one that is raised."""
+        try:
+            return [self[key] for key in keys]
+        except FgembedError as error:
+            return error
+
     def __getitem__(self, key: ImageKey) -> list[Tensor]:
         """The views, each (3, side, side) normalised.
 
@@ -56,7 +64,7 @@ class TrainingImages(Dataset[list[Tensor]]):
                 return self.view_maker(image)
         raise ConfigError(
             "no training image can be read any more",
-            'restore the folder of images, then go on with "fgembed train --resume"',
+            "restore the folder of images, then resume the run",
         )
 
 
@@ -109,25 +117,37 @@ def require_full_batch(count: int, batch_size: int) -> None:
 
 def make_loader(
     images: TrainingImages, batches: Iterable[list[ImageKey]], workers: int, ahead: int = 4
-) -> DataLoader[list[Tensor]]:
-    """A loader of batches of views, each view (B, 3, side, side).
+) -> Iterator[list[Tensor]]:
+    """Loads batches of views, each view (B, 3, side, side).
 
     Args:
         images: gives the views.
         batches: the keys of each batch, in order.
         workers: number of loader processes; 0 loads in this process.
         ahead: number of batches that each worker prefetches.
+
+    Raises:
+        ConfigError: no image can be read.
     """
-    return DataLoader(
+    loader: DataLoader[list[Tensor]] = DataLoader(
         images,
         batch_sampler=batches,
         num_workers=workers,
+        collate_fn=_collated,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=ahead if workers else None,
         # A loader draws from its generator when it starts. A draw from the global one would shift
         # the random numbers of a resumed run against those of an uninterrupted one.
         generator=torch.Generator(),
     )
+    for views in loader:
+        if isinstance(views, FgembedError):
+            raise views
+        yield views
+
+
+def _collated(batch: list[list[Tensor]] | FgembedError) -> Any:
+    return batch if isinstance(batch, FgembedError) else default_collate(batch)
 
 
 def _derived_seed(seed: int, *key: int) -> int:

@@ -53,7 +53,7 @@ def open_session(model: Path, device: str, threads: int, graph_cache: Path | Non
         raise
     if provider not in session.get_providers() and device != "auto":
         raise DeviceError(
-            f"device {device} was asked for, but ONNX Runtime runs on {session.get_providers()[0]}",
+            f"device {device} was requested, but ONNX Runtime runs on {session.get_providers()[0]}",
             "install a driver and CUDA's libraries "
             '("pip install onnxruntime-gpu[cuda,cudnn]", see "fgembed doctor"), '
             "or use --device cpu",
@@ -75,7 +75,7 @@ def _requested_provider(device: str) -> str:
     if provider not in available:
         package = PROVIDER_PACKAGES.get(provider, "an ONNX Runtime that is built with it")
         raise DeviceError(
-            f"provider {provider} was asked for, but this ONNX Runtime has {', '.join(available)}",
+            f"provider {provider} was requested, but this ONNX Runtime has {', '.join(available)}",
             f"install {package} in its place, or use --device cpu",
         )
     return provider

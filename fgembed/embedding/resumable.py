@@ -15,6 +15,7 @@ import numpy as np
 
 from fgembed.bundle import Bundle
 from fgembed.disk.files import atomic_write
+from fgembed.disk.npy_files import read_array
 from fgembed.embedding.bulk import BulkResult
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import IntegrityError
@@ -27,12 +28,12 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Part:
-    """The files of one part, and the images that it is of.
+    """The files of one part, and its images.
 
     Attributes:
         positions: of its images in the listing.
         vectors: float32 (N, D), a row for each image that could be read.
-        record: what each row is of. It is written last: a part with a record is complete.
+        record: the image of each row. It is written last: a part with a record is complete.
         skipped: JSON lines of the images that could not be read; missing if all could be.
     """
 
@@ -140,10 +141,11 @@ class ResumableEmbedding(Generic[Row]):
         """Whether the record and the vectors are readable and agree on the number of rows."""
         try:
             count = self.records.count(part)
-            vectors = np.load(part.vectors, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+            vectors = read_array(part.vectors)
+        except (OSError, ValueError):
             return False
-        return bool(len(vectors) == count)
+        expected = (count, self.bundle.config.dimensions)
+        return vectors.shape == expected and vectors.dtype == np.float32
 
     def _write(self, part: Part, result: BulkResult) -> None:
         rows, selected, skipped = list[Row](), list[int](), list(result.skipped)

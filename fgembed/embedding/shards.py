@@ -71,7 +71,7 @@ def embed_into(
         FgembedError: the folder holds something else, or is of other images.
         IntegrityError: the folder is of another model, or its plan is damaged.
     """
-    require_pyarrow("embedding into shards")
+    require_pyarrow("embedding")
     plan = Plan.of(listing, bundle, part_size)
     agree(folder, plan)
     parts = [plan.part(folder, number) for number in range(share[0] - 1, plan.parts, share[1])]

@@ -13,7 +13,7 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise DeviceError(
-            f"device cuda was asked for, but torch {torch.__version__} sees no GPU",
+            f"device cuda was requested, but torch {torch.__version__} sees no GPU",
             'check the driver with "fgembed doctor", or use --device cpu',
         )
     if name == "auto":

@@ -1,5 +1,6 @@
 """The encoder on disk: `encoder.safetensors`, and `encoder.json`, which describes it."""
 
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,8 @@ def read_encoder_file(folder: Path) -> EncoderFile:
     file = EncoderFolder(folder).description
     if not file.is_file():
         raise NotFoundError(
-            f"{folder} holds no finished encoder", 'finish it with "fgembed train --resume"'
+            f"{folder} holds no finished encoder",
+            f'finish it with "fgembed train --resume --run {shlex.quote(str(folder))}"',
         )
     content = read_json(file, "encoder")
     if content.get("format") != ENCODER_FORMAT:

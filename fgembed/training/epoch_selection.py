@@ -45,13 +45,20 @@ class Selection:
         config: RunConfig,
         run: RunFolder,
         device: torch.device,
+        epochs_done: int = 0,
     ) -> None:
+        """Goes on after `epochs_done` epochs of the run's checkpoint, with their best one.
+
+        Raises:
+            IntegrityError: its file is missing or damaged.
+        """
         self.encoder = encoder
         self.split = split
         self.config = config
         self.file = run.best
         self.device = device
-        self.best = self._read() if self.file.is_file() else None
+        # Before the first epoch is in the checkpoint, a file is of a training that was dropped.
+        self.best = self._read() if epochs_done else None
 
     def score_epoch(self, epoch: int) -> dict[str, float]:
         """Scores the encoder and stores it if it is better than all before.
@@ -81,10 +88,7 @@ class Selection:
         Raises:
             IntegrityError: the file is missing, damaged or of another encoder.
         """
-        if self.best is None:
-            raise IntegrityError(
-                f"{self.file} is missing, and with it the best epoch's encoder", RESTART
-            )
+        assert self.best is not None  # invariant: a run that selects trains an epoch at least
         try:
             self.encoder.load_state_dict(read_state_file(self.file)[0])
         except RuntimeError:
@@ -92,6 +96,12 @@ class Selection:
         return self.best
 
     def _read(self) -> Selected:
+        if not self.file.is_file():
+            raise IntegrityError(
+                f"{self.file} is missing, and with it the best epoch's encoder",
+                f"restore it from a copy, or remove {self.file.parent} to train again from the "
+                "start",
+            )
         note = read_state_note(self.file)  # finds damage before more is trained
         try:
             return record(Selected, note)

@@ -144,7 +144,7 @@ def _first_change(former: dict[str, str], current: dict[str, str]) -> tuple[str,
         if name not in former:
             return name, "is new"
         if former[name] != current[name]:
-            return name, "has another content"
+            return name, "has different content"
     raise AssertionError("equal checksums of unequal digests")  # invariant
 
 

@@ -46,6 +46,7 @@ class ReadyRun:
         split: gallery and queries that select the epoch, if any.
         skipped: the images that could not be read.
         fingerprint: see `fgembed.training.fingerprint`.
+        steps_done: of the checkpoint that the run goes on from, 0 without one.
     """
 
     folder: RunFolder
@@ -55,6 +56,13 @@ class ReadyRun:
     split: Split | None
     skipped: list[Skipped]
     fingerprint: Fingerprint
+    steps_done: int
+
+    @property
+    def epochs_done(self) -> int:
+        """Complete epochs in the checkpoint."""
+        batch_size = self.prepared.config.optimiser.batch_size
+        return self.steps_done // (len(self.images) // batch_size)
 
     @property
     def is_start(self) -> bool:
@@ -144,6 +152,7 @@ def prepare(
         split=split,
         skipped=skipped,
         fingerprint=Fingerprint.of(config, checksums),
+        steps_done=position.step if position else 0,
     )
 
 
@@ -152,7 +161,14 @@ def train(ready: ReadyRun, report: loop.Report) -> TrainedRun:
     config, method, device = ready.prepared.config, ready.prepared.method, ready.prepared.device
     selection = None
     if ready.split is not None:
-        selection = Selection(method.encoder, ready.split, config, ready.folder, device=device)
+        selection = Selection(
+            method.encoder,
+            ready.split,
+            config,
+            ready.folder,
+            device=device,
+            epochs_done=ready.epochs_done,
+        )
     loop.train(
         method,
         ready.images,

@@ -64,7 +64,8 @@ def read_state_note(file: Path) -> dict[str, Any]:
     if not _equals_checksum(file):
         raise _refusal(file)
     note = read_note(file)
-    del note["format"]
+    if note.pop("format", None) != STATE_FORMAT:
+        raise _refusal(file)
     return note
 
 
@@ -89,7 +90,7 @@ def _refusal(file: Path) -> IntegrityError:
         version = read_note(file).get("format")
     except Exception:  # safetensors raises its own error, OSError or ValueError
         version = STATE_FORMAT
-    if version in range(1, STATE_FORMAT):
+    if isinstance(version, int) and version != STATE_FORMAT:
         return IntegrityError(
             f"{file} is of format {version}, this fgembed reads {STATE_FORMAT}", "start a new run"
         )

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from fgembed.bundle import MODEL_FILES, Bundle
 from fgembed.disk.files import digest, sha256, write_text
+from fgembed.disk.npy_files import read_array
 from fgembed.embedding.array_types import Vectors
 from fgembed.embedding.resumable import Part, ResumableEmbedding
 from fgembed.errors import IntegrityError
 from fgembed.images.skipped import Skipped
 from fgembed.index.format.manifest import PENDING_FOLDER
-from fgembed.index.format.npy_files import read_array
 from fgembed.progress import ReportCount
 
 BLOCK = 512  # images
@@ -94,7 +94,7 @@ class EmbeddingCache:
 
 
 class _FileRecords:
-    """Records of images' files as JSON, with a checksum of the vectors.
+    """Records of images' files as JSON, with checksums of the vectors and of themselves.
 
     Positions are counted from the first one of the part, because the listing may grow before it.
     """
@@ -110,13 +110,16 @@ class _FileRecords:
     def write(self, part: Part, rows: Sequence[EmbeddedFile]) -> None:
         first = part.positions.start
         files = [[row.position - first, row.sha256, row.size, row.mtime_ns] for row in rows]
-        content = {"files": files, "sha256": sha256(part.vectors)}
+        checksum = sha256(part.vectors)
+        content = {"files": files, "sha256": checksum, "digest": digest([files, checksum])}
         write_text(part.record, json.dumps(content))
 
     def count(self, part: Part) -> int:
         content = json.loads(part.record.read_text(encoding="utf-8"))
         try:
             files, checksum = _image_files(content, part.positions.start), content["sha256"]
+            if content["digest"] != digest([content["files"], checksum]):
+                raise ValueError("the record is damaged")
             skipped = part.read_skipped()
         except (TypeError, KeyError, IntegrityError) as error:
             raise ValueError(str(error)) from None

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from fgembed.disk.files import read_json
+from fgembed.disk.npy_files import read_array
 from fgembed.embedding.array_types import Vectors
 from fgembed.embedding.shard_plan import MODEL_TYPE, PLAN_FILE
 from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.index.changes.embeddings_metadata import ID, ImportedMetadata
 from fgembed.index.format.metadata_table import Item
-from fgembed.index.format.npy_files import read_array, shape_of_vectors
+from fgembed.index.format.npy_files import shape_of_vectors
 from fgembed.index.segments.segment_builder import Source
 
 ROWS_AT_ONCE = 50_000

@@ -219,7 +219,7 @@ def _refusal(condition: str, columns: dict[str, str], error: Exception) -> Fgemb
     names = [name for name in BUILTIN_COLUMNS if name != "position"]
     names += [name if name.isidentifier() else quoted(name) for name in columns]
     return FgembedError(
-        f"--where {condition!r} cannot be asked: {reason}",
+        f"--where {condition!r} cannot be evaluated: {reason}",
         f"give a condition on the columns {', '.join(names)}",
     )
 

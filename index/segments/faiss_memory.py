@@ -4,6 +4,7 @@ FAISS documents few of them and may change them with any minor version. Each fun
 its own, and `pyproject.toml` bounds `faiss-cpu` by the next minor version.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from fgembed.embedding.array_types import Ids, Vectors
 
 SKIP_STORAGE = faiss.IO_FLAG_SKIP_STORAGE
 ALLOCATION_FACTOR = 4  # times a file's size that FAISS may allocate while it reads the file
+_LIMITS = threading.Lock()
 MIN_ALLOCATION_BYTES = 1 << 26  # always allowed: FAISS counts a transform's matrix, stored or not
 
 
@@ -185,7 +187,15 @@ def read_index(file: Path) -> Any:
 
 @contextmanager
 def bounded_allocation(file_bytes: int) -> Iterator[None]:
-    """Within the block FAISS refuses to allocate far more than a file of that size can hold."""
+    """Within the block FAISS refuses to allocate far more than a file of that size can hold.
+
+    The limits are of the process: one block at a time, in whatever thread.
+    """
+    with _LIMITS:
+        yield from _bounded(file_bytes)
+
+
+def _bounded(file_bytes: int) -> Iterator[None]:
     vector_limit = faiss.get_deserialization_vector_byte_limit()
     loop_limit = faiss.get_deserialization_loop_limit()
     limit = max(MIN_ALLOCATION_BYTES, ALLOCATION_FACTOR * file_bytes)

@@ -11,10 +11,10 @@ from typing import Self
 import faiss
 import numpy as np
 
+from fgembed.disk.npy_files import read_array
 from fgembed.embedding.array_types import Ids, Vectors
 from fgembed.errors import IntegrityError
 from fgembed.index.format.manifest import REBUILD, STORES
-from fgembed.index.format.npy_files import read_array
 from fgembed.index.segments.faiss_memory import flat_view
 
 CHUNK_BYTES = 1 << 24  # of float32 vectors at once

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from fgembed.config import ViewSettings
-from fgembed.data.loading import EpochBatches, TrainingImages, _derived_seed
+from fgembed.data.loading import EpochBatches, TrainingImages, _derived_seed, make_loader
 from fgembed.data.views import TwoViews
 from fgembed.errors import ConfigError
 from fgembed.images.finding import find_images
@@ -87,3 +87,13 @@ def test_an_image_that_went_bad_since_the_survey_is_replaced(tmp_path: Path):
         ConfigError, match="no training image can be read any more; restore the folder"
     ):
         images[0, 0]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_in_a_loader_process_arrives_as_it_was_raised(workers: int, tmp_path: Path):
+    images = TrainingImages([tmp_path / "gone.png"], TwoViews(PLAIN, SPEC), SPEC, seed=0)
+    with pytest.raises(ConfigError) as caught:
+        next(make_loader(images, [[(0, 0)]], workers))
+    assert str(caught.value) == (
+        "no training image can be read any more; restore the folder of images, then resume the run"
+    )

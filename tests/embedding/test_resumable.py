@@ -60,6 +60,19 @@ def test_a_part_without_a_sound_record_is_missing(bundle, images, parts):
     assert embedding.missing(parts) == []
 
 
+@pytest.mark.parametrize("damage", ["header", "scalar", "columns", "type"])
+def test_vectors_of_another_form_are_embedded_again(bundle, images, parts, damage: str):
+    embedding = ResumableEmbedding(Bundle.open(bundle), images, Positions(), "cpu")
+    embedding.embed(parts[:1])
+    vectors, file = np.load(parts[0].vectors), parts[0].vectors
+    if damage == "header":
+        file.write_bytes(file.read_bytes().replace(b"'shape'", b"'shap\"'"))
+    else:
+        wrong = {"scalar": np.float32(3), "columns": vectors[:, 1:], "type": vectors.astype(float)}
+        np.save(file, wrong[damage])
+    assert embedding.missing(parts[:1]) == parts[:1]
+
+
 def test_an_image_that_vanishes_meanwhile_is_skipped_with_its_row(bundle, images, parts):
     opened = Bundle.open(bundle)
     ResumableEmbedding(opened, images, Positions(), "cpu").embed(parts[:1])

@@ -163,13 +163,13 @@ def test_cuda_without_a_gpu_is_exit_4(
         "evaluate": ["evaluate", run],
     }[kind]
     done = command(*command_line, "--device", "cuda")
-    refused(done, 4, "device cuda was asked for", '"fgembed doctor"', "--device cpu")
+    refused(done, 4, "device cuda was requested", '"fgembed doctor"', "--device cpu")
 
 
 @pytest.mark.skipif(not NO_GPU, reason="a GPU is there")
 def test_training_on_cuda_without_a_gpu_is_exit_4(command: Command, settings: Path) -> None:
     done = command("train", "--device", "cuda")
-    refused(done, 4, "device cuda was asked for", "sees no GPU", "--device cpu")
+    refused(done, 4, "device cuda was requested", "sees no GPU", "--device cpu")
     assert not Path("runs").exists()
 
 

@@ -79,7 +79,7 @@ def test_verify_of_a_damaged_index_is_exit_5(command: Command, gallery: Path):
         (
             ["search", "--queries", "photos", "--out", "h.jsonl", "--where", "("],
             1,
-            "cannot be asked",
+            "cannot be evaluated",
         ),
     ],
 )
@@ -185,7 +185,7 @@ def test_tuning_reaches_another_recall_and_draws_it(command: Command, tmp_path: 
     np.save("q.npy", unit_vectors(60, seed=3))
     shown = command("index", "tune", "--index", "i", "--recall", 0.5, "--queries", "q.npy")
     assert shown.code == 0
-    assert shown.out.count(" taken") == 1
+    assert shown.out.count(" selected") == 1
     assert "30 held-out queries" in shown.out
 
 

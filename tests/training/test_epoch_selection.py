@@ -117,7 +117,7 @@ def test_the_best_epoch_is_stored_and_a_tie_goes_to_the_first(
     for epoch in range(4):
         # a new object each time: a resumed run reads the best epoch before it
         selection = Selection(
-            method.encoder, split, config, RunFolder(tmp_path), torch.device("cpu")
+            method.encoder, split, config, RunFolder(tmp_path), torch.device("cpu"), epoch
         )
         with torch.no_grad():
             marker.fill_(epoch)
@@ -125,6 +125,24 @@ def test_the_best_epoch_is_stored_and_a_tie_goes_to_the_first(
         assert figures == {"test recall@1": pytest.approx([0.2, 0.6, 0.6, 0.4][epoch])}
     assert selection.restore() == Selected("test", 2, 0.6, 10)
     assert float(marker.detach().mean()) == 1.0
+
+
+def test_a_best_encoder_counts_only_for_epochs_of_the_checkpoint(
+    tiny_settings: dict[str, Any], tmp_path: Path, photos: Path
+):
+    """One that a dropped training left is not read; one that is missing is no other epoch's."""
+    config, run = settings(tiny_settings, "test"), RunFolder(tmp_path)
+    method = make_method(config, method_named("lcr"))
+    split = Split.find(photos / "train", photos / "test")
+    run.best.parent.mkdir()
+    run.best.write_bytes(b"of a dropped training")
+    arguments = (method.encoder, split, config, run, torch.device("cpu"))
+    assert Selection(*arguments).best is None
+    with pytest.raises(IntegrityError, match=r"best\.safetensors is damaged"):
+        Selection(*arguments, epochs_done=1)
+    run.best.unlink()
+    with pytest.raises(IntegrityError, match=r"is missing, .* remove .*state to train again"):
+        Selection(*arguments, epochs_done=1)
 
 
 @pytest.mark.slow

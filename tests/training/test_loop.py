@@ -94,7 +94,7 @@ def test_other_images_than_the_checkpoint_s_are_refused(
     changed = config.model_copy(update={"images": str(photos / "test")})
     with pytest.raises(
         FgembedError,
-        match=r"images changed since the checkpoint in .*/run: .*/test/.* has another content; put",
+        match=r"images changed since the checkpoint in .*/run: .* has different content; put",
     ):
         train(changed, tmp_path / "run")
 

@@ -256,7 +256,7 @@ def test_another_content_is_refused_even_with_the_same_size_and_time(saved: Save
     path.write_bytes(content)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     files = contents(saved.folder.path)
-    words = f"the images changed since the checkpoint in {saved.folder.path}: {path} has another "
+    words = f"the images changed since the checkpoint in {saved.folder.path}: {path} has different "
     with pytest.raises(FgembedError, match=f"{words}content; put the images back as they were, or"):
         saved.prepare({})
     assert contents(saved.folder.path) == files

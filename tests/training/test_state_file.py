@@ -107,6 +107,16 @@ def test_a_file_without_a_checksum_is_refused(file: Path):
         read_state_file(file)
 
 
+def test_a_later_format_is_refused_as_such(file: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("fgembed.training.state_file.STATE_FORMAT", STATE_FORMAT + 1)
+    write_state_file(file, TENSORS, NOTE)
+    monkeypatch.undo()
+    with pytest.raises(
+        IntegrityError, match=f"of format {STATE_FORMAT + 1}, .* reads {STATE_FORMAT};"
+    ):
+        read_state_file(file)
+
+
 def test_an_earlier_format_is_refused_as_such(file: Path):
     write_tensors(file, {"random.cpu": torch.zeros(2)}, {"step": 3, "format": 2})
     words = f"is of format 2, this fgembed reads {STATE_FORMAT}; start a new run"

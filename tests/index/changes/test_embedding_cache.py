@@ -76,6 +76,17 @@ def test_a_block_is_reused_at_another_position(bundle, paths, tmp_path, embedded
     assert [file.position for block in blocks for file in block.files] == [0, 2, 3, 4]
 
 
+def test_a_record_with_another_position_is_embedded_again(bundle, paths, tmp_path, embedded):
+    first = fill(tmp_path, bundle, paths)
+    record = next((tmp_path / "pending").glob("*.json"))
+    content = json.loads(record.read_text())
+    content["files"][0][0], content["files"][1][0] = 1, 0
+    record.write_text(json.dumps(content))
+    embedded.clear()
+    assert fill(tmp_path, bundle, paths) == first
+    assert len(embedded) in (1, 4)
+
+
 @pytest.mark.parametrize("damage", ["vectors", "record", "keys", "skipped", "no record"])
 def test_a_damaged_block_is_embedded_again(bundle, paths, tmp_path, embedded, damage):
     first = fill(tmp_path, bundle, paths)

@@ -72,7 +72,7 @@ def test_a_condition_gives_positions(condition: str, expected: list[int], tmp_pa
     ],
 )
 def test_an_invalid_condition_is_refused_and_the_columns_are_named(condition: str, tmp_path: Path):
-    with pytest.raises(FgembedError, match="cannot be asked") as caught:
+    with pytest.raises(FgembedError, match="cannot be evaluated") as caught:
         positions_where(table(tmp_path), condition, COLUMNS, "/photos")
     assert "; give a condition on the columns id, path, sha256" in str(caught.value)
     assert "label, year" in str(caught.value)

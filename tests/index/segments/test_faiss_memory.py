@@ -261,6 +261,20 @@ def test_a_full_disk_is_an_error_that_names_the_file():
         faiss_memory.write_index(index, Path("/dev/full"))
 
 
+def test_reads_that_overlap_leave_the_process_its_own_limits():
+    before = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()
+
+    def read(number: int) -> int:
+        with faiss_memory.bounded_allocation(number << 26):
+            return int(faiss.get_deserialization_vector_byte_limit())
+
+    with ThreadPoolExecutor(8) as pool:
+        limits = list(pool.map(read, range(1, 200)))
+    assert limits == [4 * (number << 26) for number in range(1, 200)]
+    after = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()
+    assert after == before
+
+
 def test_a_file_may_not_ask_for_more_memory_than_it_can_fill(tmp_path: Path):
     limits = faiss.get_deserialization_vector_byte_limit, faiss.get_deserialization_loop_limit
     before = [limit() for limit in limits]
