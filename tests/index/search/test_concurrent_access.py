@@ -17,6 +17,7 @@ from fgembed.index.changes.add import add_images
 from fgembed.index.changes.build import build_index
 from fgembed.index.changes.compact import compact
 from fgembed.index.changes.remove import remove_ids, remove_paths
+from fgembed.index.format.manifest import Manifest
 from fgembed.index.search.open_index import IndexedVectors
 from fgembed.index.search.snapshot import open_state
 from tests.index.making import open_index
@@ -66,6 +67,20 @@ def test_readers_see_a_complete_state_while_the_index_is_written(
         writer.join()
     assert failures == []
     assert seen == {23, 24}
+
+
+def test_a_reader_starts_again_if_the_state_changes_while_it_opens(image_index: Path):
+    states: list[Manifest] = []
+
+    def opener(state: Manifest) -> IndexedVectors:
+        states.append(state)
+        if len(states) == 1:
+            compact(image_index)  # removes the segment that the state names
+        return IndexedVectors(image_index, state)
+
+    manifest, vectors = open_state(image_index, opener)
+    assert manifest == states[1] == Manifest.read(image_index) != states[0]
+    assert len(vectors.live_ids()) == 24
 
 
 def test_an_open_reader_keeps_its_state(image_index: Path, image_folder: Path):
