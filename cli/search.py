@@ -16,6 +16,7 @@ from fgembed.cli.options import (
     device_name,
 )
 from fgembed.errors import ConfigError
+from fgembed.text import showable
 from fgembed.workspace import INDEX
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def search(
 
     Example: fgembed search query.jpg --where "label = 'kiwi' and year > 2020"
 
-    Example: fgembed search --queries photos/ --out hits.parquet
+    Example: fgembed search --queries photos/ --out hits.jsonl
     """
     from fgembed.index import Searcher
 
@@ -132,6 +133,9 @@ def search(
         print(f"no image of the index meets {where!r}" if where else "the index is empty")
         return
     _print_hits(hits, peaks)
+    for name, file in (("results page", html), ("contact sheet", png)):
+        if file:
+            print(f"{name}: {showable(str(file))}")
     if rerank:
         print(f"order: re-ranked by {rerank}; score: the cosine with the query")
 

@@ -70,6 +70,13 @@ class FloorTable:
         notes: sentences that a reader of the scores must know, each without its stop.
         gain: recall@1 of the trained encoder minus that of the calibrated start, paired over
             queries, in -1..1; None in a table of one row.
+
+    Example:
+        >>> score = Score(value=0.5, low=0.4, high=0.6)
+        >>> rows = [ScoreRow(name, 512, {"recall@1": score}) for name in ("start", "run tiny")]
+        >>> table = FloorTable(rows, "leave-one-out", 10, 10, 2, skipped=0)
+        >>> table.trained.encoder, [row.encoder for row in table.floors]
+        ('run tiny', ['start'])
     """
 
     rows: list[ScoreRow]

@@ -1,7 +1,4 @@
-"""Images as a stream of batches: decoded in threads, unreadable ones skipped and listed.
-
-Each batch comes with the positions of its images, so results stay aligned with their images.
-"""
+"""Images as a stream of batches with their positions; unreadable ones are skipped and listed."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -33,7 +33,17 @@ from fgembed.model.pooling import RationaleGeMPooling, RationalePooling
 
 
 class LCR(MoCo):
-    """MoCo v2 and the rationale term; exports rationale-weighted pooling."""
+    """MoCo v2 and the rationale term; exports rationale-weighted pooling.
+
+    Example:
+        >>> from fgembed.backbones import make_backbone
+        >>> from fgembed.model.pooling import RationalePooling
+        >>> backbone = make_backbone("torchvision/resnet18:layer1", size=32)
+        >>> method = LCR(Encoder(backbone, RationalePooling(64)), LCR.Config(queue_size=8))
+        >>> views = [torch.rand(4, 3, 32, 32), torch.rand(4, 3, 32, 32)]
+        >>> [(name, term.shape) for name, term in method(views).items()]
+        [('contrast', torch.Size([])), ('rationale', torch.Size([]))]
+    """
 
     class Config(MoCo.Config):
         """Recommended settings; in brackets what the released code does."""

@@ -26,7 +26,17 @@ from fgembed.model.encoder import Encoder
 
 
 class MoCo(Method):
-    """InfoNCE of one view's query with the other view's key, against a queue of earlier keys."""
+    """InfoNCE of one view's query with the other view's key, against a queue of earlier keys.
+
+    Example:
+        >>> from fgembed.backbones import make_backbone
+        >>> from fgembed.model.pooling import MeanPooling
+        >>> backbone = make_backbone("torchvision/resnet18:layer1", size=32)
+        >>> method = MoCo(Encoder(backbone, MeanPooling()), MoCo.Config(queue_size=8))
+        >>> views = [torch.rand(4, 3, 32, 32), torch.rand(4, 3, 32, 32)]
+        >>> [(name, term.shape) for name, term in method(views).items()]
+        [('contrast', torch.Size([]))]
+    """
 
     class Config(Settings):
         """The published values of the fine-grained setting, except for the queue's size."""

@@ -28,7 +28,17 @@ from fgembed.model.pooling import ClassTokenPooling
 
 
 class MoCoV3(Method):
-    """Symmetric contrast of predictions with momentum keys; for ViT and ResNet alike."""
+    """Symmetric contrast of predictions with momentum keys; for ViT and ResNet alike.
+
+    Example:
+        >>> from fgembed.backbones import make_backbone
+        >>> from fgembed.model.pooling import MeanPooling
+        >>> backbone = make_backbone("torchvision/resnet18:layer1", size=32)
+        >>> method = MoCoV3(Encoder(backbone, MeanPooling()), MoCoV3.Config())
+        >>> views = [torch.rand(4, 3, 32, 32), torch.rand(4, 3, 32, 32)]
+        >>> [(name, term.shape) for name, term in method(views).items()]
+        [('contrast', torch.Size([]))]
+    """
 
     class Config(Settings):
         """Published values for a ViT; for a ResNet two projector layers, no predictor norm."""

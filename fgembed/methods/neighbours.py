@@ -29,7 +29,17 @@ from fgembed.model.encoder import Encoder
 
 
 class Neighbours(MoCo):
-    """MoCo v2 whose queries are also pulled to the nearest images' keys in the queue."""
+    """MoCo v2 whose queries are also pulled to the nearest images' keys in the queue.
+
+    Example:
+        >>> from fgembed.backbones import make_backbone
+        >>> from fgembed.model.pooling import MeanPooling
+        >>> backbone = make_backbone("torchvision/resnet18:layer1", size=32)
+        >>> method = Neighbours(Encoder(backbone, MeanPooling()), Neighbours.Config(queue_size=8))
+        >>> views = [torch.rand(4, 3, 32, 32), torch.rand(4, 3, 32, 32)]
+        >>> [(name, term.shape) for name, term in method(views).items()]
+        [('contrast', torch.Size([]))]
+    """
 
     class Config(MoCo.Config):
         """MoCo's settings and the number of neighbours."""

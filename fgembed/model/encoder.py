@@ -101,7 +101,17 @@ class Encoder(nn.Module):
 
 
 class PixelEncoder(nn.Module):
-    """An encoder that takes uint8 pixels: the graph that is exported and evaluated."""
+    """An encoder that takes uint8 pixels: the graph that is exported and evaluated.
+
+    Example:
+        >>> from fgembed.backbones import make_backbone
+        >>> from fgembed.model.pooling import MeanPooling
+        >>> backbone = make_backbone("torchvision/resnet18:layer1", size=32)
+        >>> model = PixelEncoder(Encoder(backbone, MeanPooling()), Preprocessing(size=32)).eval()
+        >>> embedding, rationale = model(torch.zeros(2, 32, 32, 3, dtype=torch.uint8))
+        >>> embedding.shape, rationale.shape
+        (torch.Size([2, 64]), torch.Size([2, 8, 8]))
+    """
 
     mean: Tensor
     std: Tensor

@@ -100,6 +100,12 @@ class RationalePooling(LearnedPooling):
     released code takes minimum and maximum over the evaluation batch, so an embedding depends on
     its neighbours. Here they are of the image alone, so A is zero at the image's smallest A', not
     at the batch's. A constant A' gives the mean.
+
+    Example:
+        >>> pooling = RationalePooling(channels=8).eval()
+        >>> features = torch.rand(2, 8, 3, 3)
+        >>> pooling(features).shape, pooling.rationale(features).shape
+        (torch.Size([2, 8]), torch.Size([2, 3, 3]))
     """
 
     kind = "rationale"

@@ -42,7 +42,9 @@ def test_search_prints_a_table_and_writes_pictures(
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     assert lines[0].split() == ["rank", "score", "image", "peak", "x,", "y"]
-    assert [line.split()[0] for line in lines[1:]] == ["1", "2", "3", "4"]
+    assert [line.split()[0] for line in lines[1:5]] == ["1", "2", "3", "4"]
+    files = [f"results page: {tmp_path / 'hits.html'}", f"contact sheet: {tmp_path / 'hits.png'}"]
+    assert lines[5:] == files
     assert re.fullmatch(r"\s*1\s+0\.\d{3}\s+\S+\.jpg\s+\d+%, \d+%", lines[1])
     page = (tmp_path / "hits.html").read_text()
     assert page.count("<img") >= 5
