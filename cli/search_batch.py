@@ -35,17 +35,17 @@ def search_many(
     else:
         from fgembed.index.changes.embed_images import SourceImages
 
-        pictures = SourceImages.of(queries)
+        images = SourceImages.of(queries)
         searcher = Searcher.open(index, bundle, device, precision)
         with StageProgress() as progress:
             matches, skipped = searcher.search_many(
-                pictures.paths,
+                images.paths,
                 k,
                 where,
                 lambda done, total: progress.stage("searching", done, total),
             )
         results = [(str(path), hits) for path, hits in matches]
-        skipped += pictures.listing.skipped
+        skipped += images.listing.skipped
     write_hits(out, results)
     count = sum(len(hits) for _, hits in results)
     if as_json:

@@ -15,12 +15,12 @@ MODEL_TYPE = "fgembed-embeddings"
 FORMAT = 2
 PLAN_FILE = "embed.json"
 ENTRY_PATTERNS = (PLAN_FILE, "img_emb", "metadata", "skipped", f".{PLAN_FILE}.tmp-*")
-FILE_KEYS = {"images": "pictures"}  # fields whose key in the file is another
+FILE_KEYS = {"images": "pictures"}  # fields with another key in the file
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a folder of embeddings is of; every process that writes into it has the same.
+    """The images and the model of a folder of embeddings, equal for all processes that write it.
 
     Attributes:
         images: how many, readable or not.

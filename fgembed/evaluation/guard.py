@@ -142,13 +142,13 @@ def refuse_below_floor(verdict: Verdict, run: Path) -> None:
     """Refuses to export a run that is worse than its start.
 
     Raises:
-        FgembedError: the run is below its floor; names the two ways to export all the same.
+        FgembedError: the run is below its floor; names the two ways to export anyway.
     """
     if verdict.outcome == "below":
         raise FgembedError(
             f"{run} is below its floor: {verdict.sentence}",
             "export the start with "
-            f'"fgembed export {shlex.quote(str(run))} --start", or this run all the same '
+            f'"fgembed export {shlex.quote(str(run))} --start", or this run anyway '
             "with --force",
         )
 

@@ -120,7 +120,7 @@ class Probe:
         cached = []
         embedder, raw = embedded_split.embedder, self.recipe.raw
         for vectors in _view_passes(embedder, gallery.paths, self.views, raw):
-            if self.views < EPOCHS:  # else none is needed twice, and they are large
+            if self.views < EPOCHS:  # otherwise each is used once, and they are large
                 cached.append(vectors)
             yield vectors
         yield from cycle(cached)

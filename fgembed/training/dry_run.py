@@ -112,7 +112,7 @@ def dry_run(
     """Prepares a run, takes a few steps and estimates the rest.
 
     Raises:
-        FgembedError: whatever the run itself would refuse before its training.
+        FgembedError: what the run itself would refuse before its training.
     """
     prepared = prepare(config, method_class)
     config, method = prepared.config, prepared.method

@@ -46,7 +46,7 @@ class ReadyRun:
         split: gallery and queries that select the epoch, if any.
         skipped: the images that could not be read.
         fingerprint: see `fgembed.training.fingerprint`.
-        steps_done: of the checkpoint that the run goes on from, 0 without one.
+        steps_done: in the checkpoint that the run continues, 0 without one.
     """
 
     folder: RunFolder

@@ -20,7 +20,7 @@ def find_bundle(
     """
     if manifest.model is None:
         raise FgembedError(
-            f"{folder} was made of embeddings without a model, so images cannot be looked up",
+            f"{folder} was built from embeddings without a model and takes no images",
             'build it with "fgembed index build --from-embeddings DIR --bundle BUNDLE"',
         )
     bundle_folder = folder / manifest.model.bundle if bundle is None else Path(bundle)

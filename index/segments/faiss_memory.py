@@ -189,7 +189,7 @@ def read_index(file: Path) -> Any:
 def bounded_allocation(file_bytes: int) -> Iterator[None]:
     """Within the block FAISS refuses to allocate far more than a file of that size can hold.
 
-    The limits are of the process: one block at a time, in whatever thread.
+    The limits are of the process: one block at a time, in any thread.
     """
     with _LIMITS:
         yield from _bounded(file_bytes)

@@ -1,8 +1,8 @@
 """Repairs an HNSW graph, so that a search that is wide enough reaches every vector.
 
-FAISS keeps a vertex's own links and drops, where a vertex has too many, those that lead to it. Now
-and then a vertex loses the last link to it. With hundreds of copies of one image that is the rule,
-and the copies may link only to one another, so that a search that begins at a copy never leaves.
+When a vertex has too many links, FAISS drops some of them. A vertex can so lose the last link that
+leads to it: rarely with distinct vectors, often among hundreds of copies of one image. Copies may
+also link only to one another, so that a search that starts at a copy never leaves them.
 """
 
 from typing import Any

@@ -166,7 +166,7 @@ def test_only_a_run_below_its_floor_is_refused(folders: tuple[Path, Path]):
         refuse_below_floor(below, Path("runs/moco 1"))
     message = str(refusal.value)
     assert message.startswith("runs/moco 1 is below its floor: recall@1 25.0 against 100.0 of")
-    assert "\"fgembed export 'runs/moco 1' --start\", or this run all the same with --f" in message
+    assert "\"fgembed export 'runs/moco 1' --start\", or this run anyway with --f" in message
 
 
 def test_a_report_gives_its_verdict_back_or_is_refused(tmp_path: Path):
