@@ -66,8 +66,7 @@ def isolated(folder: Path, *line: object) -> Traffic:
     home, counters = folder / "home", folder / "counters"
     home.mkdir(exist_ok=True)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "ORT_", "HF_"))}
-    environment |= {"HOME": str(home), "COUNTERS": str(counters), "TMPDIR": str(folder / "tmp")}
-    (folder / "tmp").mkdir(exist_ok=True)
+    environment |= {"HOME": str(home), "COUNTERS": str(counters)}
     command = ["unshare", "--net", "sh", "-c", SHELL, "sh", sys.executable, *map(str, line)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
