@@ -78,13 +78,14 @@ def test_a_block_is_reused_at_another_position(bundle, paths, tmp_path, embedded
 
 def test_a_record_with_another_position_is_embedded_again(bundle, paths, tmp_path, embedded):
     first = fill(tmp_path, bundle, paths)
-    record = next((tmp_path / "pending").glob("*.json"))
+    records = [*(tmp_path / "pending").glob("*.json")]
+    record = max(records, key=lambda file: len(json.loads(file.read_text())["files"]))
     content = json.loads(record.read_text())
     content["files"][0][0], content["files"][1][0] = 1, 0
     record.write_text(json.dumps(content))
     embedded.clear()
     assert fill(tmp_path, bundle, paths) == first
-    assert len(embedded) in (1, 4)
+    assert len(embedded) == 4
 
 
 @pytest.mark.parametrize("damage", ["vectors", "record", "keys", "skipped", "no record"])
