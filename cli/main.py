@@ -7,7 +7,7 @@ it, all of it measured:
 - A command's module is imported when the command is called (`LazyGroup`), and imports what is
   heavy (numpy, FAISS, ONNX Runtime, torch) inside its functions. Typer stays below 0.29, which
   imports pydantic for every command: 0.13 s a search (pyproject.toml).
-- `search`, `index` and `embed` never import torch (2 s); rich is imported for a terminal only
+- `search`, `index` and `embed` never import torch (1.5 s warm); rich is imported for a terminal only
   (`cli/tables.py`).
 - `Searcher.open` checks the model's checksum and creates the ONNX Runtime session in a thread,
   which needs no interpreter lock, while it opens the index. To import FAISS in a thread beside
@@ -17,7 +17,7 @@ it, all of it measured:
 - ONNX Runtime's optimised graph is cached in the bundle (`embedding/onnx_sessions.py`).
 - A single query searches on one thread: waking a second costs more than the query takes
   (`index/search/open_index.py`).
-- A search collects garbage rarely (`run`): imports make many objects and no garbage; 15 ms.
+- A search collects garbage rarely (`run`): imports make many objects and no garbage; 10 to 15 ms.
 - The process ends without taking libraries down one by one (`run`): 0.1 s.
 """
 
