@@ -7,8 +7,8 @@ it, all of it measured:
 - A command's module is imported when the command is called (`LazyGroup`), and imports what is
   heavy (numpy, FAISS, ONNX Runtime, torch) inside its functions. Typer stays below 0.29, which
   imports pydantic for every command: 0.13 s a search (pyproject.toml).
-- `search`, `index` and `embed` never import torch (1.5 s warm); rich is imported for a terminal only
-  (`cli/tables.py`).
+- `search`, `index` and `embed` never import torch (1.5 s warm); rich is imported for a terminal
+  only (`cli/tables.py`).
 - `Searcher.open` checks the model's checksum and creates the ONNX Runtime session in a thread,
   which needs no interpreter lock, while it opens the index. To import FAISS in a thread beside
   both was tried, and was slower by 0.02 s.
