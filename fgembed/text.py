@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable
 
 # Control characters, line separators, bidirectional overrides, lone surrogates (which is how
@@ -41,3 +42,15 @@ def nearest(name: str, valid_names: Iterable[str]) -> str:
         return "leave it out"
     rest = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return f"choose from {', '.join(names[:MAX_NAMES])}{rest}"
+
+
+def composed(text: str) -> str:
+    """The text with composed letters (Unicode NFC): names that look alike become equal.
+
+    Only for comparing and for labels. A path that is opened stays as the disk has it.
+
+    Example:
+        >>> composed("Rose\u0301") == "Ros\u00e9"
+        True
+    """
+    return unicodedata.normalize("NFC", text)
