@@ -18,9 +18,8 @@ from statistics import mean
 
 import torch
 
-from fgembed.config import RunConfig, validate
+from fgembed.config import read_config
 from fgembed.cores import core_count
-from fgembed.disk.files import read_toml
 from fgembed.errors import FgembedError
 from fgembed.evaluation.floors import Floors
 from fgembed.evaluation.metrics import QueryScores
@@ -93,7 +92,7 @@ def score_runs(folders: Sequence[Path], gallery: Path, queries: Path) -> str:
 
 def _scored(folders: Sequence[Path], split: Split, device: torch.device) -> Iterator[Scored]:
     for folder in folders:
-        config = validate(RunConfig, read_toml(RunFolder(folder).config), str(folder))
+        config = read_config(RunFolder(folder).config)
         encoder, spec = load_encoder(folder)
         print(f"{folder}: {config.method.name}, seed {config.seed}", file=sys.stderr)
         embedders = SharedPass({folder.name: encoder}, spec, device).embedders

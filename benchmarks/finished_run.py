@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from fgembed.disk.files import read_json, read_toml
+from fgembed.disk.sealed_files import read_sealed_toml
 from fgembed.errors import FgembedError
+from fgembed.training.run_report import read_run_report
 from fgembed.workspace import RunFolder
 
 TRAINED = "run "  # how the trained row of a run's table begins
@@ -55,8 +56,8 @@ class Run:
             raise FgembedError(
                 f"{folder} holds no report.json", 'finish it with "fgembed train --resume"'
             )
-        config = read_toml(RunFolder(folder).config)
-        report = read_json(RunFolder(folder).report, "report")
+        config = read_sealed_toml(RunFolder(folder).config, "file of settings")
+        report = read_run_report(RunFolder(folder))
         table = report["table"]
         if table is None:
             raise FgembedError(

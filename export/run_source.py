@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from fgembed.disk.files import read_json, read_toml
+from fgembed.disk.sealed_files import read_sealed_toml
 from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.evaluation.floor_table import FloorTable, Selected
 from fgembed.evaluation.guard import START_ITSELF, Verdict, refuse_below_floor, verdict_in
@@ -13,6 +13,7 @@ from fgembed.evaluation.protocol import Split
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.encoder import Encoder
 from fgembed.model.encoder_files import load_encoder
+from fgembed.training.run_report import read_run_report
 from fgembed.workspace import RunFolder
 
 
@@ -56,7 +57,7 @@ class Source:
         """
         folder = RunFolder(run).start.path if start else run
         encoder, spec = load_encoder(folder)
-        settings = read_toml(RunFolder(run).config)
+        settings = read_sealed_toml(RunFolder(run).config, "file of settings")
         report = _read_report(run)
         verdict = START_ITSELF if start else verdict_in(report, run)
         if not force:
@@ -104,9 +105,7 @@ class Source:
 def _read_report(run: Path) -> dict[str, Any]:
     file = RunFolder(run).report
     command = f'"fgembed train --resume --run {shlex.quote(str(run))}"'
-    if not file.is_file():
-        raise NotFoundError(f"{run} is not finished", f"finish it with {command}")
-    report = read_json(file, "run report")
+    report = read_run_report(RunFolder(run))
     try:
         selected, table = report.get("selected"), report.get("table")
         sound = isinstance(report["images"], int)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fgembed.bundle import (
+    CARD_FILE,
     ENCODER_FILE,
     MODEL_FILE,
     MODEL_FILES,
@@ -205,9 +206,9 @@ def _write_descriptions(
     write_json(folder / "parity.json", _parity_json(exported))
     write_json(folder / "preprocessor_config.json", preprocessor_config(spec, normalise=False))
     card = model_card(exported.config, source, list(exported.files.values()))
-    write_text(folder / "README.md", card)
+    write_text(folder / CARD_FILE, card)
     config = replace(exported.config, files=_checksums(folder))
-    write_json(folder / "config.json", config.to_json())
+    config.write(folder)
     return config
 
 
@@ -235,4 +236,5 @@ def _parity_json(exported: Exported) -> dict[str, Any]:
 
 def _checksums(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+    names = {path.relative_to(folder).as_posix(): path for path in files}
+    return {name: sha256(path) for name, path in names.items() if name != CARD_FILE}

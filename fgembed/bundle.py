@@ -1,25 +1,27 @@
 """The exported bundle: a folder in Hugging Face hub layout, with checksums.
 
-- `config.json`: describes the model; holds the SHA-256 of the other files
+- `config.json`: describes the model; holds the SHA-256 of the other files and of itself
 - `preprocessor_config.json`: the preprocessing under the names that other tools read
 - `model.safetensors`, `encoder.json`: the weights and the structure of the torch encoder
 - `onnx/model.onnx`: uint8 image (B, H, W, 3) -> embedding (B, D), rationale (B, h, w)
 - `onnx/model_fp16.onnx`, `onnx/model_quantized.onnx`: the same in fewer bits, if requested
 - `parity.json`: how closely ONNX Runtime agrees with torch, for each of these files
 - `.cache`: graphs that ONNX Runtime has optimised for this machine; no part of the bundle
-- `README.md`: the model card
+- `README.md`: the model card, which may be edited
 """
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from fgembed.disk.files import check_files, digest, read_json, refuse_foreign, restore_or_repeat
+from fgembed.disk.files import check_files, digest, refuse_foreign, restore_or_repeat
 from fgembed.disk.json_records import record
+from fgembed.disk.sealed_files import read_sealed_json, write_sealed_json
 from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.images.preprocessing import Preprocessing
 
-BUNDLE_FORMAT = 1
+BUNDLE_FORMAT = 2
+UNSEALED_FORMAT = 1  # like 2, without a checksum of `config.json`
 MODEL_TYPE = "fgembed"
 CONFIG_FILE = "config.json"
 MODEL_FILE = "onnx/model.onnx"
@@ -30,6 +32,7 @@ MODEL_FILES = {
 }
 WEIGHTS_FILE = "model.safetensors"
 ENCODER_FILE = "encoder.json"
+CARD_FILE = "README.md"
 CACHE = ".cache"  # can be deleted at any time
 FILES = (  # what a bundle folder may hold
     CONFIG_FILE,
@@ -38,7 +41,7 @@ FILES = (  # what a bundle folder may hold
     ENCODER_FILE,
     "onnx",
     "parity.json",
-    "README.md",
+    CARD_FILE,
     CACHE,
     ".gitattributes",  # of a repository on the hub
 )
@@ -59,7 +62,7 @@ class BundleConfig:
         opset: of the ONNX graph.
         preprocessing: how an image becomes the input of the graph.
         source_run: the run folder it was exported from, relative to the bundle.
-        files: SHA-256 of every other file, by name.
+        files: SHA-256 of every other file but the model card, by name.
     """
 
     backbone: str
@@ -71,6 +74,10 @@ class BundleConfig:
     preprocessing: dict[str, Any]
     source_run: str
     files: dict[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Writes `config.json` into a bundle folder, with its own checksum."""
+        write_sealed_json(folder / CONFIG_FILE, self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object with its type and format version."""
@@ -129,7 +136,7 @@ class Bundle:
                     f"{folder} is no fgembed bundle: it has no {CONFIG_FILE}", NOT_A_BUNDLE
                 )
             raise NotFoundError(f"no bundle at {folder}", f'make one with "{EXPORT}"')
-        config = _parse(read_json(file, "bundle file", EXPORT), folder)
+        config = _parse(read_sealed_json(file, "bundle file", BUNDLE_FORMAT, EXPORT), folder)
         if MODEL_FILES.get(precision) not in config.files:
             raise NotFoundError(
                 f"{folder} has no {precision} model",
@@ -146,7 +153,8 @@ class Bundle:
         """
         files = self.config.files
         model = MODEL_FILES[self.precision]
-        files = files if every_file else {model: files[model]}
+        checked = {name for name in files if name != CARD_FILE} if every_file else {model}
+        files = {name: files[name] for name in sorted(checked)}
         check_files(self.folder, files, "bundle", EXPORT)
 
     @property
@@ -182,7 +190,7 @@ def _parse(content: dict[str, Any], folder: Path) -> BundleConfig:
             f"{folder} is no fgembed bundle: its model_type is not {MODEL_TYPE!r}", NOT_A_BUNDLE
         )
     version = content.pop("format", None)
-    if version != BUNDLE_FORMAT:
+    if version not in (BUNDLE_FORMAT, UNSEALED_FORMAT):
         raise IntegrityError(
             f"{folder} is a bundle of format {version!r}, this fgembed reads {BUNDLE_FORMAT}",
             f'export it again with "{EXPORT}"',

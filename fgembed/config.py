@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fgembed.disk.files import write_text
+from fgembed.disk.sealed_files import read_sealed_toml, write_sealed_toml
 from fgembed.errors import ConfigError
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.text import nearest
@@ -185,8 +185,18 @@ def config_text(config: RunConfig) -> str:
 
 
 def write_config(file: Path, config: RunConfig) -> None:
-    """Writes `config_text`."""
-    write_text(file, config_text(config))
+    """Writes `config_text` with a checksum, as the settings of a run."""
+    write_sealed_toml(file, config_text(config))
+
+
+def read_config(file: Path) -> RunConfig:
+    """The settings of a run, as `write_config` wrote them or as a user declared them edited.
+
+    Raises:
+        IntegrityError: the file differs from its checksum.
+        ConfigError: an edited setting is unknown or out of range.
+    """
+    return validate(RunConfig, read_sealed_toml(file, "file of settings"), str(file.parent))
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:

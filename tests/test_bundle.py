@@ -21,7 +21,7 @@ def test_a_missing_bundle_is_not_found_and_another_folder_is_no_bundle(tmp_path:
     ("content", "message"),
     [
         ({"model_type": "bert"}, r"its model_type is not 'fgembed'; give a folder that"),
-        ({"model_type": "fgembed", "format": 99}, r"reads 1; export it again with \"fgembed exp"),
+        ({"model_type": "fgembed", "format": 99}, r"reads 2; export it again with \"fgembed exp"),
         ({"model_type": "fgembed", "format": 1}, r"missing key .*; restore it from a copy, or mak"),
     ],
 )

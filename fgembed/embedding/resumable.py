@@ -33,7 +33,8 @@ class Part:
     Attributes:
         positions: of its images in the listing.
         vectors: float32 (N, D), a row for each image that could be read.
-        record: the image of each row. It is written last: a part with a record is complete.
+        record: the image of each row, written after the vectors. A part is complete when its
+            format of records says so.
         skipped: JSON lines of the images that could not be read; missing if all could be.
     """
 
@@ -72,7 +73,10 @@ class Records(Protocol[Row]):
         ...
 
     def write(self, part: Part, rows: Sequence[Row]) -> None:
-        """Writes a part's record atomically; its vectors are on disk by then."""
+        """Writes a part's record atomically, and what makes the part complete.
+
+        The vectors and the list of skipped images are on disk by then.
+        """
         ...
 
     def count(self, part: Part) -> int:

@@ -1,20 +1,30 @@
 """The plan of a folder of embeddings: what is embedded, by which model, in which parts."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from fgembed.bundle import MODEL_FILES, Bundle
-from fgembed.disk.files import digest, read_json, refuse_foreign, write_json
+from fgembed.disk.files import digest, refuse_foreign
 from fgembed.disk.json_records import record
+from fgembed.disk.sealed_files import read_sealed_json, write_sealed_json
 from fgembed.embedding.resumable import Part
 from fgembed.errors import FgembedError, IntegrityError
 from fgembed.images.sources import Listing
 
 MODEL_TYPE = "fgembed-embeddings"
-FORMAT = 2
+FORMAT = 3
+UNSEALED_FORMAT = 2  # like 3, without any checksum
 PLAN_FILE = "embed.json"
-ENTRY_PATTERNS = (PLAN_FILE, "img_emb", "metadata", "skipped", f".{PLAN_FILE}.tmp-*")
+CHECKSUMS_FOLDER = "checksums"
+ENTRY_PATTERNS = (
+    PLAN_FILE,
+    "img_emb",
+    "metadata",
+    "skipped",
+    CHECKSUMS_FOLDER,
+    f".{PLAN_FILE}.tmp-*",
+)
 FILE_KEYS = {"images": "pictures"}  # fields with another key in the file
 
 
@@ -30,6 +40,7 @@ class Plan:
         model: SHA-256 of that file.
         dimensions: D of a vector.
         part_size: images in a part.
+        sealed: whether the parts have checksums; those of an earlier fgembed have none.
 
     Example:
         >>> plan = Plan(
@@ -47,6 +58,7 @@ class Plan:
     model: str
     dimensions: int
     part_size: int
+    sealed: bool = field(default=True, compare=False)
 
     @classmethod
     def of(cls, listing: Listing, bundle: Bundle, part_size: int) -> Self:
@@ -69,28 +81,40 @@ class Plan:
             IntegrityError: it is damaged, or of another format.
         """
         file = folder / PLAN_FILE
-        content = read_json(file, "plan of embeddings")
+        content = read_sealed_json(file, "plan of embeddings", FORMAT)
         content.pop("model_type", None)
         version = content.pop("format", None)
-        if version != FORMAT:
+        if version not in (FORMAT, UNSEALED_FORMAT):
             raise IntegrityError(
                 f"{folder} is of format {version!r}, this fgembed writes {FORMAT}",
                 "embed into another folder",
             )
-        fields = {key: field for field, key in FILE_KEYS.items()}
+        fields = {key: name for name, key in FILE_KEYS.items()}
         try:
-            return record(cls, {fields.get(key, key): value for key, value in content.items()})
+            values = {fields.get(key, key): value for key, value in content.items()}
+            plan = record(cls, values | {"sealed": version == FORMAT})
+            if plan.part_size < 1:
+                raise ValueError(f"parts of {plan.part_size} images")
         except ValueError as error:
             raise IntegrityError(
                 f"{file} is damaged: {error}",
                 "restore it from a copy, or embed into another folder",
             ) from None
+        return plan
 
     def write(self, folder: Path) -> None:
         """Writes it into a folder of embeddings."""
         content: dict[str, Any] = {"model_type": MODEL_TYPE, "format": FORMAT}
-        content |= {FILE_KEYS.get(field, field): value for field, value in asdict(self).items()}
-        write_json(folder / PLAN_FILE, content)
+        write_sealed_json(folder / PLAN_FILE, content | self._to_json())
+
+    def digest(self) -> str:
+        """The same for equal plans alone."""
+        return digest(self._to_json())
+
+    def _to_json(self) -> dict[str, Any]:
+        values = asdict(self)
+        del values["sealed"]  # the format says it
+        return {FILE_KEYS.get(name, name): value for name, value in values.items()}
 
     @property
     def parts(self) -> int:
@@ -112,8 +136,8 @@ class Plan:
         )
 
 
-def agree(folder: Path, plan: Plan) -> None:
-    """Writes the plan, or checks that the folder already has the same one.
+def agree(folder: Path, plan: Plan) -> Plan:
+    """Writes the plan, or checks that the folder already has the same one; gives the folder's.
 
     Raises:
         FgembedError: the folder holds something else, or is of other images.
@@ -135,6 +159,7 @@ def agree(folder: Path, plan: Plan) -> None:
             "not the same or in another order",
             "embed into another folder",
         )
+    return existing
 
 
 def _refuse_other_model(folder: Path, existing: Plan, plan: Plan) -> None:

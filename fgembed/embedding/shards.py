@@ -4,6 +4,7 @@
 - `img_emb/img_emb_0000.npy`: float32 (N, D), a row for each image that could be read
 - `metadata/metadata_0000.parquet`: `id`, `image_path` and a manifest's columns, row by row
 - `skipped/skipped_0000.jsonl`: the images that could not be read, if there are any
+- `checksums/part_0000.json`: the SHA-256 of these files; it is written last
 """
 
 from collections.abc import Sequence
@@ -14,8 +15,10 @@ from typing import Any
 from fgembed.bundle import Bundle
 from fgembed.disk.files import absolute, atomic_write
 from fgembed.disk.parquet import require_pyarrow
+from fgembed.embedding.part_checksums import check_part, write_checksums
 from fgembed.embedding.resumable import Part, ResumableEmbedding
 from fgembed.embedding.shard_plan import Plan, agree
+from fgembed.errors import IntegrityError
 from fgembed.images.skipped import Skipped
 from fgembed.images.sources import Listing
 from fgembed.progress import ReportCount, silent
@@ -73,9 +76,9 @@ def embed_into(
     """
     require_pyarrow("embedding")
     plan = Plan.of(listing, bundle, part_size)
-    agree(folder, plan)
+    plan = agree(folder, plan)
     parts = [plan.part(folder, number) for number in range(share[0] - 1, plan.parts, share[1])]
-    embedding = ResumableEmbedding(bundle, listing.images, _Metadata(listing), device)
+    embedding = ResumableEmbedding(bundle, listing.images, _Metadata(folder, listing, plan), device)
     missing = embedding.missing(parts)
     embedding.embed(missing, report)
     new_images = sum(len(part.positions) - len(part.read_skipped()) for part in missing)
@@ -92,8 +95,10 @@ def embed_into(
 class _Metadata:
     """Records as Parquet files: ids, paths, and the columns of a manifest."""
 
-    def __init__(self, listing: Listing) -> None:
+    def __init__(self, folder: Path, listing: Listing, plan: Plan) -> None:
+        self.folder = folder
         self.listing = listing
+        self.plan = plan
 
     def row(self, position: int) -> int:
         return position
@@ -109,14 +114,18 @@ class _Metadata:
         )
         with atomic_write(part.record) as file:
             pyarrow.parquet.write_table(table, file)
+        if self.plan.sealed:
+            write_checksums(self.folder, self.plan, part)
 
     def count(self, part: Part) -> int:
         import pyarrow
         import pyarrow.parquet
 
         try:
+            if self.plan.sealed:
+                check_part(self.folder, self.plan, part.positions.start // self.plan.part_size)
             return int(pyarrow.parquet.read_metadata(part.record).num_rows)
-        except pyarrow.ArrowException as error:
+        except (pyarrow.ArrowException, IntegrityError) as error:
             raise ValueError(str(error)) from None
 
     def _columns(self, ids: Sequence[int]) -> dict[str, list[Any]]:

@@ -7,8 +7,9 @@ from typing import Any
 
 from fgembed.backbones import make_backbone
 from fgembed.bundle import ENCODER_FILE, WEIGHTS_FILE, Bundle
-from fgembed.disk.files import read_json, sha256, write_json
+from fgembed.disk.files import sha256
 from fgembed.disk.json_records import record
+from fgembed.disk.sealed_files import read_sealed_json, write_sealed_json
 from fgembed.errors import ConfigError, IntegrityError, NotFoundError
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.encoder import Encoder
@@ -17,7 +18,8 @@ from fgembed.model.tensor_files import read_tensors, write_tensors
 from fgembed.model.whitening import Whitening
 from fgembed.workspace import EncoderFolder
 
-ENCODER_FORMAT = 2
+ENCODER_FORMAT = 3
+UNSEALED_FORMAT = 2  # like 3, without a checksum of `encoder.json`
 RESTORE = "restore it from a copy, or train or export it again"
 
 
@@ -64,7 +66,7 @@ def save_encoder(folder: Path, encoder: Encoder, spec: Preprocessing) -> None:
         preprocessing=spec.to_json(),
         sha256=sha256(file),
     )
-    write_json(EncoderFolder(folder).description, asdict(description))
+    write_sealed_json(EncoderFolder(folder).description, asdict(description))
 
 
 def read_encoder_file(folder: Path) -> EncoderFile:
@@ -80,8 +82,8 @@ def read_encoder_file(folder: Path) -> EncoderFile:
             f"{folder} holds no finished encoder",
             f'finish it with "fgembed train --resume --run {shlex.quote(str(folder))}"',
         )
-    content = read_json(file, "encoder")
-    if content.get("format") != ENCODER_FORMAT:
+    content = read_sealed_json(file, "encoder", ENCODER_FORMAT)
+    if content.get("format") not in (ENCODER_FORMAT, UNSEALED_FORMAT):
         raise IntegrityError(
             f"{folder} holds an encoder of format {content.get('format')!r}, "
             f"this fgembed reads {ENCODER_FORMAT}",

@@ -67,7 +67,7 @@ def read_position(run: RunFolder) -> Position | None:
     Raises:
         IntegrityError: the checkpoint is damaged or of another format.
     """
-    return record(Position, read_state_note(run.checkpoint)) if has_state(run) else None
+    return _position(run, read_state_note(run.checkpoint)) if has_state(run) else None
 
 
 def load_state(
@@ -79,6 +79,7 @@ def load_state(
         IntegrityError: the checkpoint is damaged, of another format, or of another model.
     """
     tensors, note = _restore_method(run, method)
+    position = _position(run, note)
     for number, optimiser in enumerate(optimisers):
         state = optimiser.state_dict()
         for name, value in _below(f"optimiser.{number}.", tensors).items():
@@ -88,7 +89,7 @@ def load_state(
     torch.set_rng_state(tensors["random.cpu"])
     if torch.cuda.is_available() and "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"])
-    return record(Position, note)
+    return position
 
 
 def load_method(run: RunFolder, method: nn.Module) -> None:
@@ -112,6 +113,16 @@ def _restore_method(run: RunFolder, method: nn.Module) -> tuple[dict[str, Tensor
             "or start a new run",
         ) from None
     return tensors, note
+
+
+def _position(run: RunFolder, note: dict[str, Any]) -> Position:
+    try:
+        return record(Position, note)
+    except ValueError as error:  # another file of a run has its name
+        raise IntegrityError(
+            f"{run.checkpoint} is no checkpoint: {error}",
+            f"restore it from a copy, or remove {run.state} to train again from the start",
+        ) from None
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -46,17 +46,28 @@ class Selection:
         run: RunFolder,
         device: torch.device,
         epochs_done: int = 0,
+        fingerprint: str = "",
     ) -> None:
         """Goes on after `epochs_done` epochs of the run's checkpoint, with their best one.
 
+        Args:
+            encoder: is scored after each epoch.
+            split: gallery and queries.
+            config: the run's settings.
+            run: the run's folder.
+            device: where the encoder embeds.
+            epochs_done: complete epochs in the checkpoint.
+            fingerprint: a digest of what the training depends on.
+
         Raises:
-            IntegrityError: its file is missing or damaged.
+            IntegrityError: the file of the best one is missing, damaged or of another training.
         """
         self.encoder = encoder
         self.split = split
         self.config = config
         self.file = run.best
         self.device = device
+        self.fingerprint = fingerprint
         # Before the first epoch is in the checkpoint, a file is of a training that was dropped.
         self.best = self._read() if epochs_done else None
 
@@ -78,7 +89,8 @@ class Selection:
         how: Literal["holdout", "test"] = "test" if self.config.select == "test" else "holdout"
         scored = Selected(how, epoch + 1, float(hits.mean()), len(hits))
         if self.best is None or scored.recall > self.best.recall:
-            write_state_file(self.file, self.encoder.state_dict(), asdict(scored))
+            note = asdict(scored) | {"training": self.fingerprint}
+            write_state_file(self.file, self.encoder.state_dict(), note)
             self.best = scored
         return {f"{how} recall@1": scored.recall}
 
@@ -103,6 +115,12 @@ class Selection:
                 "start",
             )
         note = read_state_note(self.file)  # finds damage before more is trained
+        if note.pop("training", self.fingerprint) != self.fingerprint:
+            raise IntegrityError(
+                f"{self.file} is of another training than {self.file.parent}",
+                f"restore it from a copy, or remove {self.file.parent} to train again from the "
+                "start",
+            )
         try:
             return record(Selected, note)
         except ValueError as error:

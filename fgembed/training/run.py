@@ -4,12 +4,12 @@
 untouched start, calibrated, and the whitenings of its other readings.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fgembed.config import RunConfig, write_config
 from fgembed.data.loading import TrainingImages
-from fgembed.disk.files import write_json
+from fgembed.disk.files import digest, write_json
 from fgembed.evaluation.floor_table import FloorTable, Selected
 from fgembed.evaluation.floors import Floors
 from fgembed.evaluation.guard import START_ITSELF, Verdict, judged_by_labels, judged_by_views
@@ -30,7 +30,7 @@ from fgembed.training.epoch_selection import Selection, selection_split
 from fgembed.training.fingerprint import Fingerprint, check_images, check_settings, image_checksums
 from fgembed.training.preparation import Prepared, readable_images, require_batch, trains
 from fgembed.training.preparation import prepare as prepare_method
-from fgembed.training.run_report import RunReport
+from fgembed.training.run_report import RunReport, write_run_report
 from fgembed.workspace import RunFolder, set_latest
 
 
@@ -168,6 +168,7 @@ def train(ready: ReadyRun, report: loop.Report) -> TrainedRun:
             ready.folder,
             device=device,
             epochs_done=ready.epochs_done,
+            fingerprint=digest(asdict(ready.fingerprint)),
         )
     loop.train(
         method,
@@ -216,7 +217,7 @@ def measure(run: CalibratedRun, report_stage: ReportStage) -> RunReport:
         trained=label_free_figures(run.trained, ready.images),
         table=table,
     )
-    write_json(ready.folder.report, report.to_json())
+    write_run_report(ready.folder, report)
     return report
 
 

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from fgembed.disk.files import read_json
 from fgembed.disk.npy_files import read_array
 from fgembed.embedding.array_types import Vectors
-from fgembed.embedding.shard_plan import MODEL_TYPE, PLAN_FILE
+from fgembed.embedding.part_checksums import check_embeddings, plan_content
 from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.index.changes.embeddings_metadata import ID, ImportedMetadata
 from fgembed.index.format.metadata_table import Item
@@ -129,11 +128,14 @@ class ImportedEmbeddings:
     def open(cls, folder: Path) -> "ImportedEmbeddings":
         """Opens a folder of embeddings and checks the header of every file.
 
+        What `fgembed embed` wrote is compared with its checksums; other tools write none.
+
         Raises:
             NotFoundError: there are no .npy files, or no vectors in them.
             IntegrityError: a file is damaged or missing, or files do not fit one another.
             MissingExtraError: there is metadata and pyarrow is not installed.
         """
+        check_embeddings(folder)
         vector_folder = folder / "img_emb" if (folder / "img_emb").is_dir() else folder
         files = sorted(filter(Path.is_file, vector_folder.glob("*.npy")), key=_numerically)
         if not files:
@@ -190,9 +192,7 @@ class ImportedEmbeddings:
     @cached_property
     def plan(self) -> dict[str, Any] | None:
         """The record that `fgembed embed` left of its run; None if another tool wrote the files."""
-        file = self.folder / PLAN_FILE
-        content = read_json(file, "plan of embeddings") if file.is_file() else {}
-        return content if content.get("model_type") == MODEL_TYPE else None
+        return plan_content(self.folder)
 
     def parts(
         self, first_id: int = 0, renumber: bool = False, root: Path | None = None

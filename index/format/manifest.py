@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from fgembed.disk.files import read_json, write_json
 from fgembed.disk.json_records import record
+from fgembed.disk.sealed_files import read_sealed_json, write_sealed_json
 from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.index.format.metadata_columns import merged_columns
 
-INDEX_FORMAT = 3
+INDEX_FORMAT = 4
+UNSEALED_FORMAT = 3  # like 4, without a checksum of the manifest
 MODEL_TYPE = "fgembed-index"
 MANIFEST_FILE = "manifest.json"
 SKIPPED_FILE = "skipped.jsonl"
@@ -168,7 +169,7 @@ class Manifest:
         file = folder / MANIFEST_FILE
         content = _read_content(folder)
         version = content.pop("format", None)
-        if version != INDEX_FORMAT:
+        if version not in (INDEX_FORMAT, UNSEALED_FORMAT):
             raise IntegrityError(
                 f"{folder} is an index of format {version!r}, this fgembed reads {INDEX_FORMAT}",
                 'build it again with "fgembed index build"',
@@ -211,7 +212,7 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Publishes the index: until this returns, readers see the previous one."""
         content = {"model_type": MODEL_TYPE, "format": INDEX_FORMAT} | asdict(self)
-        write_json(folder / MANIFEST_FILE, content)
+        write_sealed_json(folder / MANIFEST_FILE, content)
 
 
 def _read_content(folder: Path) -> dict[str, Any]:
@@ -227,7 +228,8 @@ def _read_content(folder: Path) -> dict[str, Any]:
         if folder.is_dir() and any(not is_index_entry(path.name) for path in folder.iterdir()):
             raise IntegrityError(f"{folder} is no fgembed index: it has no {MANIFEST_FILE}", remedy)
         raise NotFoundError(f"no index at {folder}", 'make one with "fgembed index build"')
-    content = read_json(file, "index file")
+    command = "fgembed index build"
+    content = read_sealed_json(file, "index file", INDEX_FORMAT, command, editable=True)
     if content.pop("model_type", None) != MODEL_TYPE:
         raise IntegrityError(
             f"{folder} is no fgembed index: another program wrote {MANIFEST_FILE}", remedy

@@ -23,6 +23,7 @@ from fgembed.errors import FgembedError, IntegrityError
 from fgembed.images.preprocessing import read_image
 from fgembed.images.sources import Listing, list_images
 from tests.conftest import Command
+from tests.sealing import write_with_checksum
 
 RUN = "from fgembed.cli.main import run; run()"
 
@@ -163,7 +164,7 @@ def test_other_images_part_sizes_and_models_are_refused(bundle, listing, tmp_pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 1}, r"of format 1, this fgembed writes 2; embed into another folder"),
+        ({"format": 1}, r"of format 1, this fgembed writes 3; embed into another folder"),
         ({"part_size": "many"}, r"damaged: 'part_size' is 'many', expected int; restore it from"),
         ({"extra": 1}, r"damaged: unknown key 'extra'; restore it from a copy"),
     ],
@@ -175,7 +176,7 @@ def test_a_damaged_or_older_plan_is_refused_with_the_remedy(
     agree(out, Plan.of(listing, opened, 12))
     content = json.loads((out / "embed.json").read_text())
     assert (content["model_type"], content["pictures"]) == ("fgembed-embeddings", 24)
-    (out / "embed.json").write_text(json.dumps(content | change))
+    write_with_checksum(out / "embed.json", content | change)
     with pytest.raises(IntegrityError, match=message):
         embed_into(out, listing, opened, part_size=12)
 

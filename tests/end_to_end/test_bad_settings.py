@@ -1,6 +1,5 @@
 """Wrong settings, flags and folders: refused in one line, with nothing written."""
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import tomli_w
 
 from tests.conftest import Command
 from tests.end_to_end.refusals import refused
+from tests.sealing import edit
 
 NO_GPU = not Path("/dev/nvidiactl").exists()
 
@@ -178,7 +178,7 @@ def test_a_bundle_without_its_run_cannot_be_scored(
 ) -> None:
     shutil.copytree(bundle, tmp_path / "bundle")
     file = tmp_path / "bundle" / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"source_run": "/gone/run"}))
+    edit(file, source_run="/gone/run")
     done = command("evaluate", "bundle", "--gallery", photos, "--queries", photos)
     refused(done, 1, "/gone/run", "floor", "--floor")
 

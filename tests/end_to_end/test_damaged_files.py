@@ -12,6 +12,7 @@ from fgembed.disk.files import sha256
 from fgembed.index.format.manifest import REQUIRED_FILES
 from tests.conftest import Command, Outcome
 from tests.end_to_end.refusals import Damage, flipped, garbage, refused, truncated
+from tests.sealing import write_with_checksum
 
 Search = Callable[[], Outcome]
 
@@ -22,7 +23,7 @@ def edited(**changes: Any) -> Damage:
     def edit(file: Path) -> None:
         content = json.loads(file.read_text()) | changes
         dropped = {key for key, value in changes.items() if value is None}
-        file.write_text(json.dumps({k: v for k, v in content.items() if k not in dropped}))
+        write_with_checksum(file, {k: v for k, v in content.items() if k not in dropped})
 
     return edit
 
@@ -33,7 +34,7 @@ def segment_edited(**changes: Any) -> Damage:
     def edit(file: Path) -> None:
         content = json.loads(file.read_text())
         content["segments"][0] |= changes
-        file.write_text(json.dumps(content))
+        write_with_checksum(file, content)
 
     return edit
 
@@ -44,7 +45,7 @@ def file_named(name: str) -> Damage:
     def edit(file: Path) -> None:
         content = json.loads(file.read_text())
         content["files"][name] = "0" * 64
-        file.write_text(json.dumps(content))
+        write_with_checksum(file, content)
 
     return edit
 
@@ -85,7 +86,7 @@ def test_a_damaged_file_is_exit_5(search: Search, file: str, damage: Damage) -> 
         (garbage, "not valid JSON"),
         (lambda file: file.write_text("[1]"), "expected a JSON object"),
         (lambda file: file.write_text("[" * 100_000), "not valid JSON"),
-        (edited(format=99), "format 99, this fgembed reads 1"),
+        (edited(format=99), "format 99, this fgembed reads 2"),
         (edited(model_type="bert"), "no fgembed bundle"),
         (edited(dimensions=None), "missing key 'dimensions'"),
         (edited(colour="red"), "unknown key 'colour'"),
@@ -131,7 +132,7 @@ def test_a_bundle_that_names_a_file_outside_itself_is_exit_5(
         (truncated, "not valid JSON"),
         (garbage, "not valid JSON"),
         (lambda file: file.write_text("[1]"), "expected a JSON object"),
-        (edited(format=99), "format 99, this fgembed reads 3"),
+        (edited(format=99), "format 99, this fgembed reads 4"),
         (edited(model_type="web"), "no fgembed index"),
         (edited(model=None), "missing key 'model'"),
         (edited(model=5), "expected an object, got 5"),
@@ -176,7 +177,7 @@ def test_what_faiss_cannot_read_is_exit_5_though_the_checksum_is_right(
     assert command("index", "compact", "--kind", "hnsw").code == 0
     Path("gallery.index/seg-000002").rename("gallery.index/seg-000001")
     file = Path("gallery.index/manifest.json")
-    file.write_text(file.read_text().replace("seg-000002", "seg-000001"))
+    write_with_checksum(file, json.loads(file.read_text().replace("seg-000002", "seg-000001")))
     assert search().code == 0
     truncated(Path("gallery.index/seg-000001/vectors.faiss"))
     files = json.loads(file.read_text())["segments"][0]["files"]

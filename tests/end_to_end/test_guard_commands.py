@@ -10,13 +10,14 @@ import pytest
 
 from fgembed.bundle import Bundle
 from fgembed.cli.train.run import print_report
-from fgembed.disk.files import read_json, sha256, write_json
+from fgembed.disk.files import read_json, sha256
 from fgembed.disk.json_records import record
 from fgembed.evaluation.guard import Verdict
 from fgembed.evaluation.label_free import Figures
 from fgembed.training.run_report import RunReport
 from tests.conftest import SIZE, TINY, Command
 from tests.end_to_end.refusals import refused
+from tests.sealing import edit, write_with_checksum
 
 BELOW = {
     "outcome": "below",
@@ -32,8 +33,7 @@ def below(run: Path, tmp_path: Path) -> Path:
     """The run, had it lost to its start."""
     folder = tmp_path / "runs" / "moco-1"
     shutil.copytree(run, folder)
-    report = read_json(folder / "report.json", "report")
-    write_json(folder / "report.json", report | {"guard": BELOW})
+    edit(folder / "report.json", guard=BELOW)
     return folder
 
 
@@ -83,7 +83,8 @@ def test_start_and_force_together_are_a_usage_error(command: Command, below: Pat
 
 def test_a_report_without_a_verdict_is_refused_with_the_remedy(command: Command, below: Path):
     report = read_json(below / "report.json", "report")
-    write_json(below / "report.json", {key: report[key] for key in report if key != "guard"})
+    content = {key: report[key] for key in report if key != "guard"}
+    write_with_checksum(below / "report.json", content)
     refused(command("export", "moco-1"), 5, "no sound verdict", "train --resume --run runs/moco-1")
 
 

@@ -19,6 +19,7 @@ from fgembed.model.encoder import PixelEncoder
 from fgembed.model.encoder_files import load_bundle_encoder, load_encoder
 from tests.conftest import Command
 from tests.end_to_end.refusals import refused
+from tests.sealing import write_with_checksum
 
 
 def vectors_of(model: Path, images: np.ndarray) -> np.ndarray:
@@ -127,7 +128,7 @@ def test_a_damaged_or_older_bundle_does_not(bundle: Path, tmp_path: Path):
         load_bundle_encoder(tmp_path / "b")
     config = json.loads((tmp_path / "b" / "config.json").read_text())
     del config["files"]["encoder.json"]
-    (tmp_path / "b" / "config.json").write_text(json.dumps(config))
+    write_with_checksum(tmp_path / "b" / "config.json", config)
     with pytest.raises(NotFoundError, match=r"has no encoder\.json; export it again"):
         load_bundle_encoder(tmp_path / "b")
 

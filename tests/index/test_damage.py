@@ -17,6 +17,7 @@ from fgembed.index.format.manifest import MANIFEST_FILE, REQUIRED_FILES, STRUCTU
 from fgembed.index.search.open_index import IndexedVectors
 from fgembed.index.search.snapshot import open_state
 from tests.index.making import KIND_SETTINGS, make_index, unit_vectors
+from tests.sealing import write_with_checksum
 
 # `make proof` runs many more.
 DAMAGED = int(os.environ.get("FGEMBED_DAMAGED", "200"))
@@ -115,7 +116,7 @@ def test_damage_with_the_right_checksum_is_refused_or_does_no_harm(
         file.write_bytes(damage(intact, random))
         content = json.loads(manifest)
         content["segments"][0]["files"][f"seg-000001/{file.name}"] = sha256(file)
-        (folder / MANIFEST_FILE).write_text(json.dumps(content))
+        write_with_checksum(folder / MANIFEST_FILE, content)
         try:
             index = opened(folder)
             index.paths([0])
@@ -140,7 +141,7 @@ def test_another_indexs_structure_is_refused_though_its_checksum_is_right(
         faiss.write_index(other, str(file))
         content = json.loads((folder / MANIFEST_FILE).read_text())
         content["segments"][0]["files"][f"seg-000001/{STRUCTURE_FILE}"] = sha256(file)
-        (folder / MANIFEST_FILE).write_text(json.dumps(content))
+        write_with_checksum(folder / MANIFEST_FILE, content)
         with pytest.raises(IntegrityError, match=words):
             opened(folder)
 

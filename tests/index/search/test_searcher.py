@@ -62,7 +62,7 @@ def test_the_manifest_binds_the_index_to_its_model(index: Path, bundle: Path):
     opened = Bundle.open(bundle)
     assert manifest["model"]["fingerprint"] == opened.config.fingerprint
     assert manifest["model"]["preprocessing"] == opened.preprocessing.digest()
-    assert (manifest["format"], manifest["kind"], manifest["count"]) == (3, "auto", 24)
+    assert (manifest["format"], manifest["kind"], manifest["count"]) == (4, "auto", 24)
     assert set(manifest["segments"][0]["files"]) == {
         "seg-000001/ids.npy",
         "seg-000001/vectors.npy",

@@ -28,6 +28,7 @@ from tests.index.making import (
     open_index,
     unit_vectors,
 )
+from tests.sealing import write_with_checksum
 
 
 def test_copies_are_detected_by_content_and_by_score(
@@ -69,7 +70,7 @@ def test_verify_reports_problems(image_index: Path, image_folder: Path, bundle: 
         np.save(file, vectors)
         content = json.loads(manifest.read_text())
         content["segments"][0]["files"]["seg-000001/vectors.npy"] = sha256(file)
-        manifest.write_text(json.dumps(content))
+        write_with_checksum(manifest, content)
         return verify(image_index, lambda m: find_bundle(image_index, m, bundle)).problems
 
     assert any(
@@ -80,7 +81,7 @@ def test_verify_reports_problems(image_index: Path, image_folder: Path, bundle: 
     assert any("gives another vector" in problem for problem in rewritten(other))
     assert rewritten(original) == []
     content = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**content, "next_id": 5}))
+    write_with_checksum(manifest, {**content, "next_id": 5})
     with pytest.raises(IntegrityError, match="next id 5 of 24 images"):
         verify(image_index)
 
