@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from torch.utils.tensorboard import SummaryWriter
 
-from fgembed.disk.files import write_text
+from fgembed.disk.files import atomic_write
 from fgembed.workspace import RunFolder
 
 
@@ -19,7 +19,8 @@ class MetricsLog:
     """
 
     def __init__(self, run: RunFolder, start: int) -> None:
-        write_text(run.metrics, "".join(_lines_before(run.metrics, start)))
+        with atomic_write(run.metrics) as file:
+            file.writelines(_lines_before(run.metrics, start))
         self.stream = run.metrics.open("a", encoding="utf-8")
         self.board = SummaryWriter(str(run.tensorboard), purge_step=start)
 
@@ -43,15 +44,15 @@ class MetricsLog:
         self.board.close()
 
 
-def _lines_before(file: Path, step: int) -> list[str]:
+def _lines_before(file: Path, step: int) -> list[bytes]:
     if not file.is_file():
         return []
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = file.read_bytes().splitlines(keepends=True)
     return [line for line in lines if _is_before(line, step)]
 
 
-def _is_before(line: str, step: int) -> bool:
+def _is_before(line: bytes, step: int) -> bool:
     try:
-        return line.endswith("\n") and bool(json.loads(line)["step"] < step)
-    except (ValueError, KeyError, TypeError):
-        return False  # a kill cut the line short
+        return line.endswith(b"\n") and bool(json.loads(line)["step"] < step)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False  # a kill cut the line short, or the disk damaged it

@@ -16,7 +16,6 @@ from fgembed.disk.files import digest, sha256, write_text
 from fgembed.disk.npy_files import read_array
 from fgembed.embedding.array_types import Vectors
 from fgembed.embedding.resumable import Part, ResumableEmbedding
-from fgembed.errors import IntegrityError
 from fgembed.images.skipped import Skipped
 from fgembed.index.format.manifest import PENDING_FOLDER
 from fgembed.progress import ReportCount
@@ -94,7 +93,7 @@ class EmbeddingCache:
 
 
 class _FileRecords:
-    """Records of images' files as JSON, with checksums of the vectors and of themselves.
+    """Records of images' files as JSON, with checksums of the block's files and of themselves.
 
     Positions are counted from the first one of the part, because the listing may grow before it.
     """
@@ -110,26 +109,29 @@ class _FileRecords:
     def write(self, part: Part, rows: Sequence[EmbeddedFile]) -> None:
         first = part.positions.start
         files = [[row.position - first, row.sha256, row.size, row.mtime_ns] for row in rows]
-        checksum = sha256(part.vectors)
-        content = {"files": files, "sha256": checksum, "digest": digest([files, checksum])}
-        write_text(part.record, json.dumps(content))
+        write_text(part.record, json.dumps({"files": files, "digest": _digest(part, files)}))
 
     def count(self, part: Part) -> int:
         content = json.loads(part.record.read_text(encoding="utf-8"))
         try:
-            files, checksum = _image_files(content, part.positions.start), content["sha256"]
-            if content["digest"] != digest([content["files"], checksum]):
-                raise ValueError("the record is damaged")
-            skipped = part.read_skipped()
-        except (TypeError, KeyError, IntegrityError) as error:
+            files = _image_files(content, part.positions.start)
+            if content["digest"] != _digest(part, content["files"]):
+                raise ValueError("the block is damaged")
+        except (TypeError, KeyError, RecursionError) as error:
             raise ValueError(str(error)) from None
-        if checksum != sha256(part.vectors) or len(files) + len(skipped) != len(part.positions):
+        if len(files) + len(part.read_skipped()) != len(part.positions):
             raise ValueError("record and files differ")
         return len(files)
 
     def read(self, part: Part) -> list[EmbeddedFile]:
         """The rows of a complete part."""
         return _image_files(json.loads(part.record.read_text("utf-8")), part.positions.start)
+
+
+def _digest(part: Part, files: list[list[int | str]]) -> str:
+    """A digest of all that a block holds, and of its name: no other block's files pass for it."""
+    skipped = sha256(part.skipped) if part.skipped.exists() else None
+    return digest([part.record.name, files, sha256(part.vectors), skipped])
 
 
 def _image_files(content: dict[str, list[list[str | int]]], first: int) -> list[EmbeddedFile]:

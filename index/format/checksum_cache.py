@@ -2,11 +2,13 @@
 
 A checksum of a gigabyte takes seconds, a search milliseconds. So a cache file records the checksum
 with the file's size, inode and times of change, as git does. No program can set the time of the
-last status change, so a file that was written since is read again. Decay of a disk without a write
-is the task of `fgembed index verify`, which reads everything.
+last status change, so a file that was written since is read again. A file that has just been
+written is not recorded: within a tick of the clock another change would have the same time. Decay
+of a disk without a write is the task of `fgembed index verify`, which reads everything.
 """
 
 import json
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from fgembed.disk.files import check_files, write_text
 from fgembed.index.format.manifest import PROVED_FILE, Manifest
 
 MIN_CACHED_BYTES = 1 << 24  # smaller files are read every time
+SETTLED_NS = 3_000_000_000  # some disks count time in steps of two seconds
 
 
 def check_index_files(folder: Path, manifest: Manifest) -> None:
@@ -22,7 +25,7 @@ def check_index_files(folder: Path, manifest: Manifest) -> None:
     Raises:
         IntegrityError: a file is missing or damaged.
     """
-    cached = _read(folder)
+    cached, now = _read(folder), time.time_ns()
     stamps = {name: stamp for name in manifest.files if (stamp := _stamp(folder / name))}
     unchecked = {
         name: checksum
@@ -31,8 +34,9 @@ def check_index_files(folder: Path, manifest: Manifest) -> None:
     }
     check_files(folder, unchecked, "index")
     # Stamps are older than the reading of the files, so a change in between is noticed next time.
-    checked = {name: [manifest.files[name], *stamp] for name, stamp in stamps.items()}
-    if any(name in stamps for name in unchecked):
+    settled = {name: stamp for name, stamp in stamps.items() if stamp[-1] < now - SETTLED_NS}
+    checked = {name: [manifest.files[name], *stamp] for name, stamp in settled.items()}
+    if any(name in checked for name in unchecked):
         with suppress(OSError):  # a read-only folder gets no cache
             write_text(folder / PROVED_FILE, json.dumps(checked))
 

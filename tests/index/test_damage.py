@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,13 @@ import pytest
 
 from fgembed.disk.files import check_files, sha256
 from fgembed.errors import IntegrityError
-from fgembed.index.format.manifest import MANIFEST_FILE, REQUIRED_FILES, STRUCTURE_FILE, Manifest
+from fgembed.index.format.manifest import (
+    MANIFEST_FILE,
+    PROVED_FILE,
+    REQUIRED_FILES,
+    STRUCTURE_FILE,
+    Manifest,
+)
 from fgembed.index.search.open_index import IndexedVectors
 from fgembed.index.search.snapshot import open_state
 from tests.index.making import KIND_SETTINGS, make_index, unit_vectors
@@ -158,6 +165,10 @@ def test_a_large_file_is_read_once_and_again_when_it_changes(
     folder = tmp_path / "i"
     shutil.copytree(indexes["flat"], folder)
     monkeypatch.setattr("fgembed.index.format.checksum_cache.MIN_CACHED_BYTES", 1000)
+    opened(folder)
+    assert not (folder / PROVED_FILE).exists()  # written a moment ago, and perhaps once more
+    monkeypatch.setattr("fgembed.index.format.checksum_cache.SETTLED_NS", 20_000_000)
+    time.sleep(0.03)
     opened(folder)
     read: list[str] = []
 

@@ -44,3 +44,11 @@ def test_a_resumed_log_drops_what_was_logged_after_the_checkpoint(tmp_path: Path
         log.write(2, {"loss": 20.0})
     assert [(line["step"], line["loss"]) for line in lines(run)] == [(0, 0.0), (1, 1.0), (2, 20.0)]
     assert scalars(run, "loss") == [(0, 0.0), (1, 1.0), (2, 20.0)]
+
+
+def test_a_damaged_line_is_dropped_on_resume_and_the_others_stay(tmp_path: Path):
+    run = RunFolder(tmp_path)
+    run.metrics.write_bytes(b'{"step": 0}\n{"st\xffp": 1}\n\0\0\0\n[3]\n{"step": 4, "loss": 2.0}\n')
+    with MetricsLog(run, start=9):
+        pass
+    assert run.metrics.read_bytes() == b'{"step": 0}\n{"step": 4, "loss": 2.0}\n'

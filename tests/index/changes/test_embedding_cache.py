@@ -88,7 +88,9 @@ def test_a_record_with_another_position_is_embedded_again(bundle, paths, tmp_pat
     assert len(embedded) == 4
 
 
-@pytest.mark.parametrize("damage", ["vectors", "record", "keys", "skipped", "no record"])
+@pytest.mark.parametrize(
+    "damage", ["vectors", "record", "keys", "skipped", "reason", "another block", "no record"]
+)
 def test_a_damaged_block_is_embedded_again(bundle, paths, tmp_path, embedded, damage):
     first = fill(tmp_path, bundle, paths)
     vectors = first[1].vectors_file
@@ -100,8 +102,14 @@ def test_a_damaged_block_is_embedded_again(bundle, paths, tmp_path, embedded, da
         case "record":
             record.write_text("{")
         case "keys":
-            record.write_text(json.dumps({"sha256": content["sha256"]}))
+            record.write_text(json.dumps({"digest": content["digest"]}))
         case "skipped":
+            skipped.unlink()
+        case "reason":
+            skipped.write_text(json.dumps(json.loads(skipped.read_text()) | {"reason": "none"}))
+        case "another block":
+            for file in (vectors, record):
+                shutil.copy(first[0].vectors_file.with_suffix(file.suffix), file)
             skipped.unlink()
         case _:
             record.unlink()
