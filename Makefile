@@ -32,7 +32,7 @@ fast: $(VENV)/.dev
 # Random changes, kills and damaged files at length: an hour on two cores. `test` runs a share.
 proof: export FGEMBED_EXAMPLES = 300
 proof: export FGEMBED_KILLS = 300
-proof: export FGEMBED_DAMAGED = 1000
+proof: export FGEMBED_DAMAGED = 2000
 proof: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS) -q -m proof
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fgembed.disk.files import read_toml, restore_or_repeat, write_text
-from fgembed.errors import IntegrityError
+from fgembed.errors import IntegrityError, NotFoundError
 
 KEY = "file_sha256"
 EDITED = "edited"
@@ -75,9 +75,12 @@ def read_sealed_toml(path: Path, kind: str) -> dict[str, Any]:
     A user may have edited them, and says so by `edited` in place of the checksum.
 
     Raises:
+        NotFoundError: there is no such file.
         IntegrityError: the file differs from its checksum, has lost it, or is empty.
         ConfigError: an edited file is not TOML.
     """
+    if not path.is_file():
+        raise NotFoundError(f"{kind} {path} is missing", restore_or_repeat())
     data = path.read_bytes()
     end = TOML_END.search(data)
     if end is not None and end[1] == EDITED.encode():
