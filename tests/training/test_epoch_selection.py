@@ -25,6 +25,7 @@ from fgembed.training.loop import Progress
 from fgembed.training.preparation import make_method
 from fgembed.training.run import run_training
 from fgembed.training.run_report import RunReport
+from fgembed.training.state_file import read_state_file, write_state_file
 from fgembed.workspace import RunFolder
 from tests.conftest import Command
 from tests.end_to_end.refusals import refused
@@ -143,6 +144,25 @@ def test_a_best_encoder_counts_only_for_epochs_of_the_checkpoint(
     run.best.unlink()
     with pytest.raises(IntegrityError, match=r"is missing, .* remove .*state to train again"):
         Selection(*arguments, epochs_done=1)
+
+
+def test_the_best_encoder_of_another_training_is_refused(
+    tiny_settings: dict[str, Any], tmp_path: Path, photos: Path
+):
+    config, run = settings(tiny_settings, "test"), RunFolder(tmp_path)
+    method = make_method(config, method_named("lcr"))
+    split = Split.find(photos / "train", photos / "test")
+    arguments = (method.encoder, split, config, run, torch.device("cpu"))
+    Selection(*arguments, fingerprint="one").score_epoch(0)
+    assert Selection(*arguments, epochs_done=1, fingerprint="one").best is not None
+    with pytest.raises(
+        IntegrityError, match=r"best\.safetensors is of another training than"
+    ):
+        Selection(*arguments, epochs_done=1, fingerprint="another")
+    tensors, note = read_state_file(run.best)
+    del note["training"]  # as an earlier fgembed wrote it
+    write_state_file(run.best, tensors, note)
+    assert Selection(*arguments, epochs_done=1, fingerprint="another").best is not None
 
 
 @pytest.mark.slow
