@@ -155,9 +155,7 @@ def test_the_best_encoder_of_another_training_is_refused(
     arguments = (method.encoder, split, config, run, torch.device("cpu"))
     Selection(*arguments, fingerprint="one").score_epoch(0)
     assert Selection(*arguments, epochs_done=1, fingerprint="one").best is not None
-    with pytest.raises(
-        IntegrityError, match=r"best\.safetensors is of another training than"
-    ):
+    with pytest.raises(IntegrityError, match=r"best\.safetensors is of another training than"):
         Selection(*arguments, epochs_done=1, fingerprint="another")
     tensors, note = read_state_file(run.best)
     del note["training"]  # as an earlier fgembed wrote it
