@@ -133,8 +133,8 @@ def _matches(end: re.Pattern[bytes], data: bytes) -> bool:
     return hashlib.sha256(blank).hexdigest().encode() == match[1]
 
 
-def _accept(place: str) -> str:
-    return f', or, if you edited it yourself, put the word "{EDITED}" in place of {place}'
+def _accept(part: str) -> str:
+    return f', or, if you edited it yourself, put the word "{EDITED}" in place of {part}'
 
 
 def _differs(path: Path, kind: str, command: str, accept: str) -> IntegrityError:

@@ -99,9 +99,9 @@ def _check_parts(folder: Path, plan: Plan) -> None:
         check_part(folder, plan, number)
     parts = [plan.part(folder, number) for number in range(plan.parts)]
     expected = {file for part in parts for file in (part.vectors, part.record)}
-    found = {*(folder / "img_emb").glob("*.npy"), *(folder / "metadata").glob("*.parquet")}
-    if found - expected:
+    on_disk = {*(folder / "img_emb").glob("*.npy"), *(folder / "metadata").glob("*.parquet")}
+    if on_disk - expected:
         raise IntegrityError(
-            f"{min(found - expected)} is no part of the embeddings in {folder}",
+            f"{min(on_disk - expected)} is no part of the embeddings in {folder}",
             "move it to another folder",
         )

@@ -61,7 +61,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         # safetensors raises its own class, OSError or ValueError, by the kind of damage.
         raise IntegrityError(f"{file} is damaged: {error}", RESTORE) from None
     if not is_whole and metadata.get(EARLIER_KEY) != _earlier_checksum(tensors):
-        raise _differs(file)
+        raise IntegrityError(f"{file} is damaged: it differs from its checksum", RESTORE)
     return tensors
 
 
@@ -108,7 +108,3 @@ def _earlier_checksum(tensors: dict[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _differs(file: Path) -> IntegrityError:
-    return IntegrityError(f"{file} is damaged: it differs from its checksum", RESTORE)
