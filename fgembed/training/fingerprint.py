@@ -1,6 +1,7 @@
 """What a resumed training must share with its checkpoint: settings and images.
 
-Every setting defines the trajectory, but for these, which may change before a run is resumed:
+Every setting defines the trajectory, but for these, which may change before a run is resumed
+(in `config.toml`, whose last line must then say `edited` in place of its checksum):
 
 - `device`, `workers`, `threads`: where and how fast. The steps stay the same up to rounding.
 - `checkpoint_every_s`, `optimiser.log_every_step`: when something is written.
