@@ -128,7 +128,7 @@ class _FileRecords:
         return _image_files(json.loads(part.record.read_text("utf-8")), part.positions.start)
 
 
-def _digest(part: Part, files: list[list[int | str]]) -> str:
+def _digest(part: Part, files: Sequence[Sequence[object]]) -> str:
     """A digest of all that a block holds, and of its name: no other block's files pass for it."""
     skipped = sha256(part.skipped) if part.skipped.exists() else None
     return digest([part.record.name, files, sha256(part.vectors), skipped])

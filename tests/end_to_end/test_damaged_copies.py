@@ -157,7 +157,7 @@ def test_every_damaged_copy_of_embeddings_is_refused(
     images = find_images(photos / "train")[0]
     model = Bundle.open(bundle)
     for name, paths in (("one", [*images[:13], bad, *images[13:]]), ("two", images[::-1])):
-        embed_into(workspace / name, Listing(paths), model, part_size=10)
+        embed_into(workspace / name, Listing([*paths]), model, part_size=10)
     spec = Spec(
         subject="embeddings",
         folder=str(workspace / "one"),
