@@ -20,7 +20,7 @@ from fgembed.errors import IntegrityError
 from fgembed.index.format.manifest import REBUILD
 from fgembed.index.segments import faiss_memory
 from fgembed.index.segments.faiss_memory import selector_of
-from fgembed.index.segments.ordering import Results, is_cut, merge, rounding, with_spare
+from fgembed.index.segments.ordering import Results, is_cut, ranked, rounding, with_spare
 from fgembed.index.segments.vector_file import VectorFile
 
 Mask = NDArray[np.bool_]  # of a segment's positions, (N,)
@@ -135,8 +135,9 @@ class Structure:
         among = None if allowed is None else np.flatnonzero(allowed)
         equal = self.rows.nearest_from(queries, last - rounding(queries), k, among, ceilings=last)
         above = scores > last[:, None]
-        better = np.where(above, scores, -np.inf), np.where(above, positions, -1)
-        return merge([better, equal], k)
+        scores = np.concatenate([np.where(above, scores, -np.inf), equal[0]], axis=1)
+        positions = np.concatenate([np.where(above, positions, -1), equal[1]], axis=1)
+        return ranked(scores, positions, self.rows.ids_at(positions), k)
 
     def _search_batch(
         self, queries: Vectors, k: int, candidates: int, parameters: Parameters, selector: Any

@@ -142,7 +142,7 @@ class VectorFile:
             Scores and positions, (Q, k) each, by falling score, equal scores by rising id.
         """
         scores = pair_scores(self.array, queries, positions)
-        return ranked(scores, positions, self._ids_at(positions), k)
+        return ranked(scores, positions, self.ids_at(positions), k)
 
     def exact(self, queries: Vectors, k: int, positions: Ids | None = None) -> Results:
         """Exact search of all vectors, or of those at the positions (M,).
@@ -207,7 +207,7 @@ class VectorFile:
         kept = scores <= ceiling
         scores = np.concatenate([best[0], scores[kept]])
         near = np.concatenate([best[1], near[kept]])
-        first = ranked(scores[None], near[None], self._ids_at(near)[None], k)
+        first = ranked(scores[None], near[None], self.ids_at(near)[None], k)
         return first[0][0], first[1][0]
 
     def _proposed(self, queries: Vectors, k: int, positions: Ids | None) -> Results:
@@ -223,5 +223,6 @@ class VectorFile:
             neighbours = np.where(neighbours < 0, -1, positions[neighbours])
         return best, neighbours
 
-    def _ids_at(self, positions: Ids) -> Ids:
+    def ids_at(self, positions: Ids) -> Ids:
+        """What equal scores at these positions (any shape) are ordered by."""
         return positions if self.ids is None else self.ids[positions]
