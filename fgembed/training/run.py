@@ -26,11 +26,13 @@ from fgembed.model.torch_embedder import TorchEmbedder
 from fgembed.progress import ReportStage, silent
 from fgembed.training import loop
 from fgembed.training.checkpoint import read_position
+from fgembed.training.collapse import CollapseStop
 from fgembed.training.epoch_selection import Selection, selection_split
 from fgembed.training.fingerprint import Fingerprint, check_images, check_settings, image_checksums
 from fgembed.training.preparation import Prepared, readable_images, require_batch, trains
 from fgembed.training.preparation import prepare as prepare_method
 from fgembed.training.run_report import RunReport
+from fgembed.training.spread import SpreadWatch
 from fgembed.workspace import RunFolder, set_latest
 
 
@@ -169,6 +171,10 @@ def train(ready: ReadyRun, report: loop.Report) -> TrainedRun:
             device=device,
             epochs_done=ready.epochs_done,
         )
+    if not trains(config, method):
+        return TrainedRun(ready, None)
+    spec = config.preprocessing
+    watch = SpreadWatch(method.encoder, ready.images.paths, spec, device)  # before a checkpoint is
     loop.train(
         method,
         ready.images,
@@ -177,6 +183,7 @@ def train(ready: ReadyRun, report: loop.Report) -> TrainedRun:
         device,
         report,
         fingerprint=ready.fingerprint,
+        collapse=CollapseStop(ready.folder, config, watch),
         on_epoch_end=selection.score_epoch if selection else loop.no_figures,
     )
     return TrainedRun(ready, selection.restore() if selection else None)
