@@ -54,7 +54,7 @@ class Structure:
         centroids: Vectors = quantizer.reconstruct_n(0, quantizer.ntotal)
         return centroids
 
-    @property
+    @cached_property
     def compresses(self) -> bool:
         """Whether FAISS's scores differ from those of the vectors."""
         if isinstance(self.faiss_index, faiss.IndexPreTransform):
@@ -120,6 +120,9 @@ class Structure:
         if len(queries) >= BATCH and self.has_exact_lists:
             return self._search_batch(queries, k, candidates, parameters, selector)
         inner = _search_parameters(self.faiss_index, parameters, candidates, selector)
+        if candidates == k and not self.compresses:
+            scores, positions = self.faiss_index.search(queries, k, params=inner)
+            return np.where(positions < 0, -np.inf, scores), positions
         refined = faiss.IndexRefine(self.faiss_index, self.rows.flat)
         factor = (candidates + 0.5) / k  # FAISS cuts k * factor down
         outer = faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=inner)
@@ -159,6 +162,8 @@ class Structure:
         proposed = faiss_memory.search_lists(
             inner, transformed, lists, cosines, candidates, settings
         )
+        if candidates == k and not self.compresses:
+            return proposed
         return self.rows.best_of(queries, proposed[1], k)
 
     def write(self, file: Path) -> None:

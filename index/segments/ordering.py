@@ -31,30 +31,31 @@ def rounding(queries: Vectors) -> Vectors:
 
     Four times the error that is to be expected of D roundings.
     """
-    lengths: Vectors = np.linalg.norm(queries, axis=1)
+    lengths: Vectors = np.sqrt((queries * queries).sum(axis=1))
     return 2.0**-22 * queries.shape[1] ** 0.5 * lengths
 
 
 def pair_scores(array: Vectors, queries: Vectors, positions: Ids) -> Vectors:
     """The inner products of queries (Q, D) with the rows of `array` at positions (Q, M), (Q, M).
 
-    Each depends on its two vectors alone, bit for bit: the products are exact in float64, and
-    numpy adds the D numbers of a row in one order. -inf for position -1.
+    Each depends on its two vectors alone: the products are exact in float64, and the bits of their
+    sum that depend on its order are rounded away. -inf for position -1.
 
     Example:
         >>> pair_scores(np.eye(3), np.array([[0.6, 0.8, 0.0]]), np.array([[1, 0, -1]])).tolist()
         [[0.800000011920929, 0.6000000238418579, -inf]]
     """
-    wide, flat = queries.astype(np.float64), positions.ravel()
-    scores = np.empty(len(flat), np.float32)
-    step = max(1, CHUNK_BYTES // (8 * array.shape[1]))
-    for start in range(0, len(flat), step):
-        products = array[flat[start : start + step]].astype(np.float64)
-        owners = np.arange(start, start + len(products)) // positions.shape[1]
-        products *= wide if len(wide) == 1 else wide[owners]
-        scores[start : start + step] = products.sum(axis=1)
-    scores[flat < 0] = -np.inf
-    return scores.reshape(positions.shape)
+    wide = queries.astype(np.float64)
+    scores = np.empty(positions.shape, np.float32)
+    columns = max(1, CHUNK_BYTES // (8 * array.shape[1]))
+    rows = max(1, columns // positions.shape[1])
+    for start in range(0, len(wide), rows):
+        for left in range(0, positions.shape[1], columns):
+            part = slice(start, start + rows), slice(left, left + columns)
+            vectors = array[positions[part]].astype(np.float64)  # (q, m, D)
+            scores[part] = np.matmul(vectors, wide[part[0], :, None])[..., 0]
+    scores[positions < 0] = -np.inf
+    return scores
 
 
 def merge(parts: list[Results], k: int) -> Results:
@@ -73,7 +74,8 @@ def merge(parts: list[Results], k: int) -> Results:
 def ranked(scores: Vectors, positions: Ids, ids: Ids, k: int) -> Results:
     """The k best scores and positions of (Q, any), equal scores by rising id (Q, any)."""
     order = np.lexsort((ids, -scores), axis=1)[:, :k]
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(positions, order, axis=1)
+    rows = np.arange(len(order))[:, None]
+    return scores[rows, order], positions[rows, order]
 
 
 def is_cut(queries: Vectors, scores: Vectors, k: int) -> NDArray[np.bool_]:
