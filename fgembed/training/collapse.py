@@ -9,7 +9,7 @@ from fgembed.errors import FgembedError
 from fgembed.methods.base import Method
 from fgembed.resolve import resolve
 from fgembed.training.metrics_log import MetricsLog
-from fgembed.training.spread import Spread, SpreadWatch
+from fgembed.training.spread import LOWEST_DEVIATION, Spread, SpreadWatch
 from fgembed.workspace import RunFolder
 
 LOWERED = ("learning_rate", "encoder_scale", "weight_decay", "momentum")  # what harms if raised
@@ -51,24 +51,29 @@ class CollapseStop:
         if not self.watch.has_collapsed(spread):
             return spread.figures()
         log.write(step - 1, values | spread.figures())
-        fact = f"the training has collapsed at step {step} of {steps}: {self._what(spread)}"
-        remedy = f"start a new run with {milder(self.config, method)}"
+        verb = "collapsed" if spread.is_finite() else "diverged"
+        fact = f"the training has {verb} at step {step} of {steps}: {self._what(spread)}"
+        remedy = self.remedy(method)
         write_json(self.run.collapse, {"step": step, "fact": fact, "remedy": remedy})
         raise FgembedError(fact, remedy)
+
+    def remedy(self, method: Method) -> str:
+        """What to change in the settings of a run that has collapsed or is no longer finite."""
+        return f"start a new run with {milder(self.config, method)}"
 
     def _what(self, spread: Spread) -> str:
         images, start = f"{self.watch.count} different training images", self.watch.start
         if not spread.is_finite():
             return f"the encoder's vectors of {images} are not finite"
         share = spread.deviation / start.deviation
-        if spread.rank - 1 < share * (start.rank - 1):
+        if share < LOWEST_DEVIATION:
             return (
-                f"the encoder maps {images} to hardly more than a line, of effective rank "
-                f"{spread.rank:.2f} against {start.rank:.1f} at the start"
+                f"the encoder maps {images} almost to one point, spread {100 * share:.2g} % as "
+                "widely as at the start"
             )
         return (
-            f"the encoder maps {images} almost to one point, spread {100 * share:.2g} % as "
-            "widely as at the start"
+            f"the encoder maps {images} almost to one line, of effective rank {spread.rank:.2f} "
+            f"against {start.rank:.1f} at the start"
         )
 
 
@@ -104,7 +109,6 @@ def _raised(config: RunConfig, recipe: RunConfig) -> list[str]:
         value, published = getattr(mine, key), getattr(usual, key)
         other_steps = key == "learning_rate" and mine.name != usual.name
         if value > published or other_steps:
-            raised.append(
-                f"a lower optimiser.{key} ({value:g}{here} here, {published:g}{there} in the recipe)"
-            )
+            where = f"{value:g}{here} here, {published:g}{there} in the recipe"
+            raised.append(f"a lower optimiser.{key} ({where})")
     return raised

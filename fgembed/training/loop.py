@@ -127,7 +127,7 @@ def train(
             save_due = epoch_ends or time.monotonic() - saved_at > config.checkpoint_every_s
             watched = is_due(step, epoch_ends)
             if save_due or watched or meter.report_due() or settings.log_every_step:
-                values = _finite_values(terms, method, step)
+                values = _finite_values(terms, method, step, collapse.remedy(method))
                 speed = meter.read()
                 progress = Progress.at(step, batches, sum(values.values()), speed)
                 if watched:
@@ -180,7 +180,9 @@ def take_step(
     return terms
 
 
-def _finite_values(terms: dict[str, Tensor], method: Method, step: int) -> dict[str, float]:
+def _finite_values(
+    terms: dict[str, Tensor], method: Method, step: int, remedy: str
+) -> dict[str, float]:
     """The loss terms, all finite; runs before a sound checkpoint is replaced."""
     values = {name: float(term.detach()) for name, term in terms.items()}
     bad = [f"loss term {name!r}" for name, value in values.items() if not math.isfinite(value)]
@@ -190,10 +192,7 @@ def _finite_values(terms: dict[str, Tensor], method: Method, step: int) -> dict[
         if not bool(torch.isfinite(value).all())
     ]
     if bad:
-        raise FgembedError(
-            f"the {bad[0]} is not finite at step {step}",
-            "start a new run with a lower optimiser.learning_rate",
-        )
+        raise FgembedError(f"the {bad[0]} is not finite at step {step}", remedy)
     return values
 
 

@@ -23,6 +23,7 @@ from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.encoder import Encoder, PixelEncoder
 from fgembed.model.module_state import evaluation_mode
 
+SPREAD, RANK = "spread", "effective rank"  # in the log
 SAMPLE = 64
 LOWEST_DEVIATION = 0.02  # of the start's
 LOWEST_RANK = 0.02  # of the start's, both less 1: a line has rank 1
@@ -63,7 +64,7 @@ class Spread:
 
     def figures(self) -> dict[str, float]:
         """By their names in the log."""
-        return {"spread": self.deviation, "effective rank": self.rank}
+        return {SPREAD: self.deviation, RANK: self.rank}
 
 
 class SpreadWatch:

@@ -197,10 +197,8 @@ class VectorFile:
             found[row, : len(row_scores)] = row_positions
         return scores, found
 
-    def _joined(
-        self, best: Results, query: Vectors, near: Ids, ceiling: float, k: int
-    ) -> Results:
-        """The k best of one query's results and of the positions (M,) up to a score; (any,) each."""
+    def _joined(self, best: Results, query: Vectors, near: Ids, ceiling: float, k: int) -> Results:
+        """The k best of one query's results and of the positions (M,) up to a score."""
         if not len(near):
             return best
         scores = pair_scores(self.array, query[None], near[None])[0]
