@@ -127,7 +127,7 @@ def train(
             save_due = epoch_ends or time.monotonic() - saved_at > config.checkpoint_every_s
             watched = is_due(step, epoch_ends)
             if save_due or watched or meter.report_due() or settings.log_every_step:
-                values = _finite_values(terms, method, step, collapse.remedy(method))
+                values = _finite_values(terms, method, step, collapse)
                 speed = meter.read()
                 progress = Progress.at(step, batches, sum(values.values()), speed)
                 if watched:
@@ -181,7 +181,7 @@ def take_step(
 
 
 def _finite_values(
-    terms: dict[str, Tensor], method: Method, step: int, remedy: str
+    terms: dict[str, Tensor], method: Method, step: int, collapse: CollapseStop
 ) -> dict[str, float]:
     """The loss terms, all finite; runs before a sound checkpoint is replaced."""
     values = {name: float(term.detach()) for name, term in terms.items()}
@@ -192,7 +192,8 @@ def _finite_values(
         if not bool(torch.isfinite(value).all())
     ]
     if bad:
-        raise FgembedError(f"the {bad[0]} is not finite at step {step}", remedy)
+        fact = f"the {bad[0]} is not finite at step {step}"
+        raise FgembedError(fact, collapse.remedy(method))
     return values
 
 

@@ -164,6 +164,12 @@ def require_batch(config: RunConfig, method: Method, image_count: int) -> None:
         method.check_batch(config.optimiser.batch_size)
 
 
+def batch_memory(config: RunConfig) -> tuple[str, str]:
+    """What a step needs memory for, and what takes less: a message where there is too little."""
+    batch = f"a batch of {config.optimiser.batch_size} images at {config.preprocessing.size} px"
+    return batch, "lower optimiser.batch_size or preprocessing.size"
+
+
 def require_distinct(config: RunConfig, checksums: Mapping[str, str]) -> None:
     """Refuses images that are too few, or too often the same file, for a whitening.
 

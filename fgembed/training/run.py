@@ -17,6 +17,7 @@ from fgembed.evaluation.protocol import Split
 from fgembed.evaluation.subject import measure_run
 from fgembed.images.skipped import Skipped, write_skipped
 from fgembed.methods.base import Method
+from fgembed.model.out_of_memory import explained_memory
 from fgembed.progress import ReportStage, silent
 from fgembed.training import loop
 from fgembed.training.calibration import CalibratedRun, calibrate
@@ -26,6 +27,7 @@ from fgembed.training.epoch_selection import Selection, selection_split
 from fgembed.training.fingerprint import Fingerprint, check_images, check_settings, image_checksums
 from fgembed.training.preparation import (
     Prepared,
+    batch_memory,
     readable_images,
     require_batch,
     require_distinct,
@@ -174,18 +176,19 @@ def train(ready: ReadyRun, report: loop.Report) -> TrainedRun:
     if not trains(config, method):
         return TrainedRun(ready, None)
     spec = config.preprocessing
-    watch = SpreadWatch(method.encoder, ready.images.paths, spec, device)  # before a checkpoint is
-    loop.train(
-        method,
-        ready.images,
-        config,
-        ready.folder,
-        device,
-        report,
-        fingerprint=ready.fingerprint,
-        collapse=CollapseStop(ready.folder, config, watch),
-        on_epoch_end=selection.score_epoch if selection else loop.no_figures,
-    )
+    watch = SpreadWatch(method.encoder, ready.images.paths, spec, device)  # of the start
+    with explained_memory(*batch_memory(config)):
+        loop.train(
+            method,
+            ready.images,
+            config,
+            ready.folder,
+            device,
+            report,
+            fingerprint=ready.fingerprint,
+            collapse=CollapseStop(ready.folder, config, watch),
+            on_epoch_end=selection.score_epoch if selection else loop.no_figures,
+        )
     return TrainedRun(ready, selection.restore() if selection else None)
 
 

@@ -32,7 +32,7 @@ def rounding(queries: Vectors) -> Vectors:
     Four times the error that is to be expected of D roundings.
     """
     lengths: Vectors = np.sqrt((queries * queries).sum(axis=1))
-    return 2.0**-22 * queries.shape[1] ** 0.5 * lengths
+    return np.asarray(2.0**-22 * queries.shape[1] ** 0.5 * lengths)
 
 
 def pair_scores(array: Vectors, queries: Vectors, positions: Ids) -> Vectors:

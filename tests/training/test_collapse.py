@@ -61,7 +61,8 @@ def watch_of(encoder: Encoder, photos: Path) -> SpreadWatch:
         (
             {"learning_rate": 1000.0},
             (
-                r"collapsed at step 1 of 6: the encoder maps 24 different training images almost to one point, "
+                r"collapsed at step 1 of 6: the encoder maps 24 different training images almost "
+                r"to one point, "
                 r"spread .* % as widely as at the start; start a new run with a lower "
                 r"optimiser.learning_rate \(1000 here, 0.03 in the recipe\)"
             ),
@@ -69,7 +70,8 @@ def watch_of(encoder: Encoder, photos: Path) -> SpreadWatch:
         (
             {"learning_rate": 1e4},
             (
-                r"diverged at step 1 of 6: the encoder's vectors of 24 different training images are not finite; start a "
+                r"diverged at step 1 of 6: the encoder's vectors of 24 different training images "
+                r"are not finite; start a "
                 r"new run with a lower optimiser.learning_rate \(10000 here, 0.03 in the recipe\)"
             ),
         ),
@@ -200,7 +202,7 @@ def test_images_of_one_content_are_refused_before_the_training(
     (tmp_path / "copies").mkdir()
     image = find_images(photos / "train")[0][0]
     for number in range(12):
-        shutil.copy(image, tmp_path / "copies" / f"{number}.png")
+        shutil.copy(image, tmp_path / "copies" / f"{number}{image.suffix}")
     with pytest.raises(
         FgembedError, match=r"only 1 of 12 images in .*copies differ.* needs 3; add"
     ):
