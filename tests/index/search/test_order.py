@@ -1,5 +1,6 @@
 """Equal scores in the order of their ids: the hits for a smaller k begin those for a larger one."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,12 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fgembed.bundle import Bundle
+from fgembed.images.finding import find_images
+from fgembed.index import Searcher
+from fgembed.index.changes.build import build_index
 from fgembed.index.changes.compact import compact
 from fgembed.index.changes.from_embeddings import add_embeddings
 from fgembed.index.changes.remove import remove_ids
 from fgembed.index.changes.transaction import settings_of
 from fgembed.index.format.manifest import Manifest
 from fgembed.index.search.open_index import IndexedVectors
+from fgembed.index.search.reranking import RERANKINGS
 from fgembed.index.segments import faiss_index, ordering, vector_file
 from fgembed.index.segments.vector_file import VectorFile
 from tests.index.making import (
@@ -180,3 +186,46 @@ def test_hits_of_the_nearest_lists_alone_keep_their_order(batch: int, tmp_path: 
         scores, ids = index.search(queries, k, parameters={"nprobe": 1})
         np.testing.assert_array_equal(ids, longest[1][:, :k])
         np.testing.assert_array_equal(scores, longest[0][:, :k])
+
+
+@pytest.fixture(scope="module")
+def copied(bundle: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of twelve copies of one image and six others."""
+    folder = tmp_path_factory.mktemp("copied")
+    first, *others = find_images(photos / "train")[0]
+    (folder / "photos").mkdir()
+    for number in range(12):
+        shutil.copy(first, folder / "photos" / f"copy_{number:02}{first.suffix}")
+    for number, other in enumerate(others[:6]):
+        shutil.copy(other, folder / "photos" / f"other_{number}{other.suffix}")
+    build_index(folder / "photos", Bundle.open(bundle), folder / "gallery.index")
+    return folder
+
+
+def test_copies_of_an_image_are_found_in_one_order_by_every_way_to_search(copied: Path):
+    searcher = Searcher.open(copied / "gallery.index")
+    images = sorted((copied / "photos").iterdir())
+    longest = {image: searcher.search(image, 18) for image in images}
+    ids = [hit.id for hit in longest[images[5]]]
+    assert ids[:12] == sorted(ids[:12])
+    assert {hit.path.name[:4] for hit in longest[images[5]][:12]} == {"copy"}
+    assert all(longest[image] == longest[images[0]] for image in images[:12])
+    for k in (1, 3, 18):
+        assert all(searcher.search(image, k) == longest[image][:k] for image in images)
+        together, _ = searcher.search_many(images, k)
+        assert [[hit.id for hit in hits] for _, hits in together] == [
+            [hit.id for hit in longest[image][:k]] for image in images
+        ]
+
+
+@pytest.mark.parametrize("way", RERANKINGS)
+def test_a_reranked_search_begins_alike_for_every_k(way: str, copied: Path):
+    searcher = Searcher.open(copied / "gallery.index")
+    image = sorted((copied / "photos").iterdir())[5]
+    longest = searcher.search(image, 18, RERANKINGS[way])
+    for k in (1, 3, 7):
+        assert searcher.search(image, k, RERANKINGS[way]) == longest[:k]
+    copies = [hit for hit in longest if hit.path.name.startswith("copy")]
+    assert len({hit.score for hit in copies}) == 1
+    if way != "reciprocal":
+        assert [hit.id for hit in copies] == sorted(hit.id for hit in copies)
