@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fgembed.disk.files import read_toml, write_text
+from fgembed.disk.files import read_json, read_toml, write_text
 from fgembed.errors import FgembedError, NotFoundError
 
 CONFIG = Path("fgembed.toml")
@@ -163,6 +163,26 @@ class RunFolder:
         return self.path / "report.json"
 
     @property
+    def collapse(self) -> Path:
+        """Why and when the training was stopped as collapsed; only such a run has it."""
+        return self.path / "collapsed.json"
+
+    def refuse_collapsed(self) -> None:
+        """Refuses a run whose training was stopped as collapsed: it would collapse again.
+
+        Raises:
+            FgembedError: with the reason that the training gave.
+        """
+        if not self.collapse.is_file():
+            return
+        try:
+            note = read_json(self.collapse, "note on a collapse")
+            fact, remedy = str(note["fact"]), str(note["remedy"])
+        except (FgembedError, KeyError, TypeError):
+            fact, remedy = "the training has collapsed", "start a new run with other settings"
+        raise FgembedError(f"{self.path} cannot be used or resumed: {fact}", remedy)
+
+    @property
     def state(self) -> Path:
         """The folder of what resumes a training; without it the training starts again."""
         return self.path / "state"
@@ -183,7 +203,14 @@ def find_run(name: str | None, folder: Path = Path()) -> Path:
 
     Raises:
         NotFoundError: the folder does not exist.
+        FgembedError: the run's training has collapsed.
     """
+    run = _named_run(name, folder)
+    RunFolder(run).refuse_collapsed()
+    return run
+
+
+def _named_run(name: str | None, folder: Path) -> Path:
     if name is None:
         run = folder / LATEST
         if not run.is_dir():

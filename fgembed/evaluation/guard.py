@@ -113,7 +113,7 @@ def judged_by_views(trained: Vectors, floor: Vectors) -> Verdict:
         f"{len(floor)} views"
     )
     if not collapsed:
-        sentence += f", which shows a collapse only; {REMEDY}"
+        sentence += f"; this tells a collapse, but not whether the run is better; {REMEDY}"
     return Verdict(
         outcome="below" if collapsed else "unknown",
         by="views",

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from fgembed.embedding.array_types import Labels, Vectors
 
+TIE_DIGITS = 6  # of a score; rounding in a matrix product changes later ones
+
 
 @dataclass(frozen=True)
 class QueryScores:
@@ -45,6 +47,9 @@ def score_queries(
 ) -> QueryScores:
     """Scores each query against the gallery.
 
+    Scores that are equal to six digits, such as those of copies, rank in the order of the gallery;
+    so the result depends neither on `chunk` nor on the last bits of a matrix product.
+
     Args:
         queries: (Q, D) unit vectors.
         query_labels: (Q,).
@@ -69,7 +74,8 @@ def score_queries(
         scores = queries[rows] @ gallery.T
         if leave_one_out:
             scores[np.arange(len(scores)), np.arange(start, start + len(scores))] = -np.inf
-        order = np.argsort(-scores, axis=1, kind="stable")[:, : -1 if leave_one_out else None]
+        keys = -np.round(scores, TIE_DIGITS)
+        order = np.argsort(keys, axis=1, kind="stable")[:, : -1 if leave_one_out else None]
         ranking = _Ranking(scores, order, query_labels[rows], gallery_labels)
         parts.append(ranking.scores(ks, neighbours))
     return _joined(parts)

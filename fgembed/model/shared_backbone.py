@@ -6,6 +6,7 @@ other would repeat its forward pass for each row.
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,14 @@ from torch import Tensor
 from fgembed.cores import core_count
 from fgembed.embedding.array_types import Vectors
 from fgembed.embedding.bulk import Embedded, embed_paths
+from fgembed.errors import FgembedError
 from fgembed.images.batches import ImageBatches
 from fgembed.images.decoding import Pixels
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.batch_norm_folding import fold_batch_norms
 from fgembed.model.encoder import Encoder, with_mirrored
 from fgembed.model.torch_embedder import TorchEmbedder
-from fgembed.model.whitening import Calibration
+from fgembed.model.whitening import NEEDED, Calibration, TooFewDirectionsError
 
 # A table embeds its gallery and its queries with one encoder after the other.
 CACHED_SETS = 2
@@ -63,23 +65,39 @@ class SharedPass:
         return self._cached(tuple(paths))[name]
 
     @torch.inference_mode()
-    def calibrate(self, paths: Sequence[Path], dimensions: int, shrinkage: float) -> None:
+    def calibrate(
+        self,
+        paths: Sequence[Path],
+        dimensions: int,
+        shrinkage: float,
+        remedy: str = "choose another backbone, or backbone.weights that are trained",
+    ) -> None:
         """Fits every encoder's levels and whitening on unlabelled images, in one pass.
 
         Args:
             paths: of the images, taken in a fixed random order; unreadable ones are left out.
             dimensions: of the whitened vectors, at most; 0 for no whitening.
             shrinkage: in units of the mean eigenvalue.
+            remedy: where an encoder maps different images to one point.
+
+        Raises:
+            FgembedError: too few of the images differ, or too few of an encoder's vectors.
         """
         fits = {name: Calibration(encoder.levels) for name, encoder in self.encoders.items()}
         order = np.random.default_rng(0).permutation(len(paths))
         shuffled = [paths[position] for position in order]
+        seen: set[str] = set()
         for _, pixels in ImageBatches(shuffled, self.spec, self.batch_size, core_count()):
+            if len(seen) < NEEDED:
+                seen.update(sha256(image.tobytes()).hexdigest() for image in pixels)
             for name, pooled in self._pooled(pixels).items():
                 fits[name].add(pooled)
         self._cached.cache_clear()
         for name, encoder in self.encoders.items():
-            encoder.whitening = fits[name].finish(dimensions, shrinkage)
+            try:
+                encoder.whitening = fits[name].finish(dimensions, shrinkage)
+            except TooFewDirectionsError as error:
+                raise _cause(error, len(seen), len(paths), remedy) from None
             encoder.to(self.device)
 
     @torch.inference_mode()
@@ -110,6 +128,19 @@ class SharedPass:
         vectors = [encoder.finish(pooled[name]) for name, encoder in self.encoders.items()]
         joined: Vectors = torch.cat(vectors, dim=1).cpu().numpy()
         return joined
+
+
+def _cause(error: TooFewDirectionsError, distinct: int, count: int, remedy: str) -> FgembedError:
+    """Says whether the images or the encoder are to blame; `distinct` counts up to `NEEDED`."""
+    if distinct < NEEDED:
+        return FgembedError(
+            f"only {distinct} of {count} training images differ, and the whitening needs {NEEDED}",
+            "add images that differ to the training folder",
+        )
+    return FgembedError(
+        f"the encoder maps training images that differ to one point or one line: {error.fact}",
+        remedy,
+    )
 
 
 class _SharedEmbedder(TorchEmbedder):

@@ -10,8 +10,13 @@ from torch import Tensor, nn
 from fgembed.errors import FgembedError, IntegrityError
 from fgembed.model.multi_level import MultiLevelPooling, join_levels
 
+NEEDED = 3  # vectors that differ; in one dimension 2 are enough
 RANK_TOLERANCE = 1e-10  # of the largest eigenvalue; smaller ones are rounding errors
 CENTRE_SAMPLE = 4096  # vectors that estimate the centre; exact for sets up to this size
+
+
+class TooFewDirectionsError(FgembedError):
+    """The vectors hardly differ: because their images do not, or because of the encoder."""
 
 
 class Whitening(nn.Module):
@@ -59,7 +64,7 @@ class CovarianceSum:
         """The whitening of the added vectors, to at most `dimensions` and at most count - 1.
 
         Raises:
-            FgembedError: fewer than 3 of the vectors differ.
+            TooFewDirectionsError: fewer than 3 of the vectors differ.
         """
         mean = self.total / self.count
         covariance = self.products / self.count - torch.outer(mean, mean)
@@ -74,7 +79,7 @@ def fitted_whitening(vectors: Tensor, dimensions: int, shrinkage: float) -> Whit
     A ResNet-50's three levels have 8,192 dimensions: decomposing that covariance takes minutes.
 
     Raises:
-        FgembedError: fewer than 3 of the vectors differ.
+        TooFewDirectionsError: fewer than 3 of the vectors differ.
     """
     if vectors.shape[0] >= vectors.shape[1]:
         statistics = CovarianceSum(vectors.shape[1])
@@ -93,13 +98,13 @@ def _rank(eigenvalues: Tensor, dimensions: int, count: int) -> int:
     """Number of directions to whiten: only those in which the vectors differ.
 
     Raises:
-        FgembedError: fewer than 2 remain.
+        TooFewDirectionsError: fewer than 2 remain.
     """
     varying = int((eigenvalues > RANK_TOLERANCE * eigenvalues.max()).sum())
     rank = min(dimensions, varying, count - 1)
     if rank < 2 <= dimensions or not float(eigenvalues.max()) > RANK_TOLERANCE:
-        raise FgembedError(
-            f"the whitening needs at least 3 images that differ, got {count} that span "
+        raise TooFewDirectionsError(
+            f"the whitening needs {NEEDED} vectors that differ, and those of {count} images span "
             f"{max(rank, 0)} dimensions",
             "add images that differ to the training folder",
         )
@@ -157,7 +162,7 @@ class Calibration:
         """The whitening, None for 0 dimensions; centres the levels of a small set.
 
         Raises:
-            FgembedError: fewer than 3 of the vectors differ.
+            TooFewDirectionsError: fewer than 3 of the vectors differ.
         """
         if self._sum is not None:
             return self._sum.whitening(dimensions, shrinkage) if dimensions else None

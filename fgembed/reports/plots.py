@@ -60,6 +60,26 @@ def draw_curves(file: Path, table: FloorTable) -> None:
     _save(figure, file)
 
 
+def draw_spread(
+    file: Path, steps: Sequence[int], spreads: Sequence[float], ranks: Sequence[float]
+) -> None:
+    """Draws the spread and the effective rank of a training's embeddings over its steps."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 4.6), dpi=DPI, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    colour, line = TRAINED_STYLE
+    for axes, values, name in ((upper, spreads, "spread"), (lower, ranks, "effective rank")):
+        axes.plot(steps, values, color=colour, linestyle=line, marker=".", linewidth=2.2)
+        axes.set_ylim(0, 1.1 * max(*values, 1e-9))
+        axes.set_ylabel(name)
+        axes.grid(color="#e4e1dd", linewidth=0.7)
+        axes.spines[["top", "right"]].set_visible(False)
+    lower.set_xlabel("step")
+    upper.set_title("Spread of 64 training images' embeddings", loc="left", fontsize=11)
+    _save(figure, file)
+
+
 def draw_sheet(file: Path, title: str, columns: Sequence[str], rows: Sequence[SheetRow]) -> None:
     """Draws a sheet of thumbnails, labelled at the left of each row and above each column."""
     cell = THUMBNAIL + GAP

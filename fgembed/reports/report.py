@@ -19,8 +19,11 @@ from fgembed.evaluation.protocol import LabelledImages
 from fgembed.evaluation.subject import Subject
 from fgembed.model.encoder_files import load_encoder
 from fgembed.reports.maps import Samples, map_rows, method_rows
-from fgembed.reports.plots import draw_curves, draw_sheet
+from fgembed.reports.plots import draw_curves, draw_sheet, draw_spread
 from fgembed.text import showable
+from fgembed.training.metrics_log import logged
+from fgembed.training.spread import RANK, SPREAD
+from fgembed.workspace import RunFolder
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ def write_report(
     )
     spec = load_encoder(run)[1]
     samples = Samples.of(LabelledImages.find(queries), spec)
-    sections = [curves, _maps(folder, run, samples), *_method(folder, run, config, samples)]
+    maps, method = _maps(folder, run, samples), _method(folder, run, config, samples)
+    sections = [curves, *_training(folder, run), maps, *method]
     facts = {"command": command, "queries": str(queries), **_facts(run, config)}
     write_json(
         folder / "report.json",
@@ -88,6 +92,23 @@ def write_report(
     )
     write_text(folder / "report.md", _markdown(table, facts, sections))
     return folder / "report.md"
+
+
+def _training(folder: Path, run: Path) -> list[Section]:
+    """The spread over the training; nothing where it was not logged."""
+    figures = logged(RunFolder(run).metrics, (SPREAD, RANK))
+    if not figures:
+        return []
+    draw_spread(folder / "spread.png", *zip(*figures, strict=True))
+    return [
+        Section(
+            title="Spread of the embeddings",
+            text="Of up to 64 fixed training images, before the whitening. The spread is the root "
+            "mean squared distance of the unit vectors from their mean. A training whose spread "
+            "or rank falls to nearly nothing has collapsed, and is stopped.",
+            file="spread.png",
+        )
+    ]
 
 
 def _maps(folder: Path, run: Path, samples: Samples) -> Section:

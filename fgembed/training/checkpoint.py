@@ -3,6 +3,7 @@
 Tensors are safetensors and everything else JSON; nothing is pickled.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -68,6 +69,35 @@ def read_position(run: RunFolder) -> Position | None:
         IntegrityError: the checkpoint is damaged or of another format.
     """
     return _position(run, read_state_note(run.checkpoint)) if has_state(run) else None
+
+
+def where_it_continues(run: RunFolder, steps_done: int, steps: int, epochs: int) -> str:
+    """One line on a run that was begun before.
+
+    Args:
+        run: its folder.
+        steps_done: in its checkpoint, 0 without one.
+        steps: of the complete training, 0 if nothing is trained.
+        epochs: likewise.
+
+    Example:
+        >>> from pathlib import Path
+        >>> where_it_continues(RunFolder(Path("runs/moco-1")), 123, 410, 10)
+        'continues moco-1 at epoch 4 of 10 (step 124 of 410)'
+    """
+    name = run.path.name
+    if steps_done >= steps:
+        done = f"all {epochs} epochs of {name} are trained" if steps else f"{name} trains nothing"
+        if not run.report.is_file():
+            return f"{done}; what is left: whitening and measuring"
+        return (
+            f"{done} and it is finished: it is only measured again; export it with "
+            f'"fgembed export {shlex.quote(name)}", or train anew with "fgembed train"'
+        )
+    if not steps_done:
+        return f"{name} has no checkpoint yet: it begins with epoch 1 of {epochs}"
+    epoch = steps_done // (steps // epochs) + 1
+    return f"continues {name} at epoch {epoch} of {epochs} (step {steps_done + 1} of {steps})"
 
 
 def load_state(

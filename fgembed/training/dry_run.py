@@ -14,12 +14,20 @@ from fgembed.config import RunConfig
 from fgembed.data.loading import TrainingImages
 from fgembed.errors import ConfigError
 from fgembed.methods.base import Method
+from fgembed.model.out_of_memory import explained_memory
 from fgembed.progress import ReportStage, silent
 from fgembed.training.checkpoint import state_tensors
 from fgembed.training.epoch_selection import selection_split
 from fgembed.training.optimiser import make_optimisers
 from fgembed.training.pace import Pace, measure_pace
-from fgembed.training.preparation import Prepared, prepare, readable_images, require_batch, trains
+from fgembed.training.preparation import (
+    Prepared,
+    batch_memory,
+    prepare,
+    readable_images,
+    require_batch,
+    trains,
+)
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,8 @@ def dry_run(
     pace = None
     if optimisers and trains(config, method):
         report_stage("taking a few steps")
-        pace = measure_pace(prepared, images, optimisers)
+        with explained_memory(*batch_memory(config)):
+            pace = measure_pace(prepared, images, optimisers)
         steps_per_epoch = len(images) // config.optimiser.batch_size
     memory, owner = peak_memory(prepared.device)
     tensors = state_tensors(method, optimisers).values()

@@ -19,9 +19,11 @@ from fgembed.errors import FgembedError
 from fgembed.methods.base import Method
 from fgembed.methods.components.momentum import update_keys
 from fgembed.training.checkpoint import Position, has_state, load_state, save_state
+from fgembed.training.collapse import CollapseStop
 from fgembed.training.fingerprint import Fingerprint
 from fgembed.training.metrics_log import MetricsLog
 from fgembed.training.optimiser import learning_rate_factor, make_optimisers, set_learning_rates
+from fgembed.training.spread import is_due
 from fgembed.workspace import RunFolder
 
 REPORT_EVERY_S = 1.0
@@ -92,13 +94,15 @@ def train(
     device: torch.device,
     report: Report,
     fingerprint: Fingerprint,
+    collapse: CollapseStop,
     on_epoch_end: OnEpochEnd = no_figures,
 ) -> None:
     """Trains `method` in place and keeps `run` ready to resume.
 
     Raises:
         ConfigError: the images do not fill a batch.
-        FgembedError: the loss is no longer finite, or the checkpoint in `run` is damaged.
+        FgembedError: the loss is no longer finite, the encoder has collapsed, or the checkpoint in
+            `run` is damaged.
     """
     settings, count = config.optimiser, len(images)
     optimisers = make_optimisers(method, settings)
@@ -121,10 +125,13 @@ def train(
 
             epoch_ends = step % batches.steps_per_epoch == 0
             save_due = epoch_ends or time.monotonic() - saved_at > config.checkpoint_every_s
-            if save_due or meter.report_due() or settings.log_every_step:
-                values = _finite_values(terms, method, step)
+            watched = is_due(step, epoch_ends)
+            if save_due or watched or meter.report_due() or settings.log_every_step:
+                values = _finite_values(terms, method, step, collapse)
                 speed = meter.read()
                 progress = Progress.at(step, batches, sum(values.values()), speed)
+                if watched:
+                    values |= collapse.check(method, step, batches.last, log, values)
                 if epoch_ends:
                     values |= method.diagnose(views) | on_epoch_end(progress.epoch)
                 values["learning_rate"] = factor * settings.learning_rate
@@ -173,7 +180,9 @@ def take_step(
     return terms
 
 
-def _finite_values(terms: dict[str, Tensor], method: Method, step: int) -> dict[str, float]:
+def _finite_values(
+    terms: dict[str, Tensor], method: Method, step: int, collapse: CollapseStop
+) -> dict[str, float]:
     """The loss terms, all finite; runs before a sound checkpoint is replaced."""
     values = {name: float(term.detach()) for name, term in terms.items()}
     bad = [f"loss term {name!r}" for name, value in values.items() if not math.isfinite(value)]
@@ -183,10 +192,8 @@ def _finite_values(terms: dict[str, Tensor], method: Method, step: int) -> dict[
         if not bool(torch.isfinite(value).all())
     ]
     if bad:
-        raise FgembedError(
-            f"the {bad[0]} is not finite at step {step}",
-            "start a new run with a lower optimiser.learning_rate",
-        )
+        fact = f"the {bad[0]} is not finite at step {step}"
+        raise FgembedError(fact, collapse.remedy(method))
     return values
 
 

@@ -1,6 +1,7 @@
 """A run's figures over its steps: `metrics.jsonl` and TensorBoard, cut back on resume."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -42,6 +43,21 @@ class MetricsLog:
     ) -> None:
         self.stream.close()
         self.board.close()
+
+
+def logged(file: Path, names: Sequence[str]) -> list[tuple[float, ...]]:
+    """The steps and the figures of these names, of the lines that have all of them.
+
+    Args:
+        file: a run's `metrics.jsonl`; it may be missing.
+        names: of the figures.
+    """
+    lines = _lines_before(file, 1 << 62)  # a line that a kill cut short is left out
+    return [
+        (line["step"], *(line[name] for name in names))
+        for line in map(json.loads, lines)
+        if all(name in line for name in names)
+    ]
 
 
 def _lines_before(file: Path, step: int) -> list[bytes]:

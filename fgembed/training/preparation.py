@@ -4,7 +4,7 @@ A run and a dry run (`fgembed.training.dry_run`) both call this, so that both re
 things with the same messages. Nothing is written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from fgembed.backbones.libraries import family_of
 from fgembed.config import RunConfig, validate
 from fgembed.cores import core_count
 from fgembed.data.loading import TrainingImages, require_full_batch
-from fgembed.errors import ConfigError
+from fgembed.errors import ConfigError, FgembedError
 from fgembed.evaluation.floors import uncalibrated_start
 from fgembed.evaluation.protocol import Split
 from fgembed.images.batches import split_readable
@@ -27,6 +27,7 @@ from fgembed.methods.base import Method
 from fgembed.model.devices import choose_device
 from fgembed.model.encoder import Encoder
 from fgembed.model.pooling import LearnedPooling, make_pooling, pooling_class
+from fgembed.model.whitening import NEEDED
 from fgembed.training.epoch_selection import check_selection
 
 
@@ -161,6 +162,32 @@ def require_batch(config: RunConfig, method: Method, image_count: int) -> None:
     if trains(config, method):
         require_full_batch(image_count, config.optimiser.batch_size)
         method.check_batch(config.optimiser.batch_size)
+
+
+def batch_memory(config: RunConfig) -> tuple[str, str]:
+    """What a step needs memory for, and what takes less: a message where there is too little."""
+    batch = f"a batch of {config.optimiser.batch_size} images at {config.preprocessing.size} px"
+    return batch, "lower optimiser.batch_size or preprocessing.size"
+
+
+def require_distinct(config: RunConfig, checksums: Mapping[str, str]) -> None:
+    """Refuses images that are too few, or too often the same file, for a whitening.
+
+    Args:
+        config: of the run.
+        checksums: of the readable images, by name.
+
+    Raises:
+        FgembedError: saying how many differ.
+    """
+    needed = min(NEEDED, 1 + config.pooling.of_the_floor().whitening)
+    distinct = len(set(checksums.values()))
+    if distinct < needed:
+        raise FgembedError(
+            f"only {distinct} of {len(checksums)} images in {config.images} differ, and the "
+            f"whitening needs {needed}",
+            "add images that differ",
+        )
 
 
 def resolved(config: RunConfig, method: Method) -> RunConfig:

@@ -11,26 +11,31 @@ from fgembed.config import RunConfig, write_config
 from fgembed.data.loading import TrainingImages
 from fgembed.disk.files import digest, write_json
 from fgembed.evaluation.floor_table import FloorTable, Selected
-from fgembed.evaluation.floors import Floors
 from fgembed.evaluation.guard import START_ITSELF, Verdict, judged_by_labels, judged_by_views
 from fgembed.evaluation.label_free import label_free_figures, score_views
 from fgembed.evaluation.protocol import Split
 from fgembed.evaluation.subject import measure_run
 from fgembed.images.skipped import Skipped, write_skipped
 from fgembed.methods.base import Method
-from fgembed.model.batch_norm_folding import fold_encoder
-from fgembed.model.encoder import Encoder
-from fgembed.model.encoder_files import save_encoder
-from fgembed.model.shared_backbone import SharedPass
-from fgembed.model.torch_embedder import TorchEmbedder
+from fgembed.model.out_of_memory import explained_memory
 from fgembed.progress import ReportStage, silent
 from fgembed.training import loop
-from fgembed.training.checkpoint import read_position
+from fgembed.training.calibration import CalibratedRun, calibrate
+from fgembed.training.checkpoint import read_position, where_it_continues
+from fgembed.training.collapse import CollapseStop
 from fgembed.training.epoch_selection import Selection, selection_split
 from fgembed.training.fingerprint import Fingerprint, check_images, check_settings, image_checksums
-from fgembed.training.preparation import Prepared, readable_images, require_batch, trains
+from fgembed.training.preparation import (
+    Prepared,
+    batch_memory,
+    readable_images,
+    require_batch,
+    require_distinct,
+    trains,
+)
 from fgembed.training.preparation import prepare as prepare_method
 from fgembed.training.run_report import RunReport, write_run_report
+from fgembed.training.spread import SpreadWatch
 from fgembed.workspace import RunFolder, set_latest
 
 
@@ -59,6 +64,17 @@ class ReadyRun:
     steps_done: int
 
     @property
+    def epochs(self) -> int:
+        """Of the complete training, 0 if nothing is trained."""
+        config = self.prepared.config
+        return config.optimiser.epochs if trains(config, self.prepared.method) else 0
+
+    @property
+    def steps(self) -> int:
+        """Of the complete training, 0 if nothing is trained."""
+        return self.epochs * (len(self.images) // self.prepared.config.optimiser.batch_size)
+
+    @property
     def epochs_done(self) -> int:
         """Complete epochs in the checkpoint."""
         batch_size = self.prepared.config.optimiser.batch_size
@@ -81,23 +97,6 @@ class TrainedRun:
     selected: Selected | None
 
 
-@dataclass(frozen=True)
-class CalibratedRun:
-    """A run whose encoders are whitened and saved.
-
-    Attributes:
-        ready: its start and its method's encoder are calibrated in place.
-        selected: the epoch; None if the last one is kept.
-        start: embeds with the untouched start.
-        trained: embeds with the run's encoder.
-    """
-
-    ready: ReadyRun
-    selected: Selected | None
-    start: TorchEmbedder
-    trained: TorchEmbedder
-
-
 def run_training(
     config: RunConfig,
     method_class: type[Method],
@@ -117,7 +116,10 @@ def run_training(
     Raises:
         FgembedError: see `fgembed.errors`; what is on disk stays usable.
     """
+    begun = RunFolder(folder).config.is_file()
     ready = prepare(config, method_class, RunFolder(folder), report_stage)
+    if begun:
+        report_stage(where_it_continues(ready.folder, ready.steps_done, ready.steps, ready.epochs))
     trained = train(ready, report)
     calibrated = calibrate(trained, report_stage)
     return measure(calibrated, report_stage)
@@ -127,6 +129,7 @@ def prepare(
     config: RunConfig, method_class: type[Method], folder: RunFolder, report_stage: ReportStage
 ) -> ReadyRun:
     """Builds the method and checks the images; writes nothing before both are sound."""
+    folder.refuse_collapsed()
     prepared = prepare_method(config, method_class)
     config = prepared.config
     position = read_position(folder)
@@ -137,6 +140,7 @@ def prepare(
     paths, split = selection_split(config, readable)
     require_batch(config, prepared.method, len(paths))
     checksums = image_checksums(Path(config.images or ""), readable)
+    require_distinct(config, checksums)
     if position:
         check_images(folder, config, checksums, position.fingerprint.images)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -170,35 +174,23 @@ def train(ready: ReadyRun, report: loop.Report) -> TrainedRun:
             epochs_done=ready.epochs_done,
             fingerprint=digest(asdict(ready.fingerprint)),
         )
-    loop.train(
-        method,
-        ready.images,
-        config,
-        ready.folder,
-        device,
-        report,
-        fingerprint=ready.fingerprint,
-        on_epoch_end=selection.score_epoch if selection else loop.no_figures,
-    )
+    if not trains(config, method):
+        return TrainedRun(ready, None)
+    spec = config.preprocessing
+    watch = SpreadWatch(method.encoder, ready.images.paths, spec, device)  # of the start
+    with explained_memory(*batch_memory(config)):
+        loop.train(
+            method,
+            ready.images,
+            config,
+            ready.folder,
+            device,
+            report,
+            fingerprint=ready.fingerprint,
+            collapse=CollapseStop(ready.folder, config, watch),
+            on_epoch_end=selection.score_epoch if selection else loop.no_figures,
+        )
     return TrainedRun(ready, selection.restore() if selection else None)
-
-
-def calibrate(run: TrainedRun, report_stage: ReportStage) -> CalibratedRun:
-    """Fits the floors and the run's encoder on the training images, and saves them."""
-    report_stage("fitting the whitening, of the start and of the trained encoder")
-    ready, prepared = run.ready, run.ready.prepared
-    config, spec, device = prepared.config, prepared.config.preprocessing, prepared.device
-    floors = Floors(prepared.start, spec)
-    floors.calibrate(ready.images.paths, device, config.pooling)
-    floors.save(ready.folder.path)
-    encoder = prepared.start if ready.is_start else prepared.method.encoder
-    if not ready.is_start and (config.pooling.whitening or config.pooling.levels):
-        shared = SharedPass({"trained": encoder}, spec, device)
-        shared.calibrate(ready.images.paths, config.pooling.whitening, config.pooling.shrinkage)
-    save_encoder(ready.folder.path, encoder, spec)
-    start = _embedder(prepared.start, prepared)
-    trained = start if ready.is_start else _embedder(encoder, prepared)
-    return CalibratedRun(ready=ready, selected=run.selected, start=start, trained=trained)
 
 
 def measure(run: CalibratedRun, report_stage: ReportStage) -> RunReport:
@@ -219,11 +211,6 @@ def measure(run: CalibratedRun, report_stage: ReportStage) -> RunReport:
     )
     write_run_report(ready.folder, report)
     return report
-
-
-def _embedder(encoder: Encoder, prepared: Prepared) -> TorchEmbedder:
-    spec = prepared.config.preprocessing
-    return TorchEmbedder(fold_encoder(encoder, spec.size), spec, prepared.device)
 
 
 def _verdict(run: CalibratedRun, table: FloorTable | None, report_stage: ReportStage) -> Verdict:

@@ -15,8 +15,8 @@ from fgembed.index.format.metadata_table import Item, positions_where, read_item
 from fgembed.index.format.npy_files import read_ids
 from fgembed.index.segments.faiss_index import Mask, Parameters
 from fgembed.index.segments.faiss_memory import faiss_threads
+from fgembed.index.segments.ordering import merge
 from fgembed.index.segments.segment import OpenSegment
-from fgembed.index.segments.vector_file import merge
 
 CACHED_FILTERS = 16
 
@@ -53,7 +53,7 @@ class IndexedVectors:
         where: str | None = None,
         parameters: Parameters | None = None,
     ) -> tuple[Vectors, Ids]:
-        """Scores and ids of the k nearest, (Q, k) each, by falling score.
+        """Scores and ids of the k nearest, (Q, k) each, by falling score, equal ones by rising id.
 
         If fewer than k items qualify, the last columns have id -1.
 

@@ -15,6 +15,8 @@ from fgembed.index.search.k_reciprocal import jaccard_distances, reciprocal_enco
 if TYPE_CHECKING:
     from fgembed.index.search.open_index import IndexedVectors
 
+DIGITS = 5  # of a distance; the sums and products of equal vectors differ in later ones
+
 
 class Gallery(Protocol):
     """The vectors that a re-ranking searches, such as an open index."""
@@ -159,8 +161,8 @@ def _nearest(query: Vectors, gallery: Gallery, k: int) -> Ids:
 
 
 def _reordered(hits: Ids, distances: Vectors, k: int) -> Ids:
-    """The first C of the hits by rising distance (C,), ties in their order; then the rest."""
-    order = np.argsort(distances, kind="stable")
+    """The first C of the hits by rising distance (C,), equal ones in their order; then the rest."""
+    order = np.argsort(np.round(distances, DIGITS), kind="stable")
     return np.concatenate([hits[order], hits[len(order) :]])[:k]
 
 

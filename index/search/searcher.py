@@ -19,6 +19,7 @@ from fgembed.index.format.model_binding import check_model, find_bundle
 from fgembed.index.search.hits import Hit, hits_of, with_items
 from fgembed.index.search.hits_file import QUERIES_AT_ONCE
 from fgembed.index.search.snapshot import open_vectors
+from fgembed.index.segments.ordering import pair_scores
 from fgembed.progress import ReportCount, silent
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class Searcher:
         rerank: "Reranking | None" = None,
         where: str | None = None,
     ) -> list[list[Hit]]:
-        """The k images nearest to each query vector, nearest first.
+        """The k images nearest to each query vector, nearest first, equal scores by rising id.
 
         Args:
             queries: (Q, D) floats of unit length, embedded by the model of the index; D is
@@ -230,7 +231,8 @@ class Searcher:
         if gallery.search(query[None], 1)[1][0, 0] < 0:
             return np.zeros(0, np.float32), np.zeros(0, np.int64)
         ids = rerank(query, gallery, k)
-        return self.vectors.reconstruct(ids) @ query, ids
+        hits = np.arange(len(ids))[None]
+        return pair_scores(self.vectors.reconstruct(ids), query[None], hits)[0], ids
 
 
 def _checked_embedder(bundle: Bundle, device: str) -> OnnxEmbedder:

@@ -1,7 +1,8 @@
 """The candidate search of a segment: a FAISS index of any kind over the segment's vectors.
 
 FAISS proposes `k_factor` times as many candidates as requested, and these are scored by the
-vectors themselves (FAISS's refinement). So every kind gives exact cosines.
+vectors themselves (FAISS's refinement). So every kind gives exact cosines. Where more vectors than
+FAISS proposed may have the last score, it proposes more, and in the end all vectors are compared.
 """
 
 from dataclasses import dataclass
@@ -19,11 +20,13 @@ from fgembed.errors import IntegrityError
 from fgembed.index.format.manifest import REBUILD
 from fgembed.index.segments import faiss_memory
 from fgembed.index.segments.faiss_memory import selector_of
+from fgembed.index.segments.ordering import Results, is_cut, ranked, rounding, with_spare
 from fgembed.index.segments.vector_file import VectorFile
 
 Mask = NDArray[np.bool_]  # of a segment's positions, (N,)
 Parameters = dict[str, int]
 BATCH = 20  # queries from which FAISS takes matrix products
+MANY = 4096  # candidates; where still more may be equal, all vectors are compared
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Structure:
         centroids: Vectors = quantizer.reconstruct_n(0, quantizer.ntotal)
         return centroids
 
-    @property
+    @cached_property
     def compresses(self) -> bool:
         """Whether FAISS's scores differ from those of the vectors."""
         if isinstance(self.faiss_index, faiss.IndexPreTransform):
@@ -83,18 +86,61 @@ class Structure:
         """Searches the positions that are `allowed`, all if None.
 
         Returns:
-            Scores and positions, (Q, k) each, by falling score; score -inf and position -1 where
-            FAISS proposed fewer than k candidates.
+            Scores and positions, (Q, k) each, by falling score, equal scores by rising id; score
+            -inf and position -1 where FAISS proposed fewer than k candidates.
         """
-        factor = min(parameters.get("k_factor", 1), -(-len(self.rows) // k))
+        count = len(self.rows)
+        width = min(with_spare(k), max(count, k))
+        candidates = max(width, k * min(parameters.get("k_factor", 1), -(-count // k)))
         selector = None if allowed is None else selector_of(allowed)
+
+        def propose(batch: Vectors) -> tuple[Results, NDArray[np.bool_]]:
+            found = self._candidates(batch, width, candidates, parameters, selector)
+            cut = is_cut(batch, found[0], k) & (found[1][:, -1] >= 0) & (width < count)
+            return self.rows.ordered(batch, found[1], k), cut
+
+        (scores, positions), is_open = propose(queries)
+        open_rows = np.flatnonzero(is_open)
+        while len(open_rows) and width < MANY:
+            width, candidates = min(8 * width, count), min(8 * candidates, count)
+            candidates = max(width, candidates)
+            (scores[open_rows], positions[open_rows]), is_open = propose(queries[open_rows])
+            open_rows = open_rows[is_open]
+        if len(open_rows):
+            results = scores[open_rows], positions[open_rows]
+            scores[open_rows], positions[open_rows] = self._with_equal(
+                queries[open_rows], results, k, allowed
+            )
+        return scores, positions
+
+    def _candidates(
+        self, queries: Vectors, k: int, candidates: int, parameters: Parameters, selector: Any
+    ) -> Results:
+        """The k best of FAISS's candidates by float32 scores, (Q, k) each."""
         if len(queries) >= BATCH and self.has_exact_lists:
-            return self._search_batch(queries, k, k * factor, parameters, selector)
-        inner = _search_parameters(self.faiss_index, parameters, k * factor, selector)
+            return self._search_batch(queries, k, candidates, parameters, selector)
+        inner = _search_parameters(self.faiss_index, parameters, candidates, selector)
+        if candidates == k and not self.compresses:
+            scores, positions = self.faiss_index.search(queries, k, params=inner)
+            return np.where(positions < 0, -np.inf, scores), positions
         refined = faiss.IndexRefine(self.faiss_index, self.rows.flat)
+        factor = (candidates + 0.5) / k  # FAISS cuts k * factor down
         outer = faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=inner)
         scores, positions = refined.search(queries, k, params=outer)
         return np.where(positions < 0, -np.inf, scores).astype(np.float32), positions
+
+    def _with_equal(
+        self, queries: Vectors, results: Results, k: int, allowed: Mask | None
+    ) -> Results:
+        """The results, the last score's replaced by those of all its equals that come first."""
+        scores, positions = results
+        last = scores[:, -1]
+        among = None if allowed is None else np.flatnonzero(allowed)
+        equal = self.rows.nearest_from(queries, last - rounding(queries), k, among, ceilings=last)
+        above = scores > last[:, None]
+        scores = np.concatenate([np.where(above, scores, -np.inf), equal[0]], axis=1)
+        positions = np.concatenate([np.where(above, positions, -1), equal[1]], axis=1)
+        return ranked(scores, positions, self.rows.ids_at(positions), k)
 
     def _search_batch(
         self, queries: Vectors, k: int, candidates: int, parameters: Parameters, selector: Any
@@ -116,6 +162,8 @@ class Structure:
         proposed = faiss_memory.search_lists(
             inner, transformed, lists, cosines, candidates, settings
         )
+        if candidates == k and not self.compresses:
+            return proposed
         return self.rows.best_of(queries, proposed[1], k)
 
     def write(self, file: Path) -> None:

@@ -86,8 +86,8 @@ class OpenSegment:
             IntegrityError: a file is not what the manifest says.
         """
         files = folder / entry.name
-        rows = VectorFile.open(files / ROWS_FILE, entry.count, dimensions)
         ids = read_ids(files / IDS_FILE)
+        rows = VectorFile.open(files / ROWS_FILE, entry.count, dimensions, ids)
         if len(ids) != entry.count:
             raise IntegrityError(
                 f"{files / IDS_FILE} holds {len(ids)} ids, expected {entry.count}", REBUILD
@@ -108,7 +108,7 @@ class OpenSegment:
         allowed: Mask | None = None,
         parameters: Parameters | None = None,
     ) -> tuple[Vectors, Ids]:
-        """Scores and ids, (Q, k) each, by falling score; id -1 where there are fewer.
+        """Scores and ids, (Q, k) each, by falling score, then rising id; id -1 fills up.
 
         Args:
             queries: unit vectors (Q, D).

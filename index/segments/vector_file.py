@@ -16,8 +16,18 @@ from fgembed.embedding.array_types import Ids, Vectors
 from fgembed.errors import IntegrityError
 from fgembed.index.format.manifest import REBUILD, STORES
 from fgembed.index.segments.faiss_memory import flat_view
+from fgembed.index.segments.ordering import (
+    CHUNK_BYTES,
+    Results,
+    is_cut,
+    merge,
+    pair_scores,
+    ranked,
+    rounding,
+    with_spare,
+)
 
-CHUNK_BYTES = 1 << 24  # of float32 vectors at once
+COMPARED = 64  # queries that are compared with a chunk of vectors at once
 
 
 def write_rows(file: Path, chunks: Iterable[Vectors], shape: tuple[int, int], store: str) -> None:
@@ -47,6 +57,7 @@ class VectorFile:
 
     Attributes:
         array: the vectors, perhaps mapped.
+        ids: of the vectors (N,); equal scores are in their order, in that of the positions if None.
         flat: a FAISS index over the array's memory.
 
     Example:
@@ -56,12 +67,13 @@ class VectorFile:
         [[2, 1]]
     """
 
-    def __init__(self, array: Vectors) -> None:
+    def __init__(self, array: Vectors, ids: Ids | None = None) -> None:
         self.array = array
+        self.ids = ids
         self.flat = flat_view(array)
 
     @classmethod
-    def open(cls, file: Path, count: int, dimensions: int) -> Self:
+    def open(cls, file: Path, count: int, dimensions: int, ids: Ids | None = None) -> Self:
         """Maps a file.
 
         Raises:
@@ -81,7 +93,7 @@ class VectorFile:
             raise IntegrityError(
                 f"{file} is in Fortran order or of another byte order than this machine's", REBUILD
             )
-        return cls(array)
+        return cls(array, ids)
 
     def __len__(self) -> int:
         return len(self.array)
@@ -104,8 +116,8 @@ class VectorFile:
             vectors = self.array[chunk] if positions is None else self.array[positions[chunk]]
             yield start, np.asarray(vectors, np.float32)
 
-    def best_of(self, queries: Vectors, positions: Ids, k: int) -> tuple[Vectors, Ids]:
-        """The k best of each query's candidates (Q, M) by their vectors; -1 is no candidate.
+    def best_of(self, queries: Vectors, positions: Ids, k: int) -> Results:
+        """The k best of each query's candidates (Q, M) by float32 scores; -1 is no candidate.
 
         Returns:
             Scores and positions, (Q, k) each, by falling score.
@@ -123,13 +135,81 @@ class VectorFile:
             best_positions[start : start + step] = np.take_along_axis(candidates, order, axis=1)
         return best, best_positions
 
-    def exact(self, queries: Vectors, k: int, positions: Ids | None = None) -> tuple[Vectors, Ids]:
+    def ordered(self, queries: Vectors, positions: Ids, k: int) -> Results:
+        """The k best of each query's candidates (Q, M), scored pair by pair; -1 is no candidate.
+
+        Returns:
+            Scores and positions, (Q, k) each, by falling score, equal scores by rising id.
+        """
+        scores = pair_scores(self.array, queries, positions)
+        return ranked(scores, positions, self.ids_at(positions), k)
+
+    def exact(self, queries: Vectors, k: int, positions: Ids | None = None) -> Results:
         """Exact search of all vectors, or of those at the positions (M,).
 
         Returns:
-            Scores and positions, (Q, k) each, by falling score; score -inf and position -1 where
-            there are fewer than k.
+            Scores and positions, (Q, k) each, by falling score, equal scores by rising id; score
+            -inf and position -1 where there are fewer than k.
         """
+        count = len(self) if positions is None else len(positions)
+        proposed = min(with_spare(k), max(count, k))
+        scores, neighbours = self._proposed(queries, proposed, positions)
+        best, found = self.ordered(queries, neighbours, k)
+        if proposed < count:
+            cut = np.flatnonzero(is_cut(queries, scores, k))
+            floors = scores[cut, k - 1] - 2 * rounding(queries[cut])
+            best[cut], found[cut] = self.nearest_from(queries[cut], floors, k, positions)
+        return best, found
+
+    def nearest_from(
+        self,
+        queries: Vectors,
+        floors: Vectors,
+        k: int,
+        positions: Ids | None = None,
+        ceilings: Vectors | None = None,
+    ) -> Results:
+        """The k best whose score is not below a floor, however many they are; memory is bounded.
+
+        Args:
+            queries: (Q, D).
+            floors: lowest float32 score of each query's results (Q,).
+            k: number of results.
+            positions: that are compared (M,), None for all.
+            ceilings: highest score of each query's results (Q,), None for no limit.
+
+        Returns:
+            As `exact`.
+        """
+        best = [(np.empty(0, np.float32), np.empty(0, np.int64)) for _ in queries]
+        for start, vectors in self.chunks(positions) if len(queries) else ():
+            for block in range(0, len(queries), COMPARED):
+                products = queries[block : block + COMPARED] @ vectors.T
+                for row, product in enumerate(products, start=block):
+                    near = start + np.flatnonzero(product >= floors[row])
+                    near = near if positions is None else positions[near]
+                    ceiling = np.inf if ceilings is None else ceilings[row]
+                    best[row] = self._joined(best[row], queries[row], near, ceiling, k)
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        found = np.full((len(queries), k), -1, np.int64)
+        for row, (row_scores, row_positions) in enumerate(best):
+            scores[row, : len(row_scores)] = row_scores
+            found[row, : len(row_scores)] = row_positions
+        return scores, found
+
+    def _joined(self, best: Results, query: Vectors, near: Ids, ceiling: float, k: int) -> Results:
+        """The k best of one query's results and of the positions (M,) up to a score."""
+        if not len(near):
+            return best
+        scores = pair_scores(self.array, query[None], near[None])[0]
+        kept = scores <= ceiling
+        scores = np.concatenate([best[0], scores[kept]])
+        near = np.concatenate([best[1], near[kept]])
+        first = ranked(scores[None], near[None], self.ids_at(near)[None], k)
+        return first[0][0], first[1][0]
+
+    def _proposed(self, queries: Vectors, k: int, positions: Ids | None) -> Results:
+        """The k best by FAISS, scores and positions (Q, k), in no certain order of equal ones."""
         best = np.full((len(queries), k), -np.inf, np.float32)
         neighbours = np.full((len(queries), k), -1, np.int64)
         for start, vectors in self.chunks(positions):
@@ -141,16 +221,6 @@ class VectorFile:
             neighbours = np.where(neighbours < 0, -1, positions[neighbours])
         return best, neighbours
 
-
-def merge(parts: list[tuple[Vectors, Ids]], k: int) -> tuple[Vectors, Ids]:
-    """The k best of several results, each scores and ids (Q, any); earlier results win ties.
-
-    Example:
-        >>> first = np.array([[0.9, 0.1]]), np.array([[7, 8]])
-        >>> second = np.array([[0.5]]), np.array([[3]])
-        >>> merge([first, second], k=2)[1].tolist()
-        [[7, 3]]
-    """
-    scores, ids = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
+    def ids_at(self, positions: Ids) -> Ids:
+        """What equal scores at these positions (any shape) are ordered by."""
+        return positions if self.ids is None else self.ids[positions]

@@ -12,7 +12,7 @@ from fgembed.errors import FgembedError, MissingExtraError
 from fgembed.index.changes.live_rows import ROWS_AT_ONCE
 from fgembed.index.search.open_index import IndexedVectors
 from fgembed.index.search.snapshot import open_vectors
-from fgembed.index.segments.vector_file import merge
+from fgembed.index.segments.ordering import merge
 
 NEIGHBOURS = 100
 

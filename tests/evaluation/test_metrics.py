@@ -94,3 +94,15 @@ def test_the_pointing_game_takes_the_centre_of_the_largest_cell():
     masks = np.zeros((2, 8, 8), dtype=bool)
     masks[:, 2, 6] = True
     assert pointing_game(maps, masks).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 256])
+def test_equal_scores_rank_in_the_order_of_the_gallery_whatever_the_chunk(chunk: int):
+    generator = np.random.default_rng(0)
+    vectors = generator.normal(size=(40, 96)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    gallery = np.repeat(vectors, 2, axis=0)  # each image is there twice, under two labels
+    labels = np.array(["first", "second"] * 40)
+    for label, recall in (("first", 1.0), ("second", 0.0)):
+        scores = score_queries(vectors, np.full(40, label), gallery, labels, ks=(1,), chunk=chunk)
+        assert scores.recall[1].tolist() == [recall] * 40

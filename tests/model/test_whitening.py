@@ -70,7 +70,7 @@ def test_copies_add_no_direction_and_leave_the_whitening_unchanged(times: int):
 @pytest.mark.parametrize("vectors", [correlated(1), correlated(2), correlated(1).repeat(20, 1)])
 def test_images_that_do_not_differ_cannot_be_whitened(vectors: torch.Tensor):
     with pytest.raises(
-        FgembedError, match=r"at least 3 images that differ, got .*; add images that"
+        FgembedError, match=r"needs 3 vectors that differ, and those of .*; add images that"
     ):
         fitted_whitening(vectors, 4, shrinkage=1.0)
 

@@ -69,7 +69,7 @@ def test_a_report_holds_the_table_twice_and_every_figure_it_names(
     assert f"| command | `fgembed evaluate {run} --report report` |" in words
     assert "| seed | `0` |" in words
     linked = re.findall(r"!\[[^]]+\]\(([^)]+)\)", words)
-    assert linked == content["pictures"] == ["recall_curves.png", "maps.png"]
+    assert linked == content["pictures"] == ["recall_curves.png", "spread.png", "maps.png"]
     for name in linked:
         with Image.open(tmp_path / "report" / name) as figure:
             assert min(figure.size) > 400
