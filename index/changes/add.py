@@ -10,9 +10,9 @@ from fgembed.bundle import Bundle
 from fgembed.disk.files import absolute, sha256
 from fgembed.errors import NotFoundError
 from fgembed.index.changes.embed_images import BadImageLimit, SourceImages, embed_segment
-from fgembed.index.changes.indexed_images import IndexedImage, indexed_images, is_below
 from fgembed.index.changes.transaction import ChangeReport, Transaction, settings_for_count
 from fgembed.index.format.publishing import only_writer
+from fgembed.index.library.indexed_images import IndexedImage, indexed_images, is_below
 from fgembed.progress import ReportStep, silent
 
 

@@ -13,11 +13,11 @@ from fgembed.embedding.array_types import Ids, Vectors
 from fgembed.errors import IntegrityError
 from fgembed.index.changes.build import BuildReport, new_manifest
 from fgembed.index.changes.embeddings_folder import ImportedEmbeddings, ImportedPart
-from fgembed.index.changes.indexed_images import indexed_images
 from fgembed.index.changes.transaction import NO_IDS, ChangeReport, Transaction, settings_for_count
 from fgembed.index.format.metadata_table import Item
 from fgembed.index.format.model_binding import check_model, model_of
 from fgembed.index.format.publishing import only_writer, publish
+from fgembed.index.library.indexed_images import indexed_images
 from fgembed.index.segments.faiss_building import check_kind
 from fgembed.index.segments.faiss_index import Mask
 from fgembed.index.segments.segment_builder import DEFAULTS, IndexSettings, Source, assemble

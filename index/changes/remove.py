@@ -8,9 +8,9 @@ import numpy as np
 from fgembed.disk.files import absolute
 from fgembed.embedding.array_types import Ids
 from fgembed.errors import NotFoundError
-from fgembed.index.changes.indexed_images import indexed_images, is_below
 from fgembed.index.changes.transaction import ChangeReport, Transaction
 from fgembed.index.format.publishing import only_writer
+from fgembed.index.library.indexed_images import indexed_images, is_below
 
 
 def remove_ids(folder: Path, ids: Ids) -> ChangeReport:
