@@ -2,8 +2,9 @@
 
 import typer
 
+from fgembed.cli.index.add import add
 from fgembed.cli.index.build import build
-from fgembed.cli.index.change import add, compact, remove
+from fgembed.cli.index.change import compact, remove
 from fgembed.cli.index.export import export
 from fgembed.cli.index.state import duplicates, info, verify
 from fgembed.cli.index.tune import tune

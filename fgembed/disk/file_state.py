@@ -44,6 +44,13 @@ class FileState:
             links=status.st_nlink,
         )
 
+    def may_equal(self, other: "FileState | None") -> bool:
+        """Whether the content may be that of another state: its size, time and inode are."""
+        if other is None:
+            return False
+        same_content = (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
+        return same_content and self.identity == other.identity
+
     @property
     def identity(self) -> tuple[int, int]:
         """Device and inode: equal for two paths to one file."""

@@ -13,6 +13,7 @@ from fgembed.embedding.array_types import Ids, Vectors
 from fgembed.errors import IntegrityError
 from fgembed.index.changes.build import BuildReport, new_manifest
 from fgembed.index.changes.embeddings_folder import ImportedEmbeddings, ImportedPart
+from fgembed.index.changes.plan import roots_of
 from fgembed.index.changes.transaction import NO_IDS, ChangeReport, Transaction, settings_for_count
 from fgembed.index.format.metadata_table import Item
 from fgembed.index.format.model_binding import check_model, model_of
@@ -98,7 +99,9 @@ def add_embeddings(
         _check_origin(imported, bundle, change)
         ids = imported.metadata.ids if imported.plan is None else None
         common = imported.metadata.root
-        root = next((root for root in change.roots if common.is_relative_to(root)), common)
+        root = next(
+            (root for root in roots_of(change.vectors) if common.is_relative_to(root)), common
+        )
         new = _NewRows.among(imported.parts(manifest.next_id, ids is None, root), change)
         if not new.count:
             return ChangeReport(manifest, unchanged=imported.count)
