@@ -148,14 +148,14 @@ def _missing(
     asked = [name for name in below if name not in said]
     unsaid = [name for name in missing if name not in said]
     lost = lost_folders(source, asked, unsaid, present)
+    kept = {name for folder in lost for name in folder.names}
     elsewhere = sum(name in moved and name not in present for name in asked)
-    if len(unsaid) + elsewhere == len(asked) and any(folder.folder == source for folder in lost):
+    if kept and len(kept) + elsewhere == len(asked):
         raise NotFoundError(
             f"none of the {len(asked)} indexed images below {source} is at its path any more",
             'mount or restore the folder, say where it is now with "fgembed index relocate", or '
             f"confirm that they are gone with --gone {source}",
         )
-    kept = {name for folder in lost for name in folder.names}
     lost += [
         LostFolder(folder, names, len(names), reason) for (folder, reason), names in closed.items()
     ]
