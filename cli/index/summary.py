@@ -107,8 +107,10 @@ def print_kept(kept: "Sequence[LostFolder]") -> None:
     from fgembed.text import showable
 
     for lost in kept:
-        missing, folder = len(lost.names), showable(lost.folder)
-        print(f"{missing} missing images kept: {folder} of {lost.indexed} images {_seen(lost)}")
+        count, folder = len(lost.names), showable(lost.folder)
+        print(
+            f"{count} of {lost.indexed} images in {folder} are missing and stay: it {_seen(lost)}"
+        )
     if any("cannot be read" not in lost.reason for lost in kept):
         print("mount or restore it, or confirm with --gone DIR that the images are gone")
 

@@ -96,7 +96,7 @@ def _publish(
         added=max(0, count - len(replaced)),
         replaced=len(replaced),
         moved=len(plan.comparison.moves),
-        removed=len(removed),
+        removed=len(removed) + len(set(plan.comparison.superseded)),
         unchanged=len(plan.comparison.unchanged),
         skipped=skipped,
         kept=plan.kept,

@@ -56,7 +56,7 @@ def build_index(
         ConfigError: the kind cannot be built, or not within the memory.
     """
     source = SourceImages.of(images)
-    listed = distinct(source.paths, source.listing.columns)
+    listed = distinct(source.paths, {} if source.folder_labels else source.listing.columns)
     source = source.only(listed.rows)
     dimensions = bundle.config.dimensions
     check_kind(settings.kind, dimensions)

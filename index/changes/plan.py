@@ -89,7 +89,8 @@ class AddPlan:
         indexed = indexed_images(vectors)
         known = KnownFolders(indexed, vectors.manifest.roots)
         images = SourceImages.of(source, roots_of(vectors), known)
-        listed = distinct(images.paths, images.listing.columns)
+        columns = {} if images.folder_labels else images.listing.columns
+        listed = distinct(images.paths, columns)
         images = images.only(listed.rows)
         comparison = compare(
             images.paths, listed.states, indexed, checksums=checksums, report=report

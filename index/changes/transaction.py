@@ -29,7 +29,7 @@ class ChangeReport:
         added: new images.
         replaced: images whose file had changed.
         moved: images that were known again at another path.
-        removed: items that searches no longer find.
+        removed: items that searches no longer find, those whose place a moved image took included.
         unchanged: images of the source that were in the index with the same content.
         skipped: images that could not be read.
         kept: folders that have lost so many images at once that their entries stay.
