@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from fgembed.pages.cards import ResultRow
 
 app = typer.Typer(add_completion=False)
+MISSING_REMEDY = (
+    'say where they are now with "fgembed index relocate OLD NEW", or bring the index up to date '
+    'with "fgembed index add --sync DIR"'
+)
 
 
 class Rerank(StrEnum):
@@ -133,6 +137,9 @@ def search(
         print(f"no image of the index meets {where!r}" if where else "the index is empty")
         return
     _print_hits(hits, peaks)
+    missing = sum(not hit.exists() for hit in hits)
+    if missing:
+        print(f"{missing} of {len(hits)} files are missing; {MISSING_REMEDY}")
     for name, file in (("results page", html), ("contact sheet", png)):
         if file:
             print(f"{name}: {showable(str(file))}")
@@ -178,11 +185,14 @@ def _print_hits(hits: "list[Hit]", peaks: dict[int, tuple[float, float]] | None)
     from fgembed.cli.tables import print_table
 
     columns = ["rank", "score", "image"]
-    rows = [[str(hit.rank), f"{hit.score:.3f}", _short(hit.path)] for hit in hits]
+    rows = [
+        [str(h.rank), f"{h.score:.3f}", _short(h.path) + ("" if h.exists() else "  (missing)")]
+        for h in hits
+    ]
     if peaks is not None:
         columns.append("peak x, y")
         for hit, row in zip(hits, rows, strict=True):
-            row.append("{:.0%}, {:.0%}".format(*peaks[hit.id]) if hit.id in peaks else "missing")
+            row.append("{:.0%}, {:.0%}".format(*peaks[hit.id]) if hit.id in peaks else "none")
     print_table(columns, rows, right={"rank", "score"})
 
 
@@ -197,6 +207,8 @@ def _as_json(
     }
     if hit.metadata:
         fields["metadata"] = hit.metadata
+    if not hit.exists():
+        fields["exists"] = False
     if rerank:
         fields["reranked"] = rerank.value
     return fields if peaks is None else fields | {"peak": peaks.get(hit.id)}

@@ -23,6 +23,7 @@ def search_many(
 ) -> None:
     """Searches with every image of a folder or list, or every vector of a .npy file."""
     from fgembed.cli.progress import StageProgress
+    from fgembed.cli.search import MISSING_REMEDY
     from fgembed.index import Searcher
     from fgembed.index.search.hits_file import check_out, write_hits
     from fgembed.text import showable
@@ -48,11 +49,15 @@ def search_many(
         skipped += images.listing.skipped
     write_hits(out, results)
     count = sum(len(hits) for _, hits in results)
+    found = {hit.path: hit for _, hits in results for hit in hits}
+    missing = sum(not hit.exists() for hit in found.values())
     if as_json:
-        facts = {"queries": len(results), "hits": count}
+        facts = {"queries": len(results), "hits": count, "missing": missing}
         print(json.dumps({"out": str(out)} | facts | {"skipped": len(skipped)}))
         return
     print(f"{showable(str(out))}: {count} hits of {len(results)} queries")
+    if missing:
+        print(f"{missing} of the {len(found)} files found are missing; {MISSING_REMEDY}")
     for bad in skipped[:1]:
         print(f"{len(skipped)} skipped; the first:")
         print(showable(f"  {bad.path}: {bad.reason}"))

@@ -39,7 +39,7 @@ def remove_paths(folder: Path, paths: Sequence[Path]) -> ChangeReport:
         known = KnownFolders(indexed, change.manifest.roots)
         ids: list[int] = []
         for path in paths:
-            parent = str(known.spelled(known.folder(absolute(path))))
+            parent = str(known.folder(absolute(path)))
             alike = composed(parent)
             below = [
                 item.id

@@ -122,6 +122,13 @@ def all_items(connection: sqlite3.Connection) -> Iterator[Item]:
             yield _item(row, width)
 
 
+def paths_at_every(connection: sqlite3.Connection, step: int) -> list[tuple[int, str]]:
+    """Id and relative path of every item whose position is a multiple of `step`."""
+    with readable():
+        query = "SELECT id, path FROM items WHERE position % ? = 0"
+        return connection.execute(query, (step,)).fetchall()
+
+
 def positions_of(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, int]:
     """Those of the ids that this segment has, each with its vector's position."""
     return dict(_rows_of(connection, "id, position", ids))

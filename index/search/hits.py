@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fgembed.disk.file_state import state_or_none
 from fgembed.embedding.array_types import Ids, Vectors
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ class Hit:
     path: Path
     id: int
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    def exists(self) -> bool:
+        """Whether the image file is there now; it may have been moved or removed since."""
+        return state_or_none(self.path) is not None
 
 
 def hits_of(
