@@ -61,7 +61,7 @@ def missing_files_of(folder: Path, manifest: Manifest, limit: int) -> MissingFil
             with closing(open_items(folder / segment.name / ITEMS_FILE)) as connection:
                 rows = paths_at_every(connection, step)
                 paths += [str(Path(segment.root, name)) for id_, name in rows if id_ not in removed]
-    except FgembedError:
+    except (FgembedError, OSError):
         return MissingFiles()  # "fgembed index verify" says what is wrong
     return missing_files(paths)
 
