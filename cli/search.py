@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from fgembed.pages.cards import ResultRow
 
 app = typer.Typer(add_completion=False)
-MISSING_REMEDY = (
-    'say where they are now with "fgembed index relocate OLD NEW", or bring the index up to date '
-    'with "fgembed index add --sync DIR"'
-)
 
 
 class Rerank(StrEnum):
@@ -137,8 +133,9 @@ def search(
         print(f"no image of the index meets {where!r}" if where else "the index is empty")
         return
     _print_hits(hits, peaks)
-    missing = sum(not hit.exists() for hit in hits)
-    if missing:
+    if missing := sum(not hit.exists() for hit in hits):
+        from fgembed.index.search.hits import MISSING_REMEDY
+
         print(f"{missing} of {len(hits)} files are missing; {MISSING_REMEDY}")
     for name, file in (("results page", html), ("contact sheet", png)):
         if file:

@@ -23,8 +23,8 @@ def search_many(
 ) -> None:
     """Searches with every image of a folder or list, or every vector of a .npy file."""
     from fgembed.cli.progress import StageProgress
-    from fgembed.cli.search import MISSING_REMEDY
     from fgembed.index import Searcher
+    from fgembed.index.search.hits import MISSING_REMEDY
     from fgembed.index.search.hits_file import check_out, write_hits
     from fgembed.text import showable
 
@@ -49,7 +49,9 @@ def search_many(
         skipped += images.listing.skipped
     write_hits(out, results)
     count = sum(len(hits) for _, hits in results)
-    found = {hit.path: hit for _, hits in results for hit in hits}
+    found: dict[Path, Hit] = {}
+    if queries.suffix != ".npy":  # vectors are often of no files at all
+        found = {hit.path: hit for _, hits in results for hit in hits}
     missing = sum(not hit.exists() for hit in found.values())
     if as_json:
         facts = {"queries": len(results), "hits": count, "missing": missing}

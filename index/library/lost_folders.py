@@ -14,7 +14,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from fgembed.disk.file_state import state_or_none
 from fgembed.index.library.indexed_images import is_below
 
 
@@ -105,8 +104,15 @@ def _described(name: str, folder: _Folder) -> LostFolder:
     missing = len(folder.missing)
     if missing < folder.indexed:
         reason = f"holds only {folder.indexed - missing} of them"
-    elif folder.listed:
-        reason = "holds none of them"
     else:
-        reason = "empty" if state_or_none(name) else "missing"
+        reason = "holds none of them" if folder.listed else _seen_at(name)
     return LostFolder(name, folder.missing, folder.indexed, reason)
+
+
+def _seen_at(folder: str) -> str:
+    try:
+        return "holds none of them" if any(os.scandir(folder)) else "empty"
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from fgembed.index.format.metadata_table import Item
     from fgembed.index.search.open_index import IndexedVectors
 
+MISSING_REMEDY = (
+    'say where they are now with "fgembed index relocate OLD NEW", or bring the index up to date '
+    'with "fgembed index add --sync DIR"'
+)
+
 
 @dataclass(frozen=True)
 class Hit:

@@ -13,14 +13,11 @@ from fgembed.images.batches import prefetch
 from fgembed.index.format.manifest import ITEMS_FILE, Manifest
 from fgembed.index.format.metadata_table import open_items, paths_at_every
 from fgembed.index.library.indexed_images import IndexedImage
+from fgembed.index.search.hits import MISSING_REMEDY
 from fgembed.index.search.open_index import removed_ids
 from fgembed.progress import ReportCount, silent
 
 WINDOW = 64  # files that are read ahead
-MISSING_REMEDY = (
-    'say where they are with "fgembed index relocate OLD NEW", or remove them with '
-    '"fgembed index add --sync DIR"'
-)
 
 
 @dataclass(frozen=True)
