@@ -34,7 +34,7 @@ class FileState:
         Raises:
             OSError: there is none, or it cannot be reached.
         """
-        status = Path(path).stat()
+        status = (path if isinstance(path, Path) else Path(path)).stat()
         return cls(
             size=status.st_size,
             mtime_ns=clipped(status.st_mtime_ns),

@@ -66,7 +66,7 @@ class SourceImages:
                 f"{source} names an image {str(invalid)!r}, expected a path without null bytes",
                 "correct or remove that row",
             )
-        paths = [absolute(str(path)) for path in listing.images]
+        paths = _absolute_paths(source, listing)
         if known is not None:
             paths = [known.spelled(path) for path in paths]
         folder = absolute(source) if source.is_dir() else _common_folder(paths)
@@ -202,6 +202,13 @@ def _metadata(listing: Listing) -> tuple[dict[str, str], list[tuple[Any, ...]]]:
     ]
     names = sql_columns(listing.columns, BUILTIN_COLUMNS)
     return {names[name]: kind for name, kind in types.items()}, list(zip(*columns, strict=True))
+
+
+def _absolute_paths(source: Path, listing: Listing) -> list[Path]:
+    """The listed files from the root of the file system."""
+    if source.is_dir() and source == absolute(source):  # and then so are they
+        return [image for image in listing.images if isinstance(image, Path)]
+    return [absolute(str(image)) for image in listing.images]
 
 
 def _common_folder(paths: Sequence[Path]) -> Path:

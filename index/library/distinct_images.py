@@ -58,7 +58,7 @@ def distinct(paths: Sequence[Path], columns: dict[str, list[Any]]) -> Distinct:
     found = Distinct([], [], [])
     for row, path in enumerate(paths):
         name = str(path)
-        state = None if name in row_of else state_or_none(name)
+        state = None if name in row_of else state_or_none(path)
         first = row_of.setdefault(name, row)
         if state is not None and state.inode:
             same_inode = rows_of.setdefault(state.identity, [])

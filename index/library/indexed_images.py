@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from fgembed.disk.file_state import FileState
 from fgembed.index.format.metadata_table import all_items
@@ -41,12 +40,12 @@ def indexed_images(vectors: IndexedVectors) -> dict[str, list[IndexedImage]]:
 
 def _live_images(vectors: IndexedVectors) -> Iterator[IndexedImage]:
     for segment in vectors.segments:
-        root = segment.entry.root
+        root = segment.entry.root.rstrip(os.sep)
         for position, item in enumerate(all_items(segment.connection)):
             if segment.live is None or segment.live[position]:
                 yield IndexedImage(
                     id=item.id,
-                    path=str(Path(root, item.path)),
+                    path=f"{root}/{item.path}",
                     sha256=item.sha256,
                     size=item.size,
                     mtime_ns=item.mtime_ns,
