@@ -123,10 +123,8 @@ def print_repeated(repeated: "Sequence[Repeated]") -> None:
     """Says which paths name a file that is listed before."""
     from fgembed.text import showable
 
+    others = sum(again.other_metadata for again in repeated)
+    besides = f"; the metadata of {others} differed and was left out" if others else ""
     for again in repeated[:1]:
-        others = sum(other.other_metadata for other in repeated)
-        besides = f"; {others} with other metadata, which was left out" if others else ""
-        print(
-            f"{len(repeated)} repeated: they name a file that is listed before{besides}; the first:"
-        )
+        print(f"{len(repeated)} repeated: they name a file listed before{besides}; the first:")
         print(showable(f"  {again.path} is {again.first}"))
