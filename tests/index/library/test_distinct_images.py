@@ -36,8 +36,9 @@ def test_a_link_to_a_file_and_a_link_to_its_folder_name_the_same_file(file: Path
 def test_copies_and_hard_links_stay_two_entries(file: Path, tmp_path: Path):
     shutil.copy2(file, tmp_path / "copy.jpg")
     os.link(file, tmp_path / "a" / "hard.jpg")
-    paths = [file, tmp_path / "copy.jpg", tmp_path / "a" / "hard.jpg"]
-    assert distinct(paths, {}).rows == [0, 1, 2]
+    os.link(file, tmp_path / "hard.jpg")
+    names = ("a/1.jpg", "copy.jpg", "a/hard.jpg", "hard.jpg")
+    assert distinct([tmp_path / name for name in names], {}).rows == [0, 1, 2, 3]
 
 
 def test_missing_files_are_no_copies_of_one_another(tmp_path: Path):
