@@ -78,11 +78,13 @@ def add(
     Example: fgembed index add --from-embeddings embeddings/
     """
     from fgembed.cli.progress import StageProgress
+    from fgembed.disk.spelling import on_disk
     from fgembed.index.changes.add import add_images
     from fgembed.index.changes.plan import AddPlan, Sync
     from fgembed.index.format.manifest import Manifest
     from fgembed.index.format.model_binding import find_bundle
 
+    sync = None if sync is None else on_disk(sync)
     sources = [source for source in (images, sync, from_embeddings) if source is not None]
     if len(sources) != 1:
         raise ConfigError(

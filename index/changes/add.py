@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from fgembed.bundle import Bundle
-from fgembed.images.skipped import Skipped
+from fgembed.images.skipped import Skipped, write_skipped
 from fgembed.index.changes.embed_images import BadImageLimit, embed_segment
 from fgembed.index.changes.known_again import moved_roots, rewritten
 from fgembed.index.changes.plan import AddPlan, Sync
 from fgembed.index.changes.transaction import ChangeReport, Transaction, settings_for_count
-from fgembed.index.format.manifest import Segment
+from fgembed.index.format.manifest import SKIPPED_FILE, Segment
 from fgembed.index.format.publishing import only_writer
 from fgembed.progress import ReportStep, silent
 
@@ -66,8 +66,11 @@ def _embedded(
 ) -> tuple[Segment | None, Sequence[Skipped]]:
     """A segment of the new and the changed images, if there are any; and the unreadable ones."""
     rows = plan.to_embed
+    left_out = plan.images.listing.skipped
     if not rows:
-        return None, []
+        if left_out:
+            write_skipped(change.folder / SKIPPED_FILE, left_out)
+        return None, left_out
     settings = settings_for_count(change.manifest, len(rows))
     first_id = change.manifest.next_id
     images = plan.images.only(rows)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fgembed.bundle import Bundle
 from fgembed.disk.files import absolute
+from fgembed.disk.spelling import on_disk
 from fgembed.embedding.array_types import Vectors
 from fgembed.errors import FgembedError
 from fgembed.images.finding import EXTENSIONS
@@ -53,6 +54,7 @@ class SourceImages:
             NotFoundError: the source is missing or empty.
             FgembedError: it cannot be parsed, or its images lie in tar files.
         """
+        source = on_disk(source)
         single = source.is_file() and source.suffix.lower() in EXTENSIONS
         listing = Listing([source]) if single else list_images([source])
         if not all(isinstance(image, Path) for image in listing.images):
@@ -208,7 +210,8 @@ def _absolute_paths(source: Path, listing: Listing) -> list[Path]:
     """The listed files from the root of the file system."""
     if source.is_dir() and source == absolute(source):  # and then so are they
         return [image for image in listing.images if isinstance(image, Path)]
-    return [absolute(str(image)) for image in listing.images]
+    paths = [absolute(str(image)) for image in listing.images]
+    return paths if source.is_dir() else [on_disk(path) for path in paths]
 
 
 def _common_folder(paths: Sequence[Path]) -> Path:

@@ -7,6 +7,7 @@ from typing import Self
 
 from fgembed.disk.file_state import is_gone
 from fgembed.disk.files import absolute
+from fgembed.disk.spelling import on_disk
 from fgembed.errors import ConfigError, NotFoundError
 from fgembed.index.changes.embed_images import SourceImages
 from fgembed.index.library.comparison import Comparison, compare
@@ -97,7 +98,7 @@ class AddPlan:
         )
         removed, kept = list[str](), list[LostFolder]()
         if sync is not None:
-            folder = str(known.folder(absolute(source)))
+            folder = str(known.folder(absolute(on_disk(source))))
             gone = _confirmed(sync.gone, folder, known)
             removed, kept = _missing(indexed, images, comparison, folder, gone)
         return cls(

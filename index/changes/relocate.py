@@ -8,6 +8,7 @@ import numpy as np
 
 from fgembed.disk.file_state import FileState, state_or_none
 from fgembed.disk.files import absolute, sha256
+from fgembed.disk.spelling import on_disk
 from fgembed.errors import FgembedError, NotFoundError
 from fgembed.index.changes.transaction import Transaction
 from fgembed.index.format.manifest import Manifest, Segment
@@ -58,7 +59,7 @@ def plan_relocation(
         FgembedError: most of the files there are other images.
     """
     indexed = indexed_images(vectors)
-    before, after = absolute(old), absolute(new)
+    before, after = absolute(old), on_disk(absolute(new))
     below = [name for name in indexed if _top(name, str(before)) is not None]
     paths = {name: _moved(name, str(before), str(after)) for name in below}
     if not paths:
@@ -102,7 +103,7 @@ def relocate(
     with only_writer(folder):
         change = Transaction.begin(folder)
         plan = plan_relocation(change.vectors, old, new, checksums=checksums, report=report)
-        before, after = str(absolute(old)), str(absolute(new))
+        before, after = str(absolute(old)), str(on_disk(absolute(new)))
         changed = _segments(change, plan, before, after)
         roots = [_moved(root, before, after) for root in change.manifest.roots]
         twice = np.array(plan.twice, np.int64)

@@ -19,6 +19,7 @@ from fgembed.index.changes.add import add_images
 from fgembed.index.changes.build import build_index
 from fgembed.index.changes.compact import compact
 from fgembed.index.changes.plan import Sync
+from fgembed.index.changes.relocate import relocate
 from fgembed.index.changes.remove import remove_paths, remove_where
 from fgembed.index.format.manifest import Manifest
 from fgembed.index.format.metadata_table import open_items
@@ -161,6 +162,26 @@ def test_a_manifest_keeps_its_columns_when_its_images_move(
         (new / path.relative_to(image_folder), 2000 + n) for n, path in enumerate(images) if n > 2
     ]
     assert {hit.metadata["label"] for hit in hits} == {images[0].parent.name}
+
+
+@pytest.mark.usefixtures("never_embedding")
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_folder_is_found_by_either_spelling_of_its_letters(
+    image_index: Path, image_folder: Path, model: Bundle, form: str, tmp_path: Path
+):
+    disk, given = "Ros\u00e9", unicodedata.normalize(form, "Ros\u00e9")
+    new = image_folder.rename(tmp_path / disk)
+    assert add_images(image_index, tmp_path / given, model, sync=Sync()).moved == 24
+    assert set(indexed_ids(image_index)) == set(find_images(new)[0])
+    (tmp_path / "list.txt").write_text("".join(
+        f"{given}/{path.relative_to(new)}\n{path}\n" for path in find_images(new)[0]
+    ))  # fmt: skip
+    report = add_images(image_index, tmp_path / "list.txt", model)
+    assert (report.unchanged, report.added, len(report.repeated)) == (24, 0, 24)
+    (tmp_path / "away").mkdir()
+    away = new.rename(tmp_path / "away" / disk)
+    relocate(image_index, tmp_path / given, tmp_path / "away" / given)
+    assert set(indexed_ids(image_index)) == set(find_images(away)[0])
 
 
 def test_an_image_whose_file_exists_has_copies_and_not_moves(
