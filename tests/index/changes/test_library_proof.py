@@ -38,13 +38,13 @@ def draw_library(folder: Path, count: int) -> None:
         encoded = io.BytesIO()
         small.resize((40, 32), Image.Resampling.BICUBIC).save(encoded, "JPEG")
         (place / f"{number:05}.jpg").write_bytes(encoded.getvalue())
-    for place in FOLDERS:
-        photograph = min((folder / place).iterdir())
+    for below in FOLDERS:
+        photograph = min((folder / below).iterdir())
         for name in CLUTTER:
-            (folder / place / name).mkdir(parents=True)
-            shutil.copy(photograph, folder / place / name / photograph.name)
+            (folder / below / name).mkdir(parents=True)
+            shutil.copy(photograph, folder / below / name / photograph.name)
         for name in FILES:
-            (folder / place / name.format(photograph.name)).write_bytes(b"clutter")
+            (folder / below / name.format(photograph.name)).write_bytes(b"clutter")
 
 
 def is_clutter(path: Path) -> bool:

@@ -6,6 +6,7 @@ import sqlite3
 import unicodedata
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from PIL import Image
@@ -167,7 +168,11 @@ def test_a_manifest_keeps_its_columns_when_its_images_move(
 @pytest.mark.usefixtures("never_embedding")
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_a_folder_is_found_by_either_spelling_of_its_letters(
-    image_index: Path, image_folder: Path, model: Bundle, form: str, tmp_path: Path
+    image_index: Path,
+    image_folder: Path,
+    model: Bundle,
+    form: Literal["NFC", "NFD"],
+    tmp_path: Path,
 ):
     disk, given = "Ros\u00e9", unicodedata.normalize(form, "Ros\u00e9")
     new = image_folder.rename(tmp_path / disk)
