@@ -49,20 +49,23 @@ def search_many(
         skipped += images.listing.skipped
     write_hits(out, results)
     count = sum(len(hits) for _, hits in results)
-    found: dict[Path, Hit] = {}
-    if queries.suffix != ".npy":  # vectors are often of no files at all
-        found = {hit.path: hit for _, hits in results for hit in hits}
-    missing = sum(not hit.exists() for hit in found.values())
+    missing = 0 if queries.suffix == ".npy" else _missing(results)  # vectors may be of no files
     if as_json:
         facts = {"queries": len(results), "hits": count, "missing": missing}
         print(json.dumps({"out": str(out)} | facts | {"skipped": len(skipped)}))
         return
     print(f"{showable(str(out))}: {count} hits of {len(results)} queries")
     if missing:
-        print(f"{missing} of the {len(found)} files found are missing; {MISSING_REMEDY}")
+        print(f"{missing} files of the hits are missing; {MISSING_REMEDY}")
     for bad in skipped[:1]:
         print(f"{len(skipped)} skipped; the first:")
         print(showable(f"  {bad.path}: {bad.reason}"))
+
+
+def _missing(results: "list[tuple[str, list[Hit]]]") -> int:
+    """How many files of the hits are not there."""
+    files = {hit.path: hit for _, hits in results for hit in hits}
+    return sum(not hit.exists() for hit in files.values())
 
 
 def _search_vectors(

@@ -95,13 +95,13 @@ def add(
     if from_embeddings is not None:
         print_report(_add_embeddings(index, from_embeddings, bundle), index, as_json)
         return
-    wish = None if sync is None else Sync(gone or [])
+    sync_request = None if sync is None else Sync(gone or [])
     if dry_run:
         from fgembed.index.search.snapshot import open_vectors
 
         with StageProgress() as progress:
             plan = AddPlan.of(
-                open_vectors(index), sources[0], sync=wish, checksums=checksums,
+                open_vectors(index), sources[0], sync=sync_request, checksums=checksums,
                 report=progress.stage,
             )  # fmt: skip
         print_plan(plan, index, as_json)
@@ -113,7 +113,7 @@ def add(
             index,
             sources[0],
             opened,
-            sync=wish,
+            sync=sync_request,
             checksums=checksums,
             max_bad=max_bad,
             device=device_name(device, provider),

@@ -16,20 +16,20 @@ def print_plan(plan: "AddPlan", index: Path, as_json: bool) -> None:
     """Prints the images that would be added, replaced, moved and removed."""
     from fgembed.text import showable
 
-    paths, found = plan.images.paths, plan.comparison
+    paths, comparison = plan.images.paths, plan.comparison
     names: dict[str, list[str]] = {
-        "added": [str(paths[row]) for row in found.new],
-        "replaced": [str(paths[row]) for row in found.changed],
-        "moved": [f"{move.image.path} -> {move.path}" for move in found.moves],
+        "added": [str(paths[row]) for row in comparison.new],
+        "replaced": [str(paths[row]) for row in comparison.changed],
+        "moved": [f"{move.image.path} -> {move.path}" for move in comparison.moves],
         "removed": plan.removed,
     }
     if as_json:
-        moves = [{"from": move.image.path, "to": str(move.path)} for move in found.moves]
+        moves = [{"from": move.image.path, "to": str(move.path)} for move in comparison.moves]
         print(
             json.dumps(
                 {"index": str(index), "dry_run": True}
                 | names
-                | {"moved": moves, "unchanged": len(found.unchanged)}
+                | {"moved": moves, "unchanged": len(comparison.unchanged)}
                 | {"skipped": len(plan.images.listing.skipped)}
                 | {"kept": kept_folders(plan.kept), "repeated": len(plan.repeated)}
             )
@@ -44,6 +44,6 @@ def print_plan(plan: "AddPlan", index: Path, as_json: bool) -> None:
             print(f"  and {len(listed) - SHOWN} more")
     if not any(names.values()):
         print("nothing would be changed")
-    print(f"unchanged: {len(found.unchanged)}")
+    print(f"unchanged: {len(comparison.unchanged)}")
     print_kept(plan.kept)
     print_repeated(plan.repeated)

@@ -8,8 +8,8 @@ import numpy as np
 from fgembed.bundle import Bundle
 from fgembed.images.skipped import Skipped, write_skipped
 from fgembed.index.changes.embed_images import BadImageLimit, embed_segment
-from fgembed.index.changes.known_again import moved_roots, rewritten
 from fgembed.index.changes.plan import AddPlan, Sync
+from fgembed.index.changes.rewritten_segments import moved_roots, rewritten
 from fgembed.index.changes.transaction import ChangeReport, Transaction, settings_for_count
 from fgembed.index.format.manifest import SKIPPED_FILE, Segment
 from fgembed.index.format.publishing import only_writer

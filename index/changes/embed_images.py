@@ -18,7 +18,7 @@ from fgembed.index.changes.embedding_cache import Block, EmbeddingCache
 from fgembed.index.format.manifest import SKIPPED_FILE, Segment
 from fgembed.index.format.metadata_columns import sql_columns, sql_type, sql_value
 from fgembed.index.format.metadata_table import BUILTIN_COLUMNS, Item
-from fgembed.index.library.known_folders import KnownFolders
+from fgembed.index.library.indexed_folders import IndexedFolders
 from fgembed.index.segments.segment_builder import IndexSettings, Part, Source, assemble
 from fgembed.progress import ReportStep
 
@@ -39,7 +39,7 @@ class SourceImages:
 
     @classmethod
     def of(
-        cls, source: Path, roots: Sequence[Path] = (), known: KnownFolders | None = None
+        cls, source: Path, roots: Sequence[Path] = (), folders: IndexedFolders | None = None
     ) -> "SourceImages":
         """Lists a folder, a manifest, a list file, or a single image.
 
@@ -48,7 +48,7 @@ class SourceImages:
         Args:
             source: what to list.
             roots: root folders of an index; the first that holds the source becomes its root.
-            known: the folders of an index, whose spelling the paths take.
+            folders: those of an index, whose spelling the paths take.
 
         Raises:
             NotFoundError: the source is missing or empty.
@@ -69,11 +69,11 @@ class SourceImages:
                 "correct or remove that row",
             )
         paths = _absolute_paths(source, listing)
-        if known is not None:
-            paths = [known.spelled(path) for path in paths]
+        if folders is not None:
+            paths = [folders.spelled(path) for path in paths]
         folder = absolute(source) if source.is_dir() else _common_folder(paths)
-        if known is not None and source.is_dir():
-            folder = known.folder(folder)
+        if folders is not None and source.is_dir():
+            folder = folders.folder(folder)
             if not all(path.is_relative_to(folder) for path in paths):
                 folder = _common_folder([folder / "x", *paths])  # links lead out of the source
         root = next((root for root in roots if folder.is_relative_to(root)), folder)

@@ -98,10 +98,7 @@ def add_embeddings(
         manifest = change.manifest
         _check_origin(imported, bundle, change)
         ids = imported.metadata.ids if imported.plan is None else None
-        common = imported.metadata.root
-        root = next(
-            (root for root in roots_of(change.vectors) if common.is_relative_to(root)), common
-        )
+        root = _root(change, imported.metadata.root)
         new = _NewRows.among(imported.parts(manifest.next_id, ids is None, root), change)
         if not new.count:
             return ChangeReport(manifest, unchanged=imported.count)
@@ -121,6 +118,12 @@ def add_embeddings(
             replaced=len(new.replaced),
             unchanged=imported.count - new.count,
         )
+
+
+def _root(change: Transaction, common: Path) -> Path:
+    """The root of the index that holds the images, else their common folder."""
+    roots = roots_of(change.vectors)
+    return next((root for root in roots if common.is_relative_to(root)), common)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from fgembed.errors import ConfigError, NotFoundError
 from fgembed.index.changes.embed_images import SourceImages
 from fgembed.index.library.comparison import Comparison, compare
 from fgembed.index.library.distinct_images import Repeated, distinct
+from fgembed.index.library.indexed_folders import IndexedFolders
 from fgembed.index.library.indexed_images import IndexedImage, indexed_images, is_below
-from fgembed.index.library.known_folders import KnownFolders
 from fgembed.index.library.lost_folders import LostFolder, lost_folders
 from fgembed.index.search.open_index import IndexedVectors
 from fgembed.progress import ReportStep, silent
@@ -88,8 +88,8 @@ class AddPlan:
             ConfigError: a folder that is said to be gone is not below the source.
         """
         indexed = indexed_images(vectors)
-        known = KnownFolders(indexed, vectors.manifest.roots)
-        images = SourceImages.of(source, roots_of(vectors), known)
+        folders = IndexedFolders(indexed, vectors.manifest.roots)
+        images = SourceImages.of(source, roots_of(vectors), folders)
         columns = {} if images.folder_labels else images.listing.columns
         listed = distinct(images.paths, columns)
         images = images.only(listed.rows)
@@ -98,8 +98,8 @@ class AddPlan:
         )
         removed, kept = list[str](), list[LostFolder]()
         if sync is not None:
-            folder = str(known.folder(absolute(on_disk(source))))
-            gone = _confirmed(sync.gone, folder, known)
+            folder = str(folders.folder(absolute(on_disk(source))))
+            gone = _confirmed(sync.gone, folder, folders)
             removed, kept = _missing(indexed, images, comparison, folder, gone)
         return cls(
             images=images,
@@ -116,14 +116,14 @@ def roots_of(vectors: IndexedVectors) -> list[Path]:
     return sorted(map(Path, vectors.manifest.roots), key=lambda root: -len(root.parts))
 
 
-def _confirmed(gone: Sequence[Path], source: str, known: KnownFolders) -> list[str]:
-    folders = [str(known.folder(absolute(path))) for path in gone]
-    for path, folder in zip(gone, folders, strict=True):
+def _confirmed(gone: Sequence[Path], source: str, folders: IndexedFolders) -> list[str]:
+    confirmed = [str(folders.folder(absolute(path))) for path in gone]
+    for path, folder in zip(gone, confirmed, strict=True):
         if not is_below(composed(folder), composed(source)):
             raise ConfigError(
                 f"--gone {str(path)!r} is not in {source}", "give a folder that --sync DIR holds"
             )
-    return [composed(folder) for folder in folders]
+    return [composed(folder) for folder in confirmed]
 
 
 def _missing(

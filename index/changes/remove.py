@@ -10,8 +10,8 @@ from fgembed.embedding.array_types import Ids
 from fgembed.errors import NotFoundError
 from fgembed.index.changes.transaction import ChangeReport, Transaction
 from fgembed.index.format.publishing import only_writer
+from fgembed.index.library.indexed_folders import IndexedFolders
 from fgembed.index.library.indexed_images import indexed_images, is_below
-from fgembed.index.library.known_folders import KnownFolders
 from fgembed.text import composed
 
 
@@ -36,10 +36,10 @@ def remove_paths(folder: Path, paths: Sequence[Path]) -> ChangeReport:
     with only_writer(folder):
         change = Transaction.begin(folder)
         indexed = indexed_images(change.vectors)
-        known = KnownFolders(indexed, change.manifest.roots)
+        folders = IndexedFolders(indexed, change.manifest.roots)
         ids: list[int] = []
         for path in paths:
-            parent = str(known.folder(absolute(path)))
+            parent = str(folders.folder(absolute(path)))
             alike = composed(parent)
             below = [
                 item.id

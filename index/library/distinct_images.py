@@ -55,7 +55,7 @@ def distinct(paths: Sequence[Path], columns: dict[str, list[Any]]) -> Distinct:
     """
     row_of: dict[str, int] = {}
     rows_of: dict[tuple[int, int], list[int]] = {}
-    found = Distinct([], [], [])
+    result = Distinct([], [], [])
     for row, path in enumerate(paths):
         name = str(path)
         state = None if name in row_of else state_or_none(path)
@@ -66,12 +66,12 @@ def distinct(paths: Sequence[Path], columns: dict[str, list[Any]]) -> Distinct:
             first = next(equal, row)
             same_inode.append(row)
         if first == row:
-            found.rows.append(row)
-            found.states.append(state)
+            result.rows.append(row)
+            result.states.append(state)
         else:
             other = any(values[row] != values[first] for values in columns.values())
-            found.repeated.append(Repeated(path, paths[first], other))
-    return found
+            result.repeated.append(Repeated(path, paths[first], other))
+    return result
 
 
 def same_file(first: Path, second: Path, state: FileState) -> bool:

@@ -72,13 +72,13 @@ def _is_missing(path: str) -> bool:
 
 def changed_files(images: Sequence[IndexedImage], report: ReportCount = silent) -> list[str]:
     """The paths of existing files whose content is not the indexed one; reads every file."""
-    known = [image for image in images if image.sha256 is not None]
+    comparable = [image for image in images if image.sha256 is not None]
     changed = []
-    sums = prefetch(_sha256, (image.path for image in known), core_count(), WINDOW)
-    for done, (image, checksum) in enumerate(zip(known, sums, strict=True), start=1):
+    sums = prefetch(_sha256, (image.path for image in comparable), core_count(), WINDOW)
+    for done, (image, checksum) in enumerate(zip(comparable, sums, strict=True), start=1):
         if checksum not in (None, image.sha256):
             changed.append(image.path)
-        report(done, len(known))
+        report(done, len(comparable))
     return changed
 
 

@@ -249,7 +249,7 @@ def test_an_index_without_times_of_status_is_read_and_checksums_find_what_it_can
 def test_states_that_were_proved_are_kept_so_that_the_next_call_reads_nothing(
     image_index: Path, image_folder: Path, model: Bundle, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("fgembed.index.changes.known_again.PROVED_FROM", 20)
+    monkeypatch.setattr("fgembed.index.changes.rewritten_segments.PROVED_FROM", 20)
     for path in find_images(image_folder)[0]:
         os.utime(path, (1, 1))
     before = indexed_ids(image_index)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fgembed.index.library.distinct_images import distinct
-from fgembed.index.library.known_folders import KnownFolders
+from fgembed.index.library.indexed_folders import IndexedFolders
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_another_mount_point_names_the_same_file(file: Path, tmp_path: Path):
     try:
         os.link(file, tmp_path / "hard.jpg")  # two links: the inode alone no longer tells
         found = distinct([file, other / "1.jpg", tmp_path / "hard.jpg"], {})
-        known = KnownFolders([str(file)], [str(file.parent)])
+        known = IndexedFolders([str(file)], [str(file.parent)])
         assert (known.spelled(other / "2.jpg"), found.rows) == (file.parent / "2.jpg", [0, 2])
     finally:
         subprocess.run(["umount", "-l", str(other)], check=True)
@@ -64,7 +64,7 @@ def test_another_mount_point_names_the_same_file(file: Path, tmp_path: Path):
 
 def test_a_known_folder_is_known_again_over_a_link_at_any_depth(file: Path, tmp_path: Path):
     (tmp_path / "link").symlink_to(tmp_path)
-    known = KnownFolders([str(file)], [str(tmp_path)])
+    known = IndexedFolders([str(file)], [str(tmp_path)])
     assert known.spelled(tmp_path / "link" / "a" / "1.jpg") == file
     assert known.spelled(tmp_path / "link" / "new" / "1.jpg") == tmp_path / "new" / "1.jpg"
     assert known.folder(tmp_path / "link" / "a") == tmp_path / "a"

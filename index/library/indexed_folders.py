@@ -7,11 +7,11 @@ from pathlib import Path
 from fgembed.disk.file_state import state_or_none
 
 
-class KnownFolders:
+class IndexedFolders:
     """The folders that hold indexed images, and those between them and the roots.
 
     Example:
-        folders = KnownFolders(indexed_images(vectors), manifest.roots)
+        folders = IndexedFolders(indexed_images(vectors), manifest.roots)
         folders.spelled(Path("/link-to-photos/1.jpg"))  # /photos/1.jpg
     """
 
