@@ -24,7 +24,6 @@ def search_many(
     """Searches with every image of a folder or list, or every vector of a .npy file."""
     from fgembed.cli.progress import StageProgress
     from fgembed.index import Searcher
-    from fgembed.index.search.hits import MISSING_REMEDY
     from fgembed.index.search.hits_file import check_out, write_hits
     from fgembed.text import showable
 
@@ -55,8 +54,7 @@ def search_many(
         print(json.dumps({"out": str(out)} | facts | {"skipped": len(skipped)}))
         return
     print(f"{showable(str(out))}: {count} hits of {len(results)} queries")
-    if missing:
-        print(f"{missing} files of the hits are missing; {MISSING_REMEDY}")
+    _print_missing(missing)
     for bad in skipped[:1]:
         print(f"{len(skipped)} skipped; the first:")
         print(showable(f"  {bad.path}: {bad.reason}"))
@@ -66,6 +64,13 @@ def _missing(results: "list[tuple[str, list[Hit]]]") -> int:
     """How many files of the hits are not there."""
     files = {hit.path: hit for _, hits in results for hit in hits}
     return sum(not hit.exists() for hit in files.values())
+
+
+def _print_missing(count: int) -> None:
+    if count:
+        from fgembed.index.search.hits import MISSING_REMEDY
+
+        print(f"{count} files of the hits are missing; {MISSING_REMEDY}")
 
 
 def _search_vectors(
