@@ -139,3 +139,12 @@ def test_options_that_do_not_belong_together_are_refused(command: Command, galle
         "none of the 24 images below", "the same subfolders",
     )  # fmt: skip
     assert json.loads(command("index", "info", "--json").out)["missing_files"] == 0
+
+
+def test_many_queries_say_how_many_files_of_their_hits_are_missing(
+    command: Command, gallery: Path, photos: Path
+):
+    find_images(gallery)[0][0].unlink()
+    arguments = ("search", "--queries", photos / "test", "--out", "h.jsonl", "-k", 24)
+    assert "1 files of the hits are missing; say where they are now with" in command(*arguments).out
+    assert command(*arguments, "--json").answer()["missing"] == 1
