@@ -49,8 +49,9 @@ def embed(
     image_path, path or filename (its other columns are kept), or a list of one path per line, as a
     .txt file or on standard input (-). They default to the images of fgembed.toml.
 
-    After a kill, run the command again: it continues; run twice, it does nothing. The id of an
-    image is its position in the listing, unreadable images included. Needs the extra "scale".
+    After a kill, run the command again: it continues; run twice, it does nothing. Images that have
+    changed since are embedded again, with their part. The id of an image is its position in the
+    listing, unreadable images included. Needs the extra "scale".
 
     Example: fgembed embed photos/ --out embeddings
     """

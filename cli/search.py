@@ -133,6 +133,10 @@ def search(
         print(f"no image of the index meets {where!r}" if where else "the index is empty")
         return
     _print_hits(hits, peaks)
+    if missing := sum(not hit.exists() for hit in hits):
+        from fgembed.index.search.hits import MISSING_REMEDY
+
+        print(f"{missing} of {len(hits)} files are missing; {MISSING_REMEDY}")
     for name, file in (("results page", html), ("contact sheet", png)):
         if file:
             print(f"{name}: {showable(str(file))}")
@@ -178,11 +182,14 @@ def _print_hits(hits: "list[Hit]", peaks: dict[int, tuple[float, float]] | None)
     from fgembed.cli.tables import print_table
 
     columns = ["rank", "score", "image"]
-    rows = [[str(hit.rank), f"{hit.score:.3f}", _short(hit.path)] for hit in hits]
+    rows = [
+        [str(h.rank), f"{h.score:.3f}", _short(h.path) + ("" if h.exists() else "  (missing)")]
+        for h in hits
+    ]
     if peaks is not None:
         columns.append("peak x, y")
         for hit, row in zip(hits, rows, strict=True):
-            row.append("{:.0%}, {:.0%}".format(*peaks[hit.id]) if hit.id in peaks else "missing")
+            row.append("{:.0%}, {:.0%}".format(*peaks[hit.id]) if hit.id in peaks else "none")
     print_table(columns, rows, right={"rank", "score"})
 
 
@@ -197,6 +204,8 @@ def _as_json(
     }
     if hit.metadata:
         fields["metadata"] = hit.metadata
+    if not hit.exists():
+        fields["exists"] = False
     if rerank:
         fields["reranked"] = rerank.value
     return fields if peaks is None else fields | {"peak": peaks.get(hit.id)}

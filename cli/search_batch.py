@@ -48,14 +48,29 @@ def search_many(
         skipped += images.listing.skipped
     write_hits(out, results)
     count = sum(len(hits) for _, hits in results)
+    missing = 0 if queries.suffix == ".npy" else _missing(results)  # vectors may be of no files
     if as_json:
-        facts = {"queries": len(results), "hits": count}
+        facts = {"queries": len(results), "hits": count, "missing": missing}
         print(json.dumps({"out": str(out)} | facts | {"skipped": len(skipped)}))
         return
     print(f"{showable(str(out))}: {count} hits of {len(results)} queries")
+    _print_missing(missing)
     for bad in skipped[:1]:
         print(f"{len(skipped)} skipped; the first:")
         print(showable(f"  {bad.path}: {bad.reason}"))
+
+
+def _missing(results: "list[tuple[str, list[Hit]]]") -> int:
+    """How many files of the hits are not there."""
+    files = {hit.path: hit for _, hits in results for hit in hits}
+    return sum(not hit.exists() for hit in files.values())
+
+
+def _print_missing(count: int) -> None:
+    if count:
+        from fgembed.index.search.hits import MISSING_REMEDY
+
+        print(f"{count} files of the hits are missing; {MISSING_REMEDY}")
 
 
 def _search_vectors(

@@ -2,9 +2,11 @@
 
 import typer
 
+from fgembed.cli.index.add import add
 from fgembed.cli.index.build import build
-from fgembed.cli.index.change import add, compact, remove
+from fgembed.cli.index.change import compact, remove
 from fgembed.cli.index.export import export
+from fgembed.cli.index.relocate import relocate
 from fgembed.cli.index.state import duplicates, info, verify
 from fgembed.cli.index.tune import tune
 
@@ -16,5 +18,5 @@ def index() -> None:
     """Build and maintain the index that `fgembed search` searches."""
 
 
-for command in (build, add, remove, compact, info, verify, tune, duplicates, export):
+for command in (build, add, remove, relocate, compact, info, verify, tune, duplicates, export):
     app.command()(command)

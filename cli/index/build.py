@@ -14,7 +14,7 @@ from fgembed.cli.index.options import (
     StoreOption,
     index_settings,
 )
-from fgembed.cli.index.summary import described, facts
+from fgembed.cli.index.summary import described, facts, print_repeated
 from fgembed.cli.options import (
     BundleOption,
     Device,
@@ -106,13 +106,11 @@ def _print(report: "BuildReport", out: Path, as_json: bool) -> None:
     from fgembed.text import showable
 
     if as_json:
-        print(
-            json.dumps(
-                {"index": str(out)} | facts(report.manifest) | {"skipped": len(report.skipped)}
-            )
-        )
+        left_out = {"skipped": len(report.skipped), "repeated": len(report.repeated)}
+        print(json.dumps({"index": str(out)} | facts(report.manifest) | left_out))
         return
     print(f"{showable(str(out))}: {described(report.manifest)}")
+    print_repeated(report.repeated)
     if report.skipped:
         file = showable(str(out / SKIPPED_FILE))
         print(f"{len(report.skipped)} skipped, listed in {file}; the first:")

@@ -1,107 +1,15 @@
-"""`fgembed index add`, `remove` and `compact`."""
+"""`fgembed index remove` and `compact`."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from fgembed.cli.index.options import MEMORY, IndexOption, index_settings
-from fgembed.cli.index.summary import described, facts
-from fgembed.cli.options import (
-    Device,
-    DeviceOption,
-    JsonOption,
-    MaxBadOption,
-    ProviderOption,
-    device_name,
-)
+from fgembed.cli.index.summary import print_report
+from fgembed.cli.options import JsonOption
 from fgembed.errors import ConfigError
 from fgembed.workspace import INDEX
-
-if TYPE_CHECKING:
-    from fgembed.index.changes.transaction import ChangeReport
-
-COMPACT_FROM_SEGMENTS = 8
-BundleElsewhere = Annotated[
-    Path | None, typer.Option("--bundle", help="The exported model, where it was moved since.")
-]
-
-
-def add(
-    images: Annotated[
-        Path | None, typer.Argument(help="An image, folder, manifest or list of images.")
-    ] = None,
-    index: IndexOption = INDEX,
-    sync: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Instead of IMAGES: also remove the images that are no longer in DIR.",
-        ),
-    ] = None,
-    from_embeddings: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Instead of IMAGES: .npy files, as for `fgembed index build`."
-        ),
-    ] = None,
-    bundle: BundleElsewhere = None,
-    max_bad: MaxBadOption = 0.5,
-    device: DeviceOption = Device.auto,
-    provider: ProviderOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Add images to an index, and replace those whose file has changed.
-
-    Unchanged images are not embedded again. A replaced image gets a new id.
-
-    Example: fgembed index add new/
-
-    Example: fgembed index add --sync photos/
-
-    Example: fgembed index add --from-embeddings embeddings/
-    """
-    from fgembed.cli.progress import StageProgress
-    from fgembed.index.changes.add import add_images
-    from fgembed.index.format.manifest import Manifest
-    from fgembed.index.format.model_binding import find_bundle
-
-    sources = [source for source in (images, sync, from_embeddings) if source is not None]
-    if len(sources) != 1:
-        raise ConfigError(
-            f"{len(sources)} sources of images, expected one",
-            "give IMAGES, --sync DIR or --from-embeddings DIR",
-        )
-    if sync is not None and not sync.is_dir():
-        raise ConfigError(f"--sync {str(sync)!r} is no folder", "give a folder, or IMAGES to add")
-    if from_embeddings is not None:
-        _print(_add_embeddings(index, from_embeddings, bundle), index, as_json)
-        return
-    opened = find_bundle(index, Manifest.read(index), bundle)
-    opened.check()
-    with StageProgress() as progress:
-        report = add_images(
-            index,
-            sources[0],
-            opened,
-            vanished=sync is not None,
-            max_bad=max_bad,
-            device=device_name(device, provider),
-            report=progress.stage,
-        )
-    _print(report, index, as_json)
-
-
-def _add_embeddings(index: Path, source: Path, bundle: Path | None) -> "ChangeReport":
-    from fgembed.bundle import Bundle
-    from fgembed.cli.progress import StageProgress
-    from fgembed.index.changes.embeddings_folder import ImportedEmbeddings
-    from fgembed.index.changes.from_embeddings import add_embeddings
-
-    model = None if bundle is None else Bundle.open(bundle)
-    with StageProgress() as progress:
-        return add_embeddings(index, ImportedEmbeddings.open(source), model, report=progress.stage)
 
 
 def remove(
@@ -144,7 +52,7 @@ def remove(
         report = remove_ids(index, np.unique(np.array([int(text) for text in items], np.int64)))
     else:
         report = remove_paths(index, [Path(text) for text in items])
-    _print(report, index, as_json)
+    print_report(report, index, as_json)
 
 
 def compact(
@@ -191,36 +99,4 @@ def compact(
         settings = replace(settings, memory_bytes=current.memory_bytes)
     with StageProgress() as progress:
         report = compact_index(index, settings, progress.stage)
-    _print(report, index, as_json, compacted=True)
-
-
-def _print(report: "ChangeReport", index: Path, as_json: bool, compacted: bool = False) -> None:
-    from fgembed.index.format.manifest import SKIPPED_FILE
-    from fgembed.text import showable
-
-    manifest = report.manifest
-    numbers = {
-        "added": report.added,
-        "replaced": report.replaced,
-        "removed": report.removed,
-        "unchanged": report.unchanged,
-        "skipped": len(report.skipped),
-    }
-    if as_json:
-        print(json.dumps({"index": str(index)} | numbers | {"state": facts(manifest)}))
-        return
-    if compacted:
-        dropped = f", {report.removed} removed images dropped" if report.removed else ""
-        print(f"merged into one segment{dropped}")
-    else:
-        print(", ".join(f"{n} {name}" for name, n in numbers.items() if n) or "no change")
-    print(f"{showable(str(index))}: {described(manifest)}")
-    for bad in report.skipped[:1]:
-        print(f"{len(report.skipped)} skipped, listed in {index / SKIPPED_FILE}; the first:")
-        print(showable(f"  {bad.path}: {bad.reason}"))
-    dead = manifest.removed.count if manifest.removed else 0
-    if len(manifest.segments) > COMPACT_FROM_SEGMENTS or dead > manifest.count:
-        print(
-            f"segments: {len(manifest.segments)}, removed images in them: {dead}; "
-            '"fgembed index compact" makes it smaller and faster'
-        )
+    print_report(report, index, as_json, compacted=True)

@@ -30,6 +30,9 @@ StoreOption = Annotated[
         help="float32 or float16; by default float16 if float32 would use over half of the memory.",
     ),
 ]
+BundleElsewhere = Annotated[
+    Path | None, typer.Option("--bundle", help="The exported model, where it was moved since.")
+]
 MEMORY = "2GB"
 MIN_MEMORY_BYTES = 16_000_000  # a chunk of vectors
 

@@ -11,6 +11,8 @@ from fgembed.cli.index.summary import described, facts
 from fgembed.cli.options import JsonOption
 from fgembed.workspace import INDEX
 
+INFO_FILES = 10_000  # image files that `info` looks for at most
+
 if TYPE_CHECKING:
     from fgembed.embedding.array_types import Ids
     from fgembed.index.search.open_index import IndexedVectors
@@ -27,12 +29,15 @@ def info(index: IndexOption = INDEX, as_json: JsonOption = False) -> None:
     from fgembed.cli.tables import print_table
     from fgembed.disk.files import absolute
     from fgembed.index.format.manifest import Manifest
+    from fgembed.index.tools.missing_files import missing_files_of
     from fgembed.text import showable
 
     manifest = Manifest.read(index)
     size = sum((index / name).stat().st_size for name in manifest.files if (index / name).exists())
+    missing = missing_files_of(index, manifest, INFO_FILES)
     if as_json:
-        numbers: dict[str, Any] = {"columns": manifest.columns, "bytes": size}
+        looked_for = {"missing_files": len(missing.missing), "looked_for": missing.looked_for}
+        numbers: dict[str, Any] = {"columns": manifest.columns, "bytes": size} | looked_for
         model = manifest.model and manifest.model.bundle
         parts = [
             {"name": s.name, "count": s.count, "factory": s.factory, "root": s.root}
@@ -64,6 +69,8 @@ def info(index: IndexOption = INDEX, as_json: JsonOption = False) -> None:
     )  # fmt: skip
     if manifest.removed:
         print(f"{manifest.removed.count} removed and not yet compacted")
+    if missing.missing:
+        print(showable(missing.described()))
 
 
 def verify(
@@ -71,20 +78,34 @@ def verify(
     bundle: Annotated[
         Path | None, typer.Option(help="The exported model, where it was moved since.")
     ] = None,
+    checksums: Annotated[
+        bool,
+        typer.Option("--checksums", help="Read every image, too: is it as indexed?"),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Verify an index: every checksum, the counts, the model, and a sample of searches.
 
-    Vectors must find themselves, and unchanged images must give the stored vectors again. Exits
-    with 5 when something is wrong.
+    Vectors must find themselves, and unchanged images must give the stored vectors again. Image
+    files that are missing are counted. With --checksums every image that is there must have the
+    content that was indexed. Exits with 5 when something is wrong.
 
-    Example: fgembed index verify
+    Example: fgembed index verify --checksums
     """
     from fgembed.errors import IntegrityError
     from fgembed.index.format.model_binding import find_bundle
     from fgembed.index.tools.verify import verify as verify_index
 
-    result = verify_index(index, lambda manifest: find_bundle(index, manifest, bundle))
+    result = verify_index(
+        index, lambda manifest: find_bundle(index, manifest, bundle), checksums=checksums
+    )
+    if result.changed and not result.problems:
+        count = len(result.changed)
+        raise IntegrityError(
+            f"index {index}: {count} images have other content than was indexed, "
+            f"{result.changed[0]} for one",
+            'bring it up to date with "fgembed index add --checksums --sync DIR"',
+        )
     if result.problems:
         remainder = f" (and {len(result.problems) - 1} more)" if len(result.problems) > 1 else ""
         raise IntegrityError(
@@ -97,6 +118,7 @@ def verify(
         "searched": result.searched,
         "self_found": result.self_recall,
         "embedded": result.embedded,
+        "missing_files": len(result.missing.missing),
     }
     if as_json:
         print(json.dumps({"index": str(index)} | numbers | {"notes": result.notes}))
@@ -128,6 +150,7 @@ def duplicates(
     Example: fgembed index duplicates --threshold 0.97 --html copies.html
     """
     from fgembed.cli.tables import print_table
+    from fgembed.disk.file_state import state_or_none
     from fgembed.index.search.snapshot import open_vectors
     from fgembed.index.tools.duplicates import duplicates as find
     from fgembed.index.tools.duplicates import paths_of
@@ -151,7 +174,7 @@ def duplicates(
         return
     rows = [
         [str(position), "exact" if group.exact else "near", f"{group.score:.3f}", str(number),
-         str(paths[number])]
+         str(paths[number]) + ("" if state_or_none(paths[number]) else "  (missing)")]
         for position, group in enumerate(groups, start=1)
         for number in group.ids
     ]  # fmt: skip
@@ -167,8 +190,8 @@ def _write_page(
 ) -> None:
     from fgembed.errors import FgembedError, ImageError
     from fgembed.images.decoding import load_rgb
-    from fgembed.index.search.explain import SHOWN_SIDE
-    from fgembed.pages.cards import Card, ResultRow
+    from fgembed.index.search.explain import SHOWN_SIDE, unshown
+    from fgembed.pages.cards import Card, ResultRow, placeholder
     from fgembed.pages.html_page import write_html
 
     rows = []
@@ -176,12 +199,14 @@ def _write_page(
         first = vectors.reconstruct(_ids(group.ids[:1]))[0]
         cards: list[Card] = []
         for number, vector in zip(group.ids, vectors.reconstruct(_ids(group.ids)), strict=True):
+            title = paths[number].name
             try:
                 image = load_rgb(paths[number], at_least=SHOWN_SIDE)
             except ImageError:
-                continue  # moved or damaged since it was indexed
+                reason = unshown(paths[number])
+                title, image = f"{title} ({reason})", placeholder(reason)
             score = float(first @ vector) if cards else None
-            cards.append(Card(paths[number].name, image, None, score, ""))
+            cards.append(Card(title, image, None, score, ""))
         if len(cards) > 1:
             rows.append(ResultRow(cards[0], cards[1:]))
     if not rows:

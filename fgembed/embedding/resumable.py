@@ -64,6 +64,10 @@ class Part:
 class Records(Protocol[Row]):
     """The format of the records: one row for each vector of a part."""
 
+    def begin(self, part: Part) -> None:
+        """Takes note of the files of a part, before they are read."""
+        ...
+
     def row(self, position: int) -> Row:
         """What the record says of the image at a position of the listing.
 
@@ -137,6 +141,7 @@ class ResumableEmbedding(Generic[Row]):
         done, total = 0, sum(len(part.positions) for part in parts)
         for part in parts:
             images = self.images[part.positions.start : part.positions.stop]
+            self.records.begin(part)
             self._write(part, embedder.embed(images, partial(_report_after, report, done, total)))
             done += len(part.positions)
             report(done, total)

@@ -2,7 +2,8 @@
 
 - `embed.json`: what is embedded, in how many parts, by which model: the same for every process
 - `img_emb/img_emb_0000.npy`: float32 (N, D), a row for each image that could be read
-- `metadata/metadata_0000.parquet`: `id`, `image_path` and a manifest's columns, row by row
+- `metadata/metadata_0000.parquet`: `id`, `image_path` and a manifest's columns, row by row; in its
+  schema a digest of the files' sizes and times, so that a part is embedded again if one has changed
 - `skipped/skipped_0000.jsonl`: the images that could not be read, if there are any
 - `checksums/part_0000.json`: the SHA-256 of these files; it is written last
 """
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from fgembed.bundle import Bundle
-from fgembed.disk.files import absolute, atomic_write
+from fgembed.disk.file_state import state_or_none
+from fgembed.disk.files import absolute, atomic_write, digest
 from fgembed.disk.parquet import require_pyarrow
 from fgembed.embedding.part_checksums import check_part, write_checksums
 from fgembed.embedding.resumable import Part, ResumableEmbedding
@@ -24,6 +26,7 @@ from fgembed.images.sources import Listing
 from fgembed.progress import ReportCount, silent
 
 PART_SIZE = 1000
+FILES_KEY = b"fgembed.files"  # in a record's schema: in which state its images were embedded
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,10 @@ class _Metadata:
         self.folder = folder
         self.listing = listing
         self.plan = plan
+        self.files = ""
+
+    def begin(self, part: Part) -> None:
+        self.files = self._digest_of_files(part)
 
     def row(self, position: int) -> int:
         return position
@@ -111,7 +118,7 @@ class _Metadata:
         columns = self._columns(rows)
         table = pyarrow.table(
             {name: pyarrow.array(values, types.get(name)) for name, values in columns.items()}
-        )
+        ).replace_schema_metadata({FILES_KEY: self.files})
         with atomic_write(part.record) as file:
             pyarrow.parquet.write_table(table, file)
         if self.plan.sealed:
@@ -124,9 +131,22 @@ class _Metadata:
         try:
             if self.plan.sealed:
                 check_part(self.folder, self.plan, part.positions.start // self.plan.part_size)
-            return int(pyarrow.parquet.read_metadata(part.record).num_rows)
+            metadata = pyarrow.parquet.read_metadata(part.record)
         except (pyarrow.ArrowException, IntegrityError) as error:
             raise ValueError(str(error)) from None
+        files = (metadata.metadata or {}).get(FILES_KEY)  # an earlier release wrote none
+        if files is not None and files.decode() != self._digest_of_files(part):
+            raise ValueError("its images have changed since")
+        return int(metadata.num_rows)
+
+    def _digest_of_files(self, part: Part) -> str:
+        """Of the sizes and times of a part's image files; that of a tar file for its members."""
+        states = []
+        for position in part.positions:
+            image = self.listing.images[position]
+            state = state_or_none(image if isinstance(image, Path) else image.tar)
+            states.append(None if state is None else [state.size, state.mtime_ns, state.ctime_ns])
+        return digest(states)
 
     def _columns(self, ids: Sequence[int]) -> dict[str, list[Any]]:
         images, manifest = self.listing.images, self.listing.columns

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from fgembed.pages.heat_maps import Heat, check_heat
 
@@ -64,6 +64,15 @@ class ResultRow:
 
     query: Card
     hits: list[Card]
+
+
+def placeholder(text: str, side: int = 400) -> Image.Image:
+    """A grey square with a word in it, for an image that cannot be shown."""
+    image = Image.new("RGB", (side, side), (200, 198, 194))
+    font = ImageFont.load_default(size=side / 12)
+    pen = ImageDraw.Draw(image)
+    pen.text((side / 2, side / 2), text, fill=(60, 58, 54), font=font, anchor="mm")
+    return image
 
 
 def agreement(query: Card, hit: Card) -> Literal["same", "different", ""]:

@@ -41,6 +41,7 @@ FREE = frozenset(
 )
 READING = frozenset({"pooling.level_weight", "pooling.mirror"})  # how an embedding is made
 LABELLED = frozenset({"eval.gallery", "eval.queries"})
+WEIGHTS = "backbone.weights: SHA-256"  # of the file; none in a checkpoint of an earlier release
 # Free besides, by `select`: what the run does not select its epoch with.
 FREE_BY_SELECTION = {
     "last": READING | LABELLED | {"holdout_share"},
@@ -75,6 +76,8 @@ def trajectory_settings(config: RunConfig) -> dict[str, Any]:
     """
     free = FREE | FREE_BY_SELECTION[config.select]
     settings = dict(_flattened(config.model_dump(mode="json")))
+    if Path(config.backbone.weights).is_file():
+        settings[WEIGHTS] = sha256(Path(config.backbone.weights))
     return {key: value for key, value in settings.items() if key not in free}
 
 
@@ -94,6 +97,14 @@ def check_settings(run: RunFolder, config: RunConfig, checkpoint: Fingerprint) -
         ConfigError: naming the first setting that differs.
     """
     current, former = trajectory_settings(config), checkpoint.settings
+    if WEIGHTS in former and former[WEIGHTS] != current.get(WEIGHTS, former[WEIGHTS]):
+        raise ConfigError(
+            f"{config.backbone.weights}, the start weights, has other content than up to the "
+            f"checkpoint in {run.path}",
+            "put the file back as it was, or start a new run",
+        )
+    current.pop(WEIGHTS, None)
+    former = {key: value for key, value in former.items() if key != WEIGHTS}
     for key in former | current:
         if (key in former) != (key in current) or former.get(key) != current.get(key):
             before, now = _text(former, key), _text(current, key)

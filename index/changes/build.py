@@ -10,6 +10,7 @@ from fgembed.index.changes.embed_images import BadImageLimit, SourceImages, embe
 from fgembed.index.format.manifest import Manifest, Model, Segment
 from fgembed.index.format.model_binding import model_of
 from fgembed.index.format.publishing import only_writer, publish
+from fgembed.index.library.distinct_images import Repeated, distinct
 from fgembed.index.segments.faiss_building import check_kind
 from fgembed.index.segments.segment_builder import DEFAULTS, IndexSettings
 from fgembed.progress import ReportStep, silent
@@ -17,10 +18,11 @@ from fgembed.progress import ReportStep, silent
 
 @dataclass(frozen=True)
 class BuildReport:
-    """The index that was built, and the images that could not be read."""
+    """The index that was built, the images that could not be read, and paths named again."""
 
     manifest: Manifest
     skipped: list[Skipped]
+    repeated: Sequence[Repeated] = ()
 
 
 def build_index(
@@ -54,6 +56,8 @@ def build_index(
         ConfigError: the kind cannot be built, or not within the memory.
     """
     source = SourceImages.of(images)
+    listed = distinct(source.paths, {} if source.folder_labels else source.listing.columns)
+    source = source.only(listed.rows)
     dimensions = bundle.config.dimensions
     check_kind(settings.kind, dimensions)
     settings = replace(settings, store=settings.store_for(len(source.paths), dimensions))
@@ -70,7 +74,7 @@ def build_index(
             next_id=segment.count,
             roots=[segment.root],
         )
-        return BuildReport(publish(folder, manifest), skipped)
+        return BuildReport(publish(folder, manifest), skipped, listed.repeated)
 
 
 def new_manifest(

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fgembed.bundle import Bundle
 from fgembed.disk.files import absolute
+from fgembed.disk.spelling import on_disk
 from fgembed.embedding.array_types import Vectors
 from fgembed.errors import FgembedError
 from fgembed.images.finding import EXTENSIONS
@@ -17,6 +18,7 @@ from fgembed.index.changes.embedding_cache import Block, EmbeddingCache
 from fgembed.index.format.manifest import SKIPPED_FILE, Segment
 from fgembed.index.format.metadata_columns import sql_columns, sql_type, sql_value
 from fgembed.index.format.metadata_table import BUILTIN_COLUMNS, Item
+from fgembed.index.library.indexed_folders import IndexedFolders
 from fgembed.index.segments.segment_builder import IndexSettings, Part, Source, assemble
 from fgembed.progress import ReportStep
 
@@ -28,13 +30,17 @@ class SourceImages:
     Attributes:
         listing: their files, metadata columns, and what could not be listed.
         root: the folder that the items' paths become relative to, absolute.
+        folder_labels: whether the column `label` comes from folders, not from a manifest.
     """
 
     listing: Listing
     root: Path
+    folder_labels: bool = False
 
     @classmethod
-    def of(cls, source: Path, roots: Sequence[Path] = ()) -> "SourceImages":
+    def of(
+        cls, source: Path, roots: Sequence[Path] = (), folders: IndexedFolders | None = None
+    ) -> "SourceImages":
         """Lists a folder, a manifest, a list file, or a single image.
 
         The folders on the first level below a root become the column `label`.
@@ -42,11 +48,13 @@ class SourceImages:
         Args:
             source: what to list.
             roots: root folders of an index; the first that holds the source becomes its root.
+            folders: those of an index, whose spelling the paths take.
 
         Raises:
             NotFoundError: the source is missing or empty.
             FgembedError: it cannot be parsed, or its images lie in tar files.
         """
+        source = on_disk(source)
         single = source.is_file() and source.suffix.lower() in EXTENSIONS
         listing = Listing([source]) if single else list_images([source])
         if not all(isinstance(image, Path) for image in listing.images):
@@ -60,19 +68,26 @@ class SourceImages:
                 f"{source} names an image {str(invalid)!r}, expected a path without null bytes",
                 "correct or remove that row",
             )
-        paths = [absolute(str(path)) for path in listing.images]
+        paths = _absolute_paths(source, listing)
+        if folders is not None:
+            paths = [folders.spelled(path) for path in paths]
         folder = absolute(source) if source.is_dir() else _common_folder(paths)
+        if folders is not None and source.is_dir():
+            folder = folders.folder(folder)
+            if not all(path.is_relative_to(folder) for path in paths):
+                folder = _common_folder([folder / "x", *paths])  # links lead out of the source
         root = next((root for root in roots if folder.is_relative_to(root)), folder)
         listing.images = list(paths)
-        if source.is_dir() or single:
+        folder_labels = source.is_dir() or single
+        if folder_labels:
             listing.columns = labels_of(paths, root)
-        return cls(listing, root)
+        return cls(listing, root, folder_labels)
 
     def only(self, rows: Sequence[int]) -> "SourceImages":
         """The images at these rows of the listing, with their metadata."""
         columns = {name: [v[i] for i in rows] for name, v in self.listing.columns.items()}
         selected = [self.listing.images[row] for row in rows]
-        return SourceImages(Listing(selected, columns, self.listing.skipped), self.root)
+        return replace(self, listing=Listing(selected, columns, self.listing.skipped))
 
     @property
     def paths(self) -> list[Path]:
@@ -124,6 +139,7 @@ class EmbeddedPart:
                 sha256=file.sha256,
                 size=file.size,
                 mtime_ns=file.mtime_ns,
+                ctime_ns=file.ctime_ns,
                 values=self.values[file.position] if self.values else (),
             )
             for id_, file in enumerate(self.block.files, start=self.first_id)
@@ -188,6 +204,14 @@ def _metadata(listing: Listing) -> tuple[dict[str, str], list[tuple[Any, ...]]]:
     ]
     names = sql_columns(listing.columns, BUILTIN_COLUMNS)
     return {names[name]: kind for name, kind in types.items()}, list(zip(*columns, strict=True))
+
+
+def _absolute_paths(source: Path, listing: Listing) -> list[Path]:
+    """The listed files from the root of the file system."""
+    if source.is_dir() and source == absolute(source):  # and then so are they
+        return [image for image in listing.images if isinstance(image, Path)]
+    paths = [absolute(str(image)) for image in listing.images]
+    return paths if source.is_dir() else [on_disk(path) for path in paths]
 
 
 def _common_folder(paths: Sequence[Path]) -> Path:

@@ -1,10 +1,11 @@
 """The embedding of an index build that survives a kill, until the index is published.
 
 The name of a block is a digest of what its vectors depend on: the model's file, and the name, size
-and time of each image. So a later call reuses a block of the same images and the same model, and
+and times of each image. So a later call reuses a block of the same images and the same model, and
 embeds again what has changed.
 """
 
+import errno
 import json
 import os
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fgembed.bundle import MODEL_FILES, Bundle
+from fgembed.disk.file_state import FileState, state_or_none
 from fgembed.disk.files import digest, sha256, write_text
 from fgembed.disk.npy_files import read_array
 from fgembed.embedding.array_types import Vectors
@@ -31,6 +33,7 @@ class EmbeddedFile:
     sha256: str
     size: int
     mtime_ns: int
+    ctime_ns: int
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ class EmbeddingCache:
             IntegrityError: the model is damaged.
         """
         total = len(paths)
-        parts = [self._part(paths, start) for start in range(0, total, BLOCK)]
+        states = [state_or_none(path) for path in paths]
+        parts = [self._part(paths, states, start) for start in range(0, total, BLOCK)]
         records = _FileRecords(paths)
         embedding = ResumableEmbedding(self.bundle, paths, records, device)
         missing = embedding.missing(parts)
@@ -80,9 +84,11 @@ class EmbeddingCache:
         embedding.embed(missing, lambda done, _: report(cached + done, total))
         return [Block(records.read(part), part.vectors, part.read_skipped()) for part in parts]
 
-    def _part(self, paths: Sequence[Path], start: int) -> Part:
+    def _part(
+        self, paths: Sequence[Path], file_states: Sequence[FileState | None], start: int
+    ) -> Part:
         positions = range(start, min(start + BLOCK, len(paths)))
-        states = [_state(paths[position]) for position in positions]
+        states = [_described(paths[position], file_states[position]) for position in positions]
         name = digest([self.model, self.bundle.config.fingerprint, states])
         return Part(
             positions=positions,
@@ -100,15 +106,23 @@ class _FileRecords:
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = paths
+        self.before: dict[int, FileState | None] = {}
+
+    def begin(self, part: Part) -> None:
+        self.before = {row: state_or_none(self.paths[row]) for row in part.positions}
 
     def row(self, position: int) -> EmbeddedFile:
         path = self.paths[position]
-        status = path.stat()
-        return EmbeddedFile(position, sha256(path), status.st_size, status.st_mtime_ns)
+        checksum, state = sha256(path), FileState.of(path)
+        if not state.may_equal(self.before[position]):  # the vector may be of other content
+            raise OSError(errno.EAGAIN, "it was changed while it was read", str(path))
+        return EmbeddedFile(position, checksum, state.size, state.mtime_ns, state.ctime_ns)
 
     def write(self, part: Part, rows: Sequence[EmbeddedFile]) -> None:
         first = part.positions.start
-        files = [[row.position - first, row.sha256, row.size, row.mtime_ns] for row in rows]
+        files = [
+            [row.position - first, row.sha256, row.size, row.mtime_ns, row.ctime_ns] for row in rows
+        ]
         write_text(part.record, json.dumps({"files": files, "digest": _digest(part, files)}))
 
     def count(self, part: Part) -> int:
@@ -136,15 +150,12 @@ def _digest(part: Part, files: Sequence[Sequence[object]]) -> str:
 
 def _image_files(content: dict[str, list[list[str | int]]], first: int) -> list[EmbeddedFile]:
     return [
-        EmbeddedFile(first + int(offset), str(checksum), int(size), int(mtime_ns))
-        for offset, checksum, size, mtime_ns in content["files"]
+        EmbeddedFile(first + int(offset), str(checksum), int(size), int(mtime_ns), int(ctime_ns))
+        for offset, checksum, size, mtime_ns, ctime_ns in content["files"]
     ]
 
 
-def _state(path: Path) -> list[str | int]:
-    """What tells whether an image has changed: its name, size and time."""
-    try:
-        status = path.stat()
-    except OSError:
-        return [os.fsdecode(path)]
-    return [os.fsdecode(path), status.st_size, status.st_mtime_ns]
+def _described(path: Path, state: FileState | None) -> list[str | int]:
+    """What tells whether an image has changed: its name, size and times."""
+    name = os.fsdecode(path)
+    return [name] if state is None else [name, state.size, state.mtime_ns, state.ctime_ns]

@@ -13,11 +13,12 @@ from fgembed.embedding.array_types import Ids, Vectors
 from fgembed.errors import IntegrityError
 from fgembed.index.changes.build import BuildReport, new_manifest
 from fgembed.index.changes.embeddings_folder import ImportedEmbeddings, ImportedPart
-from fgembed.index.changes.indexed_images import indexed_images
+from fgembed.index.changes.plan import roots_of
 from fgembed.index.changes.transaction import NO_IDS, ChangeReport, Transaction, settings_for_count
 from fgembed.index.format.metadata_table import Item
 from fgembed.index.format.model_binding import check_model, model_of
 from fgembed.index.format.publishing import only_writer, publish
+from fgembed.index.library.indexed_images import indexed_images
 from fgembed.index.segments.faiss_building import check_kind
 from fgembed.index.segments.faiss_index import Mask
 from fgembed.index.segments.segment_builder import DEFAULTS, IndexSettings, Source, assemble
@@ -97,8 +98,7 @@ def add_embeddings(
         manifest = change.manifest
         _check_origin(imported, bundle, change)
         ids = imported.metadata.ids if imported.plan is None else None
-        common = imported.metadata.root
-        root = next((root for root in change.roots if common.is_relative_to(root)), common)
+        root = _root(change, imported.metadata.root)
         new = _NewRows.among(imported.parts(manifest.next_id, ids is None, root), change)
         if not new.count:
             return ChangeReport(manifest, unchanged=imported.count)
@@ -118,6 +118,12 @@ def add_embeddings(
             replaced=len(new.replaced),
             unchanged=imported.count - new.count,
         )
+
+
+def _root(change: Transaction, common: Path) -> Path:
+    """The root of the index that holds the images, else their common folder."""
+    roots = roots_of(change.vectors)
+    return next((root for root in roots if common.is_relative_to(root)), common)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,11 @@ import numpy as np
 from fgembed.disk.files import absolute
 from fgembed.embedding.array_types import Ids
 from fgembed.errors import NotFoundError
-from fgembed.index.changes.indexed_images import indexed_images, is_below
 from fgembed.index.changes.transaction import ChangeReport, Transaction
 from fgembed.index.format.publishing import only_writer
+from fgembed.index.library.indexed_folders import IndexedFolders
+from fgembed.index.library.indexed_images import indexed_images, is_below
+from fgembed.text import composed
 
 
 def remove_ids(folder: Path, ids: Ids) -> ChangeReport:
@@ -34,11 +36,16 @@ def remove_paths(folder: Path, paths: Sequence[Path]) -> ChangeReport:
     with only_writer(folder):
         change = Transaction.begin(folder)
         indexed = indexed_images(change.vectors)
+        folders = IndexedFolders(indexed, change.manifest.roots)
         ids: list[int] = []
         for path in paths:
-            parent = str(absolute(path))
+            parent = str(folders.folder(absolute(path)))
+            alike = composed(parent)
             below = [
-                item.id for name in indexed if is_below(name, parent) for item in indexed[name]
+                item.id
+                for name in indexed
+                if is_below(composed(name), alike)
+                for item in indexed[name]
             ]
             if not below:
                 raise NotFoundError(

@@ -1,6 +1,6 @@
 """A change of an index by its only writer: open its state, publish the next one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from fgembed.embedding.array_types import Ids
 from fgembed.images.skipped import Skipped
 from fgembed.index.format.manifest import Manifest, Segment
 from fgembed.index.format.publishing import changed_manifest, publish
+from fgembed.index.library.distinct_images import Repeated
+from fgembed.index.library.lost_folders import LostFolder
 from fgembed.index.search.open_index import IndexedVectors, removed_ids
 from fgembed.index.search.snapshot import open_vectors
 from fgembed.index.segments.kinds import is_small
@@ -26,17 +28,23 @@ class ChangeReport:
         manifest: of the index after the change.
         added: new images.
         replaced: images whose file had changed.
-        removed: items that searches no longer find.
+        moved: images that were known again at another path.
+        removed: items that searches no longer find, those whose place a moved image took included.
         unchanged: images of the source that were in the index with the same content.
         skipped: images that could not be read.
+        kept: folders that have lost so many images at once that their entries stay.
+        repeated: paths of the source that name a file again.
     """
 
     manifest: Manifest
     added: int = 0
     replaced: int = 0
+    moved: int = 0
     removed: int = 0
     unchanged: int = 0
     skipped: Sequence[Skipped] = ()
+    kept: Sequence[LostFolder] = ()
+    repeated: Sequence[Repeated] = ()
 
 
 @dataclass(frozen=True)
@@ -67,12 +75,15 @@ class Transaction:
         manifest = vectors.manifest
         return cls(folder, manifest, vectors, removed_ids(folder, manifest.removed))
 
-    @property
-    def roots(self) -> list[Path]:
-        """The root folders of the indexed images, the deepest first."""
-        return sorted(map(Path, self.manifest.roots), key=lambda root: -len(root.parts))
-
-    def commit(self, new: Sequence[Segment], removed: Ids, next_id: int | None = None) -> Manifest:
+    def commit(
+        self,
+        new: Sequence[Segment],
+        removed: Ids,
+        next_id: int | None = None,
+        *,
+        changed: Mapping[str, Segment] | None = None,
+        roots: Sequence[str] | None = None,
+    ) -> Manifest:
         """Publishes the index with these segments besides, and without these ids.
 
         Args:
@@ -80,6 +91,8 @@ class Transaction:
             removed: (N,) ids to remove.
             next_id: the first unused id after the change. None stands for embedded images: their
                 ids continue those of the index, and their root becomes one of its roots.
+            changed: segments with other items, by the name of the one that each replaces.
+            roots: of the index from now on; None keeps them.
 
         Raises:
             OSError: the files cannot be written, as on a full disk.
@@ -90,7 +103,10 @@ class Transaction:
         if next_id is None:
             next_id = manifest.next_id + sum(segment.count for segment in new)
             root = new[0].root if new else None
-        segments = [*manifest.segments, *new]
+        changed = changed or {}
+        segments = [*(changed.get(part.name, part) for part in manifest.segments), *new]
+        if roots is not None:
+            manifest = replace(manifest, roots=list(roots))
         state = changed_manifest(self.folder, manifest, segments, all_removed, next_id, root)
         return publish(self.folder, state)
 

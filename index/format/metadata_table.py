@@ -1,12 +1,10 @@
 """The table of items, a segment's `items.sqlite`: each row is an image and its metadata."""
 
 import errno
-import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,10 @@ import numpy as np
 from fgembed.embedding.array_types import Ids
 from fgembed.errors import FgembedError, IntegrityError
 from fgembed.index.format.manifest import REBUILD
-from fgembed.index.format.metadata_columns import declared, folded, quoted
+from fgembed.index.format.metadata_columns import declared, quoted
 
 QUERY_IDS = 500  # below the limit on variables of every SQLite build
 INDEXED_COLUMNS = 8  # metadata columns with an index, so that a filter need not read every row
-WHERE_STEPS = 2_000_000_000  # of SQLite's machine, that a condition may take
-CHECK_STEPS = 100_000  # between two checks of `WHERE_STEPS`
 BUILTIN_COLUMNS = {
     "id": "INTEGER PRIMARY KEY",
     "position": "INTEGER NOT NULL",
@@ -28,11 +24,9 @@ BUILTIN_COLUMNS = {
     "sha256": "TEXT",
     "size": "INTEGER",
     "mtime_ns": "INTEGER",
+    "ctime_ns": "INTEGER",
 }
-FILE_COLUMNS = ("sha256", "size", "mtime_ns")
-POSITION_LIMIT = 1 << 40  # positions are below it
 TEXT_LIMIT = 10_000_000  # bytes of a text that a condition may make
-_ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION})
 
 
 @dataclass(frozen=True)
@@ -45,6 +39,7 @@ class Item:
         sha256: of the file; None, like size and time, for an embedding that was imported.
         size: of the file in bytes.
         mtime_ns: time of the file's last change.
+        ctime_ns: time of the file's last change of status; None also in an earlier table.
         values: of the metadata columns.
     """
 
@@ -53,6 +48,7 @@ class Item:
     sha256: str | None = None
     size: int | None = None
     mtime_ns: int | None = None
+    ctime_ns: int | None = None
     values: tuple[Any, ...] = ()
 
 
@@ -75,7 +71,7 @@ def write_items(file: Path, items: Iterable[Item], columns: dict[str, str]) -> I
     def rows() -> Iterator[tuple[Any, ...]]:
         for position, item in enumerate(items):
             ids.append(item.id)
-            file_values = (item.path, item.sha256, item.size, item.mtime_ns)
+            file_values = (item.path, item.sha256, item.size, item.mtime_ns, item.ctime_ns)
             yield item.id, position, *file_values, *item.values
 
     try:
@@ -113,14 +109,24 @@ def open_items(file: Path) -> sqlite3.Connection:
 
 def read_items(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, Item]:
     """Those of the ids that this segment has, each with its item."""
+    width = _builtin_width(connection)
     rows = _rows_of(connection, "*", ids)
-    return {item.id: item for item in map(_item, rows)}
+    return {item.id: item for item in (_item(row, width) for row in rows)}
 
 
 def all_items(connection: sqlite3.Connection) -> Iterator[Item]:
     """Every item, in the order of the vectors' positions."""
-    with _readable():
-        yield from map(_item, connection.execute("SELECT * FROM items ORDER BY position"))
+    width = _builtin_width(connection)
+    with readable():
+        for row in connection.execute("SELECT * FROM items ORDER BY position"):
+            yield _item(row, width)
+
+
+def paths_at_every(connection: sqlite3.Connection, step: int) -> list[tuple[int, str]]:
+    """Id and relative path of every item whose position is a multiple of `step`."""
+    with readable():
+        query = "SELECT id, path FROM items WHERE position % ? = 0"
+        return connection.execute(query, (step,)).fetchall()
 
 
 def positions_of(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, int]:
@@ -134,105 +140,30 @@ def _rows_of(
     for start in range(0, len(ids), QUERY_IDS):
         batch = ids[start : start + QUERY_IDS]
         marks = ",".join("?" * len(batch))
-        with _readable():
+        with readable():
             yield from connection.execute(
                 f"SELECT {columns} FROM items WHERE id IN ({marks})", batch
             )
 
 
-def positions_where(
-    connection: sqlite3.Connection, condition: str, columns: dict[str, str], root: str
-) -> Ids:
-    """Positions of the items that meet an SQL condition (N,), in no order.
-
-    The condition may read and compare, no more. A column that only other segments have is NULL
-    in this one. `path` is the absolute path.
-
-    Args:
-        connection: to the segment's table.
-        condition: the expression after WHERE.
-        columns: every metadata column of the index, with its type.
-        root: the folder that the items' paths are relative to.
-
-    Raises:
-        FgembedError: it is no condition, names an unknown column, or runs for too long.
-    """
-    _check_names(condition, columns)
-    source = _source(connection, columns, root)
-    try:
-        with _restricted(connection):
-            rows = connection.execute(
-                f"SELECT position FROM {source} AS items WHERE (\n{condition}\n)"
-            )
-            positions = [row[0] for row in rows]
-        if all(type(position) is int and 0 <= position < POSITION_LIMIT for position in positions):
-            return np.array(positions, np.int64)
-        raise ValueError("its result is no image")
-    except (sqlite3.Error, sqlite3.Warning, UnicodeEncodeError, ValueError) as error:
-        raise _refusal(condition, columns, error) from None
-
-
-def _source(connection: sqlite3.Connection, columns: dict[str, str], root: str) -> str:
-    """The table that a condition sees: absolute paths, and every column of the index."""
-    with _readable():
-        existing = {folded(row[1]) for row in connection.execute("PRAGMA table_info(items)")}
-    selected = ["id", "position", f"{_text(root.rstrip('/') + '/')} || path AS path", *FILE_COLUMNS]
-    for name, kind in columns.items():
-        # A plus removes the type's rule of comparison, for a column of several types.
-        plus = "+" if kind in ("ANY", "NULL") else ""
-        value = f"{plus}{quoted(name)}" if folded(name) in existing else "NULL"
-        selected.append(f"{value} AS {quoted(name)}")
-    return f"(SELECT {', '.join(selected)} FROM items)"
-
-
-@contextmanager
-def _restricted(connection: sqlite3.Connection) -> Iterator[None]:
-    """Within the block SQLite only reads, and stops after `WHERE_STEPS`."""
-    checks = count(1)
-    connection.set_authorizer(lambda action, *_: 0 if action in _ALLOWED else 1)
-    connection.set_progress_handler(
-        lambda: int(next(checks) * CHECK_STEPS > WHERE_STEPS), CHECK_STEPS
-    )
-    try:
-        yield
-    finally:
-        connection.set_authorizer(None)
-        connection.set_progress_handler(None, 0)
-
-
-def _check_names(condition: str, columns: dict[str, str]) -> None:
-    """Refuses unknown names in double quotes, which SQLite would take for text."""
-    existing = {folded(name) for name in [*BUILTIN_COLUMNS, *columns]}
-    for name in re.findall(r'"((?:[^"]|"")*)"', re.sub(r"'(?:[^']|'')*'", "''", condition)):
-        if folded(name.replace('""', '"')) not in existing:
-            error = ValueError(f"no such column: {name}; text stands in single quotes")
-            raise _refusal(condition, columns, error)
-
-
-def _text(value: str) -> str:
-    """A text as a literal of SQL."""
-    return "'" + value.replace("'", "''") + "'"
-
-
-def _refusal(condition: str, columns: dict[str, str], error: Exception) -> FgembedError:
-    reason = "interrupted: it takes too long" if "interrupt" in str(error) else str(error)
-    names = [name for name in BUILTIN_COLUMNS if name != "position"]
-    names += [name if name.isidentifier() else quoted(name) for name in columns]
-    return FgembedError(
-        f"--where {condition!r} cannot be evaluated: {reason}",
-        f"give a condition on the columns {', '.join(names)}",
-    )
-
-
-def _item(row: tuple[Any, ...]) -> Item:
-    id_, _, path, sha256, size, mtime_ns, *values = row
+def _item(row: tuple[Any, ...], width: int) -> Item:
+    id_, _, path, sha256, size, mtime_ns = row[: len(BUILTIN_COLUMNS) - 1]
     return Item(
-        id=id_, path=path, sha256=sha256, size=size, mtime_ns=mtime_ns, values=tuple(values)
-    )
+        id=id_, path=path, sha256=sha256, size=size, mtime_ns=mtime_ns,
+        ctime_ns=row[width - 1] if width == len(BUILTIN_COLUMNS) else None, values=row[width:],
+    )  # fmt: skip
+
+
+def _builtin_width(connection: sqlite3.Connection) -> int:
+    """How many columns come before the metadata; an earlier table has no `ctime_ns`."""
+    with readable():
+        names = [row[1] for row in connection.execute("PRAGMA table_info(items)")]
+    return len(BUILTIN_COLUMNS) - (names[len(BUILTIN_COLUMNS) - 1 :][:1] != ["ctime_ns"])
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
+def readable() -> Iterator[None]:
+    """Within the block an error of SQLite means that the table is damaged."""
     try:
         yield
     except sqlite3.DatabaseError as error:

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fgembed.disk.file_state import state_or_none
 from fgembed.errors import ImageError
 from fgembed.images.decoding import load_rgb
 from fgembed.images.preprocessing import Preprocessing, fit_to_size
 from fgembed.index.search.hits import Hit
 from fgembed.index.search.searcher import Searcher
-from fgembed.pages.cards import Card, ResultRow
+from fgembed.pages.cards import Card, ResultRow, placeholder
+from fgembed.pages.heat_maps import Heat
 
 SHOWN_SIDE = 400
 
@@ -36,7 +38,7 @@ class Explained:
 
 
 def explain(searcher: Searcher, query: Path, hits: Sequence[Hit]) -> Explained:
-    """Makes the cards of a query and its hits. A hit whose image cannot be read has no card.
+    """Makes the cards of a query and its hits; that of a hit whose file is gone says so.
 
     Args:
         searcher: computes the rationales; the hits' images are read and embedded again.
@@ -46,33 +48,34 @@ def explain(searcher: Searcher, query: Path, hits: Sequence[Hit]) -> Explained:
     Raises:
         ImageError: the query cannot be read.
     """
-    images = [load_rgb(query, at_least=2 * SHOWN_SIDE)]
-    readable = []
-    for hit in hits:
-        try:
-            images.append(load_rgb(hit.path, at_least=2 * SHOWN_SIDE))
-        except ImageError:
-            continue  # moved or damaged since; the printed table still names it
-        readable.append(hit)
-    spec = searcher.embedder.spec
-    rationales = [searcher.rationales([fit_to_size(image, spec)])[0] for image in images]
-    shown = [as_seen(image, spec) for image in images]
-    heats = [np.clip(rationale, 0, 1) for rationale in rationales]
     roots = sorted(map(Path, searcher.manifest.roots), key=lambda root: -len(root.parts))
-    cards = [
-        Card(
-            title=hit.path.name,
-            image=image,
-            heat=heat,
-            score=hit.score,
-            caption=_class_of(hit.path, roots),
-        )
-        for hit, image, heat in zip(readable, shown[1:], heats[1:], strict=True)
-    ]
-    query_card = Card(
-        title=query.name, image=shown[0], heat=heats[0], caption=_likely_class(query, roots)
-    )
-    return Explained(ResultRow(query_card, cards), readable)
+    image, heat = _shown(searcher, query)
+    query_card = Card(query.name, image, heat, caption=_likely_class(query, roots))
+    cards = [_card(searcher, hit, _class_of(hit.path, roots)) for hit in hits]
+    return Explained(ResultRow(query_card, cards), list(hits))
+
+
+def _card(searcher: Searcher, hit: Hit, caption: str) -> Card:
+    try:
+        image, heat = _shown(searcher, hit.path)
+    except ImageError:
+        reason = unshown(hit.path)
+        title = f"{hit.path.name} ({reason})"
+        return Card(title, placeholder(reason), score=hit.score, caption=caption)
+    return Card(hit.path.name, image, heat, hit.score, caption)
+
+
+def unshown(path: Path) -> str:
+    """Why an indexed image cannot be shown."""
+    return "missing" if state_or_none(path) is None else "cannot be read"
+
+
+def _shown(searcher: Searcher, path: Path) -> tuple[Image.Image, Heat]:
+    """What the encoder sees of an image, and its heat map."""
+    image = load_rgb(path, at_least=2 * SHOWN_SIDE)
+    spec = searcher.embedder.spec
+    heat = np.clip(searcher.rationales([fit_to_size(image, spec)])[0], 0, 1)
+    return as_seen(image, spec), heat
 
 
 def _class_of(path: Path, roots: Sequence[Path]) -> str:

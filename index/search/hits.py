@@ -4,11 +4,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fgembed.disk.file_state import state_or_none
 from fgembed.embedding.array_types import Ids, Vectors
 
 if TYPE_CHECKING:
     from fgembed.index.format.metadata_table import Item
     from fgembed.index.search.open_index import IndexedVectors
+
+MISSING_REMEDY = (
+    'say where they are now with "fgembed index relocate OLD NEW", or bring the index up to date '
+    'with "fgembed index add --sync DIR"'
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,10 @@ class Hit:
     path: Path
     id: int
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    def exists(self) -> bool:
+        """Whether the image file is there now; it may have been moved or removed since."""
+        return state_or_none(self.path) is not None
 
 
 def hits_of(

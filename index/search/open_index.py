@@ -9,9 +9,10 @@ import numpy as np
 from fgembed.cores import core_count
 from fgembed.embedding.array_types import Ids, Vectors
 from fgembed.errors import FgembedError
+from fgembed.index.format.item_conditions import positions_where
 from fgembed.index.format.manifest import Manifest, Removed
 from fgembed.index.format.metadata_columns import folded
-from fgembed.index.format.metadata_table import Item, positions_where, read_items
+from fgembed.index.format.metadata_table import Item, read_items
 from fgembed.index.format.npy_files import read_ids
 from fgembed.index.segments.faiss_index import Mask, Parameters
 from fgembed.index.segments.faiss_memory import faiss_threads

@@ -13,9 +13,11 @@ from fgembed.errors import FgembedError, IntegrityError
 from fgembed.images.preprocessing import read_image
 from fgembed.index.format.manifest import Manifest
 from fgembed.index.format.metadata_table import all_items
+from fgembed.index.library.indexed_images import indexed_images
 from fgembed.index.search.open_index import IndexedVectors, removed_ids
 from fgembed.index.search.snapshot import open_state
 from fgembed.index.segments.segment import OpenSegment
+from fgembed.index.tools.missing_files import MissingFiles, changed_files, missing_files
 
 SEARCHED = 100  # vectors that are searched for
 EMBEDDED = 8  # images that are embedded again
@@ -36,6 +38,8 @@ class VerifyReport:
         self_recall: share of them, in [0, 1], whose nearest neighbour is the vector itself or one
             equal to it.
         embedded: number of images that were embedded again.
+        missing: the images without a file.
+        changed: paths of images that have another content now; only looked for if requested.
         problems: what is wrong, in words; empty for a sound index.
         notes: what could not be verified, and why.
     """
@@ -45,16 +49,24 @@ class VerifyReport:
     searched: int = 0
     self_recall: float = 1.0
     embedded: int = 0
+    missing: MissingFiles = field(default_factory=MissingFiles)
+    changed: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def verify(folder: Path, bundle: Callable[[Manifest], Bundle] | None = None) -> VerifyReport:
+def verify(
+    folder: Path,
+    bundle: Callable[[Manifest], Bundle] | None = None,
+    *,
+    checksums: bool = False,
+) -> VerifyReport:
     """Reads every file of an index, also those whose checksums were proved before.
 
     Args:
         folder: the index.
         bundle: gives the model that made an index; None skips the model and the images.
+        checksums: read every image and compare its content with what was indexed.
 
     Raises:
         NotFoundError: there is no index.
@@ -69,6 +81,12 @@ def verify(folder: Path, bundle: Callable[[Manifest], Bundle] | None = None) -> 
         _search_sample(vectors, report)
     if bundle is not None:
         _embed_sample(vectors, bundle, report)
+    images = [image for same_path in indexed_images(vectors).values() for image in same_path]
+    report.missing = missing_files([image.path for image in images])
+    if report.missing.missing:
+        report.notes.append(report.missing.described())
+    if checksums:
+        report.changed = changed_files(images)
     return report
 
 

@@ -18,6 +18,9 @@ VANISHED = 2
 class Positions:
     """Records that are a list of numbers; the image at `VANISHED` is gone."""
 
+    def begin(self, part: Part) -> None:
+        pass
+
     def row(self, position: int) -> int:
         if position == VANISHED:
             raise FileNotFoundError(2, "No such file")

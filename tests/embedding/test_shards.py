@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from PIL import Image
 
 from fgembed.bundle import MODEL_FILES, Bundle
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
@@ -70,6 +71,34 @@ def test_a_second_call_embeds_nothing_and_lost_parts_are_embedded_again(bundle, 
     (out / "img_emb" / "img_emb_0000.npy").unlink()
     assert embed_into(out, listing, opened, part_size=7).parts_written == 2
     np.testing.assert_array_equal(read(out)[0], before)
+
+
+def test_a_part_of_an_image_that_was_replaced_is_embedded_again(bundle, photos, tmp_path):
+    shutil.copytree(photos / "train", tmp_path / "photos")
+    listing, out = list_images([tmp_path / "photos"]), tmp_path / "out"
+    opened = Bundle.open(bundle)
+    embed_into(out, listing, opened, part_size=7)
+    replaced = Path(str(listing.images[9]))
+    before = replaced.stat()
+    Image.open(replaced).transpose(Image.Transpose.ROTATE_180).save(replaced, quality=30)
+    replaced.write_bytes(replaced.read_bytes().ljust(before.st_size, b"\0"))
+    assert replaced.stat().st_size == before.st_size
+    os.utime(replaced, ns=(before.st_atime_ns, before.st_mtime_ns))
+    again = embed_into(out, listing, opened, part_size=7)
+    assert (again.parts_written, again.existing_parts) == (1, 3)
+    np.testing.assert_allclose(read(out)[0], vectors_one_by_one(opened, listing), atol=1e-5)
+    assert embed_into(out, listing, opened, part_size=7).parts_written == 0
+
+
+def test_a_part_of_an_earlier_release_without_the_state_of_its_files_is_complete(
+    bundle, listing, tmp_path
+):
+    opened, out = Bundle.open(bundle), tmp_path / "out"
+    embed_into(out, listing, opened, part_size=7)
+    for file in (out / "metadata").glob("*.parquet"):
+        table = pyarrow.parquet.read_table(file).replace_schema_metadata(None)
+        pyarrow.parquet.write_table(table, file)
+    assert embed_into(out, listing, opened, part_size=7).existing_parts == 4
 
 
 def test_shares_give_together_what_a_single_process_gives(bundle, listing, tmp_path):

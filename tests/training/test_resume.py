@@ -21,6 +21,8 @@ from fgembed.training.checkpoint import read_position
 from fgembed.training.fingerprint import (
     FREE,
     FREE_BY_SELECTION,
+    Fingerprint,
+    check_settings,
     image_checksums,
     trajectory_settings,
 )
@@ -236,6 +238,19 @@ def test_a_checksum_is_that_of_the_content_alone(tmp_path: Path):
     )
     assert (checksums["a/x.jpg"], checksums["b/x.jpg"]) == (expected, expected)
     assert checksums["a/y.jpg"] != expected
+
+
+def test_start_weights_of_another_content_are_refused(saved: SavedRun, tmp_path: Path):
+    weights = tmp_path / "start.safetensors"
+    weights.write_bytes(b"first")
+    config = saved.config({"backbone": {"weights": str(weights)}})
+    checkpoint = Fingerprint(trajectory_settings(config), "")
+    check_settings(saved.folder, config, checkpoint)
+    weights.write_bytes(b"other")
+    with pytest.raises(ConfigError, match=r"the start weights, has other content .*back"):
+        check_settings(saved.folder, config, checkpoint)
+    plain = {k: v for k, v in checkpoint.settings.items() if "SHA-256" not in k}
+    check_settings(saved.folder, config, Fingerprint(plain, ""))  # of an earlier release
 
 
 def test_new_times_and_a_moved_folder_change_nothing(saved: SavedRun, photos: Path):

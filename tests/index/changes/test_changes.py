@@ -16,6 +16,7 @@ from fgembed.index.changes.add import add_images
 from fgembed.index.changes.build import build_index
 from fgembed.index.changes.compact import compact
 from fgembed.index.changes.embed_images import SourceImages
+from fgembed.index.changes.plan import Sync
 from fgembed.index.changes.remove import remove_ids, remove_paths, remove_where
 from fgembed.index.format.manifest import Manifest
 from fgembed.index.segments.segment_builder import IndexSettings
@@ -35,7 +36,7 @@ def test_an_updated_index_equals_a_new_index_of_the_same_folder(
         path.unlink()
     for path in find_images(photos / "test")[0]:
         shutil.copy(path, image_folder / path.parent.name / f"test-{path.name}")
-    report = add_images(image_index, image_folder, opened, vanished=True)
+    report = add_images(image_index, image_folder, opened, sync=Sync())
     assert (report.added, report.replaced, report.removed, report.unchanged) == (9, 1, 3, 20)
     build_index(image_folder, opened, tmp_path / "new")
     after = indexed_ids(image_index)
@@ -49,7 +50,7 @@ def test_an_updated_index_equals_a_new_index_of_the_same_folder(
     )
     assert [hit.path for hit in updated] == [hit.path for hit in rebuilt]
     assert [hit.score for hit in updated] == pytest.approx([hit.score for hit in rebuilt], abs=1e-5)
-    again = add_images(image_index, image_folder, opened, vanished=True)
+    again = add_images(image_index, image_folder, opened, sync=Sync())
     assert (again.added, again.replaced, again.removed, again.unchanged) == (0, 0, 0, 30)
     assert again.manifest == report.manifest
 
@@ -149,7 +150,7 @@ def test_a_folder_that_is_not_mounted_does_not_empty_the_index(
     with pytest.raises(
         NotFoundError, match=r"none of the 24 indexed images .*; mount or restore the folder"
     ):
-        add_images(image_index, image_folder, Bundle.open(bundle), vanished=True)
+        add_images(image_index, image_folder, Bundle.open(bundle), sync=Sync())
     assert Manifest.read(image_index).count == 24
 
 
@@ -180,19 +181,23 @@ def test_the_error_for_images_in_tar_files_tells_how_to_import_them(tmp_path: Pa
         SourceImages.of(tmp_path / "shard.tar")
 
 
-def test_an_image_that_is_listed_twice_is_replaced_and_removed_together(
+def test_an_image_that_is_listed_twice_is_one_entry_with_the_metadata_of_its_first_row(
     image_folder: Path, bundle: Path, tmp_path: Path
 ):
     first, second = find_images(image_folder)[0][:2]
     table, index = tmp_path / "some.csv", tmp_path / "i"
     table.write_text(f"path,year\n{first},2019\n{second},2020\n{first},2021\n")
-    build_index(table, Bundle.open(bundle), index)
+    built = build_index(table, Bundle.open(bundle), index)
+    (again,) = built.repeated
+    assert (again.path, again.first, again.other_metadata) == (first, first, True)
+    hits = Searcher.open(index).search(first, 9)
+    assert [(hit.path, hit.metadata["year"]) for hit in hits] == [(first, 2019), (second, 2020)]
     Image.open(first).transpose(Image.Transpose.ROTATE_180).save(first)
     report = add_images(index, table, Bundle.open(bundle))
-    assert (report.added, report.replaced, report.unchanged) == (0, 2, 1)
-    assert [hit.path for hit in Searcher.open(index).search(first, 9)[:2]] == [first, first]
-    assert remove_paths(index, [first]).removed == 2
-    assert [hit.path for hit in Searcher.open(index).search(first, 9)] == [second]
+    assert (report.added, report.replaced, report.unchanged) == (0, 1, 1)
+    assert len(report.repeated) == 1
+    assert [hit.path for hit in Searcher.open(index).search(first, 9)] == [first, second]
+    assert remove_paths(index, [first]).removed == 1
 
 
 def test_labels_stay_those_of_their_folders_when_segments_are_merged(
@@ -206,7 +211,7 @@ def test_labels_stay_those_of_their_folders_when_segments_are_merged(
     (kind, *_) = sorted(path.name for path in image_folder.iterdir())
     for root in (image_folder, tmp_path / "more"):
         shutil.copy(find_images(root)[0][0], root / kind / "new.jpg")
-        add_images(index, root, opened, vanished=True)
+        add_images(index, root, opened, sync=Sync())
     hits = Searcher.open(index).search(
         image_folder / kind / "new.jpg", 50, where=f"label = '{kind}'"
     )

@@ -46,11 +46,15 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def state(folder: Path) -> dict[int, bytes]:
-    """What a search can find: every live id with its vector."""
+State = dict[int, tuple[Path, bytes]]
+
+
+def state(folder: Path) -> State:
+    """What a search can find: every live id with its path and its vector."""
     index = open_index(folder)
-    ids = np.sort(index.live_ids())
-    return dict(zip(ids.tolist(), map(np.ndarray.tobytes, index.reconstruct(ids)), strict=True))
+    ids = np.sort(index.live_ids()).tolist()
+    paths, vectors = index.paths(ids), index.reconstruct(np.array(ids))
+    return {id_: (paths[id_], row.tobytes()) for id_, row in zip(ids, vectors, strict=True)}
 
 
 def killed_at(name: str, folder: Path, embeddings: Path, after_s: float) -> None:
@@ -61,7 +65,7 @@ def killed_at(name: str, folder: Path, embeddings: Path, after_s: float) -> None
     child.join()
 
 
-def assert_complete(folder: Path, allowed: list[dict[int, bytes]]) -> int:
+def assert_complete(folder: Path, allowed: list[State]) -> int:
     """The index is one of the allowed states, proved; gives which."""
     assert verify(folder).problems == []
     current = state(folder)

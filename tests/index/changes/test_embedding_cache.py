@@ -141,3 +141,32 @@ def test_progress_counts_cached_images_as_done(bundle, paths, tmp_path):
     cache.embed(paths, "cpu", lambda done, total: counts.append((done, total)))
     assert counts[0] == (4, 9) and counts[-1] == (9, 9)
     assert counts == sorted(counts)
+
+
+def test_an_image_that_is_replaced_between_kill_and_resume_is_embedded_again(
+    bundle, paths, tmp_path, embedded
+):
+    fill(tmp_path, bundle, paths)
+    before = paths[1].stat()
+    paths[1].write_bytes(paths[1].read_bytes()[:-20] + bytes(20))
+    os.utime(paths[1], ns=(before.st_atime_ns, before.st_mtime_ns))
+    embedded.clear()
+    fill(tmp_path, bundle, paths)
+    assert embedded == [path.name for path in paths[:4]]
+
+
+def test_an_image_that_changes_while_it_is_read_is_skipped(bundle, paths, tmp_path, monkeypatch):
+    embed = OnnxEmbedder.embed
+
+    def embedding_late(self, images, report=silent):
+        result = embed(self, images, report)
+        if paths[2] in images:
+            shutil.copy(paths[7], paths[2])
+        return result
+
+    monkeypatch.setattr(OnnxEmbedder, "embed", embedding_late)
+    block = fill(tmp_path, bundle, paths)[0]
+    assert [(bad.path, bad.reason) for bad in block.skipped] == [
+        (paths[2], "it was changed while it was read")
+    ]
+    assert [file.position for file in block.files] == [0, 1, 3]

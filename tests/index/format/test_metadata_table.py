@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from fgembed.errors import FgembedError, IntegrityError
+from fgembed.index.format.item_conditions import positions_where
 from fgembed.index.format.metadata_table import (
     Item,
     all_items,
     open_items,
-    positions_where,
     read_items,
     write_items,
 )
@@ -79,7 +79,7 @@ def test_an_invalid_condition_is_refused_and_the_columns_are_named(condition: st
 
 
 def test_a_condition_that_runs_too_long_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("fgembed.index.format.metadata_table.WHERE_STEPS", 1_000_000)
+    monkeypatch.setattr("fgembed.index.format.item_conditions.WHERE_STEPS", 1_000_000)
     items = [Item(n, str(n)) for n in range(3000)]
     write_items(tmp_path / "items.sqlite", items, {})
     connection = open_items(tmp_path / "items.sqlite")
