@@ -1,6 +1,5 @@
 """Files that are complete or absent: atomic writes, folder swaps, checksums."""
 
-import errno
 import hashlib
 import json
 import os
@@ -11,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from fgembed.disk.flushing import named, sync
+from fgembed.disk.locks import lock_beside, sole_writer
 from fgembed.disk.temporaries import beside, sweep_abandoned, temporary
 from fgembed.errors import ConfigError, FgembedError, IntegrityError
-
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -37,8 +36,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
                 os.fsync(file.fileno())
             new.replace(path)
         except OSError as error:
-            if error.errno in DISK_FULL:  # the system does not say which file it was
-                raise OSError(error.errno, error.strerror, str(path)) from None
+            if error.filename in (None, str(new)):  # the system does not say which file it was
+                raise named(error, path) from None
             raise
     sync(path.parent)
 
@@ -108,10 +107,12 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
     An error inside the block leaves `target` unchanged. The swap is two renames. A kill between
     them leaves the old folder under a temporary name; the next write to `target` restores it.
-    If `target` is a link, the folder that it points to is replaced.
+    If `target` is a link, the folder that it points to is replaced. From the start of the block
+    to the swap, nobody else replaces `target`.
 
     Raises:
         FgembedError: `target` is the current folder; the user's shell would stay in the old one.
+        InUseError: another process is writing `target`.
     """
     if target.resolve() == Path.cwd():
         raise FgembedError(
@@ -120,22 +121,13 @@ def staged_folder(target: Path) -> Iterator[Path]:
         )
     target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    sweep_abandoned(target)
-    with temporary(target) as staged:
+    with sole_writer(target, lock_beside(target)), temporary(target) as staged:
+        sweep_abandoned(target)
         staged.mkdir()
         yield staged
         for path in [*staged.rglob("*"), staged]:
             sync(path)
         _swap(staged, target)
-
-
-def sync(path: Path) -> None:
-    """Flushes a file or the entries of a folder to disk, so that they survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def absolute(path: Path | str) -> Path:

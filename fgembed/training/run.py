@@ -26,6 +26,7 @@ from fgembed.model.torch_embedder import TorchEmbedder
 from fgembed.progress import ReportStage, silent
 from fgembed.training import loop
 from fgembed.training.checkpoint import read_position
+from fgembed.training.claim import claimed
 from fgembed.training.epoch_selection import Selection, selection_split
 from fgembed.training.fingerprint import Fingerprint, check_images, check_settings, image_checksums
 from fgembed.training.preparation import Prepared, readable_images, require_batch, trains
@@ -115,12 +116,14 @@ def run_training(
         report_stage: takes the name of each stage as it begins.
 
     Raises:
+        InUseError: another process trains into `folder`.
         FgembedError: see `fgembed.errors`; what is on disk stays usable.
     """
-    ready = prepare(config, method_class, RunFolder(folder), report_stage)
-    trained = train(ready, report)
-    calibrated = calibrate(trained, report_stage)
-    return measure(calibrated, report_stage)
+    with claimed(folder):
+        ready = prepare(config, method_class, RunFolder(folder), report_stage)
+        trained = train(ready, report)
+        calibrated = calibrate(trained, report_stage)
+        return measure(calibrated, report_stage)
 
 
 def prepare(

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from fgembed.disk.files import read_json, write_json
 from fgembed.disk.json_records import record
+from fgembed.disk.locks import LOCK_FILE
 from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.index.format.metadata_columns import merged_columns
 
@@ -16,7 +17,6 @@ INDEX_FORMAT = 3
 MODEL_TYPE = "fgembed-index"
 MANIFEST_FILE = "manifest.json"
 SKIPPED_FILE = "skipped.jsonl"
-LOCK_FILE = ".lock"
 PROVED_FILE = ".proved.json"
 PENDING_FOLDER = "pending"
 ROWS_FILE = "vectors.npy"

@@ -7,14 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from fgembed.disk.files import atomic_write, refuse_foreign, sha256
+from fgembed.disk.locks import sole_writer
 from fgembed.embedding.array_types import Ids
-from fgembed.errors import FgembedError
 from fgembed.index.format.manifest import (
     ENTRY_PATTERNS,
-    LOCK_FILE,
     MANIFEST_FILE,
     MODEL_TYPE,
     PENDING_FOLDER,
@@ -35,19 +33,15 @@ def only_writer(folder: Path, new: bool = False) -> Iterator[None]:
 
     Raises:
         NotFoundError: there is no index.
-        FgembedError: `folder` holds something else, or another process is writing it.
+        InUseError: another process is writing it.
+        FgembedError: `folder` holds something else, or its disk has no locks.
     """
     refuse_foreign(folder, ENTRY_PATTERNS, "an index", (MANIFEST_FILE, MODEL_TYPE))
     if not new:
         Manifest.read(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / LOCK_FILE, timeout=0):
-            yield
-    except Timeout:
-        raise FgembedError(
-            f"another process is writing {folder}", "wait for it to end, then try again"
-        ) from None
+    with sole_writer(folder):
+        yield
 
 
 def publish(folder: Path, manifest: Manifest) -> Manifest:
