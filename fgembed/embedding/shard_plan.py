@@ -14,7 +14,7 @@ from fgembed.images.sources import Listing
 MODEL_TYPE = "fgembed-embeddings"
 FORMAT = 2
 PLAN_FILE = "embed.json"
-ENTRY_PATTERNS = (PLAN_FILE, "img_emb", "metadata", "skipped", f".{PLAN_FILE}.tmp-*")
+ENTRY_PATTERNS = (PLAN_FILE, "img_emb", "metadata", "skipped", f".{PLAN_FILE}.tmp-*", ".lock*")
 FILE_KEYS = {"images": "pictures"}  # fields with another key in the file
 
 
@@ -112,14 +112,22 @@ class Plan:
         )
 
 
+def refuse_other_than_embeddings(folder: Path) -> None:
+    """Refuses a path that embeddings must not be written into.
+
+    Raises:
+        FgembedError: `folder` is a file, or holds something else.
+    """
+    refuse_foreign(folder, ENTRY_PATTERNS, "a folder of embeddings", (PLAN_FILE, MODEL_TYPE))
+
+
 def agree(folder: Path, plan: Plan) -> None:
     """Writes the plan, or checks that the folder already has the same one.
 
     Raises:
-        FgembedError: the folder holds something else, or is of other images.
+        FgembedError: the folder is of other images.
         IntegrityError: the folder is of another model, or its plan is damaged.
     """
-    refuse_foreign(folder, ENTRY_PATTERNS, "a folder of embeddings", (PLAN_FILE, MODEL_TYPE))
     if not (folder / PLAN_FILE).is_file():
         plan.write(folder)
     existing = Plan.read(folder)
