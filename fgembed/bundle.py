@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from fgembed.disk.files import check_files, digest, read_json, refuse_foreign, restore_or_repeat
+from fgembed.disk.files import check_files, digest, read_json, restore_or_repeat
+from fgembed.disk.foreign import refuse_foreign
 from fgembed.disk.json_records import record
 from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.images.preprocessing import Preprocessing

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,11 +17,15 @@ from fgembed.errors import ConfigError, FgembedError, IntegrityError
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, before: Callable[[Path], None] | None = None) -> Iterator[BinaryIO]:
     """A binary file that appears at `path` only when the block ends without an error.
 
     The bytes are on disk before the file gets its name: a crash or a full disk leaves either the
     old file or the new one.
+
+    Args:
+        path: the file; missing folders above it are made.
+        before: called with `path` when the new file is about to get its name; may refuse it.
 
     Raises:
         OSError: it cannot be written; the error names the file.
@@ -34,6 +38,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
+            if before is not None:
+                before(path)
             new.replace(path)
         except OSError as error:
             if error.filename in (None, str(new)):  # the system does not say which file it was
@@ -181,46 +187,6 @@ def check_files(folder: Path, files: dict[str, str], kind: str, command: str = "
         else:
             continue
         raise IntegrityError(fact, restore_or_repeat(command))
-
-
-def refuse_foreign(
-    target: Path,
-    allowed_names: tuple[str, ...],
-    kind: str,
-    marker: tuple[str, str] | None = None,
-) -> None:
-    """Refuses to write over a folder that holds anything but our own files.
-
-    Args:
-        target: the folder; it need not exist.
-        allowed_names: patterns of the entries that it may hold.
-        kind: what it would become, for the message.
-        marker: a JSON file that identifies the folder, and the `model_type` that ours has. A file
-            that is not JSON counts as ours, so that a damaged folder can be made again.
-
-    Raises:
-        FgembedError: `target` is a file, or holds an entry that is not ours.
-    """
-    if target.is_dir():
-        foreign = [p.name for p in target.iterdir() if not any(p.match(n) for n in allowed_names)]
-        if not foreign and marker is not None and _is_foreign(target / marker[0], marker[1]):
-            foreign = [marker[0]]
-        if foreign:
-            raise FgembedError(
-                f"{target} holds {min(foreign)!r}, which is no part of {kind}",
-                "choose another folder",
-            )
-    elif target.exists():
-        raise FgembedError(
-            f"{target} is a file, expected a folder for {kind}", "choose another path"
-        )
-
-
-def _is_foreign(marker_file: Path, model_type: str) -> bool:
-    try:
-        return read_json(marker_file, "marker file").get("model_type") != model_type
-    except (IntegrityError, FileNotFoundError):
-        return False
 
 
 def _swap(staged: Path, target: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from fgembed.bundle import MODEL_FILES, Bundle
-from fgembed.disk.files import digest, read_json, refuse_foreign, write_json
+from fgembed.disk.files import digest, read_json, write_json
+from fgembed.disk.foreign import refuse_foreign
 from fgembed.disk.json_records import record
 from fgembed.embedding.resumable import Part
 from fgembed.errors import FgembedError, IntegrityError
@@ -14,7 +15,13 @@ from fgembed.images.sources import Listing
 MODEL_TYPE = "fgembed-embeddings"
 FORMAT = 2
 PLAN_FILE = "embed.json"
-ENTRY_PATTERNS = (PLAN_FILE, "img_emb", "metadata", "skipped", f".{PLAN_FILE}.tmp-*", ".lock*")
+UNPLANNED_PATTERNS = (f".{PLAN_FILE}.tmp-*", ".lock*")
+ENTRY_PATTERNS = (PLAN_FILE, "img_emb", "metadata", "skipped", *UNPLANNED_PATTERNS)
+INSIDE = {
+    "img_emb": ("img_emb_*.npy", ".img_emb_*.tmp-*"),
+    "metadata": ("metadata_*.parquet", ".metadata_*.tmp-*"),
+    "skipped": ("skipped_*.jsonl", ".skipped_*.tmp-*"),
+}
 FILE_KEYS = {"images": "pictures"}  # fields with another key in the file
 
 
@@ -118,7 +125,9 @@ def refuse_other_than_embeddings(folder: Path) -> None:
     Raises:
         FgembedError: `folder` is a file, or holds something else.
     """
-    refuse_foreign(folder, ENTRY_PATTERNS, "a folder of embeddings", (PLAN_FILE, MODEL_TYPE))
+    # The other names are clip-retrieval's, too: without the plan none of them is ours.
+    names = ENTRY_PATTERNS if (folder / PLAN_FILE).is_file() else UNPLANNED_PATTERNS
+    refuse_foreign(folder, names, "a folder of embeddings", (PLAN_FILE, MODEL_TYPE), INSIDE)
 
 
 def agree(folder: Path, plan: Plan) -> None:

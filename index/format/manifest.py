@@ -26,10 +26,16 @@ STRUCTURE_FILE = "vectors.faiss"
 REBUILD = 'build the index again with "fgembed index build", or restore the file from a copy'
 STORES = ("float32", "float16")
 REQUIRED_FILES = (ROWS_FILE, IDS_FILE, ITEMS_FILE)
+SEGMENT_PATTERN = "seg-[0-9][0-9][0-9][0-9][0-9][0-9]*"
+REMOVED_PATTERN = "removed-[0-9]*.npy"
 ENTRY_PATTERNS = (
     MANIFEST_FILE, SKIPPED_FILE, LOCK_FILE, PROVED_FILE, PENDING_FOLDER,
-    "seg-*", "removed-*.npy", ".*.tmp-*",
+    SEGMENT_PATTERN, REMOVED_PATTERN, ".*.tmp-*",
 )  # fmt: skip
+INSIDE = {  # what the folders among the entries hold
+    SEGMENT_PATTERN: (*REQUIRED_FILES, STRUCTURE_FILE, f"{ITEMS_FILE}-*", ".*.tmp-*"),
+    PENDING_FOLDER: ("*.npy", "*.json", "*.skipped.jsonl", ".*.tmp-*"),
+}
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from fgembed.disk.files import atomic_write, refuse_foreign, sha256
+from fgembed.disk.files import atomic_write, sha256
+from fgembed.disk.foreign import refuse_foreign
 from fgembed.disk.locks import sole_writer
 from fgembed.embedding.array_types import Ids
 from fgembed.index.format.manifest import (
     ENTRY_PATTERNS,
+    INSIDE,
     MANIFEST_FILE,
     MODEL_TYPE,
     PENDING_FOLDER,
+    REMOVED_PATTERN,
+    SEGMENT_PATTERN,
     Manifest,
     Removed,
     Segment,
@@ -36,7 +40,7 @@ def only_writer(folder: Path, new: bool = False) -> Iterator[None]:
         InUseError: another process is writing it.
         FgembedError: `folder` holds something else, or its disk has no locks.
     """
-    refuse_foreign(folder, ENTRY_PATTERNS, "an index", (MANIFEST_FILE, MODEL_TYPE))
+    refuse_foreign(folder, ENTRY_PATTERNS, "an index", (MANIFEST_FILE, MODEL_TYPE), INSIDE)
     if not new:
         Manifest.read(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +64,7 @@ def sweep(folder: Path, manifest: Manifest) -> None:
     in_use = {segment.name for segment in manifest.segments}
     if manifest.removed:
         in_use.add(manifest.removed.file)
-    for path in [*folder.glob("seg-*"), *folder.glob("removed-*.npy")]:
+    for path in [*folder.glob(SEGMENT_PATTERN), *folder.glob(REMOVED_PATTERN)]:
         if path.name not in in_use:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
     shutil.rmtree(folder / PENDING_FOLDER, ignore_errors=True)
