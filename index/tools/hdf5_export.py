@@ -60,9 +60,9 @@ def export_hdf5(
         import h5py
     except ImportError:
         raise MissingExtraError("HDF5", "h5py", "scale") from None
-    DATA_SET.check(out)
     if out.exists() and not overwrite:
         raise FgembedError(f"{out} exists already", "choose another file, or give --overwrite")
+    DATA_SET.check(out)
     vectors = open_vectors(folder)
     ids = np.sort(vectors.live_ids())
     if len(ids) < 2:
