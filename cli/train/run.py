@@ -22,21 +22,22 @@ def start_run(
     Raises:
         FgembedError: see `fgembed.training.run.run_training`.
     """
-    from fgembed.cli.progress import TrainingProgress
-    from fgembed.methods.table import method_named
     from fgembed.training.claim import claimed, new_run
-    from fgembed.training.run import run_training
 
     with ExitStack() as stack:
         if resume:
             settings, folder = _settings_to_resume(overrides, config, name)
-            stack.enter_context(claimed(folder))
+            stack.enter_context(claimed(folder))  # before torch is imported, which takes seconds
         else:
             settings = new_settings(overrides, config, name)
-            method_named(settings.method.name)  # before a folder is named after it
+        from fgembed.cli.progress import TrainingProgress
+        from fgembed.methods.table import method_named
+        from fgembed.training.run import run_training
+
+        method = method_named(settings.method.name)
+        if not resume:
             check_latest(LATEST)
             folder = stack.enter_context(new_run(settings.method.name, name))
-        method = method_named(settings.method.name)
         with TrainingProgress() as progress:
             report = run_training(settings, method, folder, progress.report, progress.report_stage)
     print_report(report, folder, as_json)
