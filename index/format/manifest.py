@@ -32,10 +32,6 @@ ENTRY_PATTERNS = (
     MANIFEST_FILE, SKIPPED_FILE, LOCK_FILE, PROVED_FILE, PENDING_FOLDER,
     SEGMENT_PATTERN, REMOVED_PATTERN, ".*.tmp-*",
 )  # fmt: skip
-INSIDE = {  # what the folders among the entries hold
-    SEGMENT_PATTERN: (*REQUIRED_FILES, STRUCTURE_FILE, f"{ITEMS_FILE}-*", ".*.tmp-*"),
-    PENDING_FOLDER: ("*.npy", "*.json", "*.skipped.jsonl", ".*.tmp-*"),
-}
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,24 @@ from fgembed.disk.locks import sole_writer
 from fgembed.embedding.array_types import Ids
 from fgembed.index.format.manifest import (
     ENTRY_PATTERNS,
-    INSIDE,
+    ITEMS_FILE,
     MANIFEST_FILE,
     MODEL_TYPE,
     PENDING_FOLDER,
     REMOVED_PATTERN,
+    REQUIRED_FILES,
     SEGMENT_PATTERN,
+    STRUCTURE_FILE,
     Manifest,
     Removed,
     Segment,
     next_name,
 )
+
+INSIDE = {  # what the folders of an index hold
+    SEGMENT_PATTERN: (*REQUIRED_FILES, STRUCTURE_FILE, f"{ITEMS_FILE}-*", ".*.tmp-*"),
+    PENDING_FOLDER: ("*.npy", "*.json", "*.skipped.jsonl", ".*.tmp-*"),
+}
 
 
 @contextmanager
