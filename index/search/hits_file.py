@@ -60,6 +60,7 @@ def check_out(out: Path, queries: Path | None = None) -> None:
 
 def _is_ours(file: Path) -> bool:
     """Whether the first row has the columns of hits."""
+    names: list[str]
     if file.suffix.lower() == ".parquet":
         import pyarrow
         import pyarrow.parquet
@@ -72,10 +73,10 @@ def _is_ours(file: Path) -> bool:
         with file.open("rb") as stream:
             line = stream.readline(MAX_ROW_BYTES)
         try:
-            names = list(json.loads(line))
+            names = [*json.loads(line)]
         except (ValueError, TypeError, RecursionError):
             return False
-    return names[: len(COLUMNS)] == list(COLUMNS)
+    return [*names][: len(COLUMNS)] == [*COLUMNS]
 
 
 HITS = Output("a file of hits", (".jsonl", ".parquet"), _is_ours)
