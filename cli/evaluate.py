@@ -1,6 +1,7 @@
 """`fgembed evaluate`."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,14 +77,13 @@ def evaluate(
 
     require_torch()
     from fgembed.evaluation.subject import Subject, measure
-    from fgembed.reports.report import prepare_report, report_on
+    from fgembed.reports.report import prepared_report, report_on
 
     subject = Subject.find(model, floor, gallery, queries, precision.value)
     measures = probes(probe or [], few_labels, probe_views)
-    if report:
-        prepare_report(report, subject)
-    table = measure(subject, max_bad, device.value, measures, device_name(device, provider))
-    file = report_on(subject, table, report) if report else None
+    with prepared_report(report, subject) if report else nullcontext():
+        table = measure(subject, max_bad, device.value, measures, device_name(device, provider))
+        file = report_on(subject, table, report) if report else None
     if as_json:
         import json
 

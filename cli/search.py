@@ -116,6 +116,7 @@ def search(
         raise ConfigError("no query", 'give an image, or see "fgembed search --help"')
     if out is not None:
         raise ConfigError("--out needs --queries", "use --json for the hits of one query")
+    _check_outputs(query, html, png)
     searcher = Searcher.open(index, bundle, device_name(device, provider), precision)
     hits = searcher.search(query, k, _reranking(rerank), where)
     explained = None
@@ -151,6 +152,17 @@ def _reranking(rerank: Rerank | None) -> "Reranking | None":
     from fgembed.index.search.reranking import RERANKINGS
 
     return RERANKINGS[rerank]
+
+
+def _check_outputs(query: Path, html: Path | None, png: Path | None) -> None:
+    if html:
+        from fgembed.pages.html_page import RESULTS_PAGE
+
+        RESULTS_PAGE.check(html, [query])
+    if png:
+        from fgembed.pages.contact_sheet import CONTACT_SHEET
+
+        CONTACT_SHEET.check(png, [query])
 
 
 def _write_images(

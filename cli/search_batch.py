@@ -27,7 +27,7 @@ def search_many(
     from fgembed.index.search.hits_file import check_out, write_hits
     from fgembed.text import showable
 
-    check_out(out)
+    check_out(out, queries)
     results: list[tuple[str, list[Hit]]]
     skipped: list[Skipped] = []
     if queries.suffix == ".npy":

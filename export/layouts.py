@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from fgembed.cores import core_count
-from fgembed.disk.files import refuse_foreign, staged_folder, write_json
+from fgembed.disk.files import staged_folder, write_json
+from fgembed.disk.foreign import refuse_foreign
 from fgembed.embedding.array_types import Vectors
 from fgembed.embedding.onnx_sessions import open_session
 from fgembed.errors import ConfigError

@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from fgembed.disk.files import check_files, digest, refuse_foreign, restore_or_repeat
+from fgembed.disk.files import check_files, digest, restore_or_repeat
+from fgembed.disk.foreign import refuse_foreign
 from fgembed.disk.json_records import record
 from fgembed.disk.sealed_files import read_sealed_json, write_sealed_json
 from fgembed.errors import IntegrityError, NotFoundError

@@ -2,6 +2,7 @@
 
     FgembedError           1  something the user can act on
     ├── NotFoundError      1  a run, bundle, index or folder that a command needs is not there
+    ├── InUseError         1  another process writes the run, bundle, index or folder
     ├── MissingExtraError  1  an optional dependency is not installed
     ├── ImageError         1  an image cannot be read
     ├── ConfigError        2  a setting is unknown or out of range
@@ -39,6 +40,10 @@ class FgembedError(Exception):
 
 class NotFoundError(FgembedError):
     """A run, bundle, index or folder that a command needs is not there."""
+
+
+class InUseError(FgembedError):
+    """Another process, or another thread of this one, writes the run, bundle, index or folder."""
 
 
 class MissingExtraError(FgembedError):

@@ -1,9 +1,11 @@
 """The folder that a user works in: where each command finds what the one before it wrote."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from fgembed.disk.files import read_json, read_toml, write_text
+from fgembed.disk.files import atomic_write, read_json, read_toml, write_text
+from fgembed.disk.temporaries import temporary
 from fgembed.errors import FgembedError, NotFoundError
 
 CONFIG = Path("fgembed.toml")
@@ -202,7 +204,7 @@ def find_run(name: str | None, folder: Path = Path()) -> Path:
     """The run folder `runs/<name>`, the folder at path `name`, or the latest run if None.
 
     Raises:
-        NotFoundError: the folder does not exist.
+        NotFoundError: the folder does not exist, or holds no run.
         FgembedError: the run's training has collapsed.
     """
     run = _named_run(name, folder)
@@ -212,11 +214,11 @@ def find_run(name: str | None, folder: Path = Path()) -> Path:
 
 def _named_run(name: str | None, folder: Path) -> Path:
     if name is None:
-        run = folder / LATEST
+        run = _followed(folder / LATEST)
         if not run.is_dir():
             raise NotFoundError(f"no run at {run}", 'make one with "fgembed train"')
         return run.resolve()
-    for run in (folder / RUNS / name, folder / name):
+    for run in (_followed(folder / RUNS / name), _followed(folder / name)):
         if RunFolder(run).config.is_file():
             return run
         if run.is_dir():
@@ -227,18 +229,46 @@ def _named_run(name: str | None, folder: Path) -> Path:
     raise NotFoundError(f"no run {name!r} in {folder / RUNS}", 'make one with "fgembed train"')
 
 
-def new_run_name(method: str, folder: Path = Path()) -> str:
-    """The first unused name of the form `<method>-<number>`."""
-    number = 1
-    while (folder / RUNS / f"{method}-{number}").exists():
-        number += 1
-    return f"{method}-{number}"
-
-
 def set_latest(run: Path) -> None:
-    """Points the link `latest` beside the run's folder to it, atomically."""
+    """Makes `latest` beside the run's folder a link to it, or a file that names it, atomically.
+
+    exFAT, SMB shares and several network disks have no links.
+
+    Raises:
+        FgembedError: `latest` is a folder.
+    """
     link = run.with_name(LATEST.name)
-    temporary = link.with_name(".latest.new")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(run.name)
-    temporary.replace(link)
+    check_latest(link)
+    with temporary(link) as new:
+        try:
+            new.symlink_to(run.name)
+        except (OSError, NotImplementedError):
+            with atomic_write(link) as file:
+                file.write(os.fsencode(run.name) + b"\n")
+        else:
+            new.replace(link)
+
+
+def check_latest(link: Path) -> None:
+    """Refuses a `latest` that cannot be replaced.
+
+    Raises:
+        FgembedError: it is a folder, as after a copy that follows links.
+    """
+    if link.is_dir() and not link.is_symlink():
+        raise FgembedError(
+            f"{link} is a folder, expected a link to the latest run", "give it another name"
+        )
+
+
+def _followed(path: Path) -> Path:
+    """The run that a file `latest` names; any other path as it is."""
+    if path.name != LATEST.name or not path.is_file():
+        return path
+    with path.open("rb") as file:
+        name = os.fsdecode(file.read(4096)).strip("\r\n")
+    if not name or name in (".", "..") or Path(name).name != name or "\0" in name:
+        raise NotFoundError(
+            f"{path} does not name a run", "give the run, as runs/NAME, or remove that file"
+        )
+    return path.with_name(name)

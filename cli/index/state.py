@@ -155,6 +155,10 @@ def duplicates(
     from fgembed.index.tools.duplicates import duplicates as find
     from fgembed.index.tools.duplicates import paths_of
 
+    if html:
+        from fgembed.pages.html_page import RESULTS_PAGE
+
+        RESULTS_PAGE.check(html)
     vectors = open_vectors(index)
     groups = find(vectors, threshold)
     paths = paths_of(vectors, groups)

@@ -55,7 +55,8 @@ def train(
     """Train an encoder on photographs without labels, and compare it with its start.
 
     Settings come from flags and --set, then fgembed.toml, then the recipe. The run folder
-    runs/NAME can be resumed after a kill; runs/latest points to it. A run below its floor, the
+    runs/NAME can be resumed after a kill; runs/latest points to it (on a disk without links it is a
+    file that names it). A run below its floor, the
     calibrated start, ends with that verdict, and fgembed export refuses it.
 
     Example: fgembed train --backbone torchvision/mobilenet_v2 --set optimiser.epochs=5

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.filesize import decimal
 
 from fgembed.errors import ConfigError
+from fgembed.workspace import RUNS
 
 if TYPE_CHECKING:
     from fgembed.training.dry_run import Estimate, Parameters
@@ -21,15 +22,18 @@ def start_dry_run(
     Raises:
         FgembedError: what the run itself would refuse before its training.
     """
-    from fgembed.cli.train.run import settings_and_folder
+    from fgembed.cli.train.run import new_settings
     from fgembed.methods.table import method_named
+    from fgembed.training.claim import check_free
     from fgembed.training.dry_run import dry_run
 
     if resume:
         raise ConfigError(
             "--dry-run estimates a new run only", "leave out --resume, or resume without --dry-run"
         )
-    settings, _ = settings_and_folder(overrides, config, name, resume)
+    settings = new_settings(overrides, config, name)
+    if name is not None:
+        check_free(RUNS / name)
     method = method_named(settings.method.name)
     estimate = dry_run(settings, method, lambda stage: print(stage, file=sys.stderr, flush=True))
     if as_json:

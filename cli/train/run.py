@@ -1,12 +1,13 @@
 """`fgembed train`: from settings to a run folder, the training, and its report."""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fgembed.errors import ConfigError, FgembedError
+from fgembed.errors import ConfigError
 from fgembed.text import showable
-from fgembed.workspace import CONFIG, LATEST, RUNS, RunFolder, find_run, new_run_name
+from fgembed.workspace import CONFIG, LATEST, RUNS, RunFolder, check_latest, find_run
 
 if TYPE_CHECKING:
     from fgembed.config import RunConfig
@@ -21,49 +22,55 @@ def start_run(
     Raises:
         FgembedError: see `fgembed.training.run.run_training`.
     """
-    from fgembed.cli.progress import TrainingProgress
-    from fgembed.methods.table import method_named
-    from fgembed.training.run import run_training
+    from fgembed.training.claim import claimed, new_run
 
-    settings, folder = settings_and_folder(overrides, config, name, resume)
-    method = method_named(settings.method.name)
-    with TrainingProgress() as progress:
-        report = run_training(settings, method, folder, progress.report, progress.report_stage)
+    with ExitStack() as stack:
+        if resume:
+            settings, folder = _settings_to_resume(overrides, config, name)
+            stack.enter_context(claimed(folder))  # before torch is imported, which takes seconds
+        else:
+            settings = new_settings(overrides, config, name)
+        from fgembed.cli.progress import TrainingProgress
+        from fgembed.methods.table import method_named
+        from fgembed.training.run import run_training
+
+        method = method_named(settings.method.name)
+        if not resume:
+            check_latest(LATEST)
+            folder = stack.enter_context(new_run(settings.method.name, name))
+        with TrainingProgress() as progress:
+            report = run_training(settings, method, folder, progress.report, progress.report_stage)
     print_report(report, folder, as_json)
 
 
-def settings_and_folder(
-    overrides: dict[str, Any], config: Path | None, name: str | None, resume: bool
-) -> tuple["RunConfig", Path]:
-    """The settings of a run, and its folder.
+def new_settings(overrides: dict[str, Any], config: Path | None, name: str | None) -> "RunConfig":
+    """The settings of a new run.
 
     Raises:
-        FgembedError: a setting is wrong, the run to resume is missing, or the folder exists.
+        FgembedError: a setting is wrong, or `name` is no name of a run.
     """
-    from fgembed.config import read_config
     from fgembed.resolve import resolve
 
-    if resume:
-        if overrides or config:
-            raise ConfigError(
-                "--resume uses the run's own settings",
-                "leave out the others, or start a new run",
-            )
-        folder = find_run(name)
-        return read_config(RunFolder(folder).config), folder
     where = "settings" if overrides else str(config or CONFIG)
     settings = resolve(_workspace_settings(config), overrides, where)
-    name = name or new_run_name(settings.method.name)
-    folder = RUNS / name
-    if Path(name).name != name or name == ".." or folder == LATEST:
+    if name is not None and (name in ("", ".", "..", LATEST.name) or Path(name).name != name):
         raise ConfigError(
             f"--run {name!r} is no name of a folder in {RUNS}", "give a name without slashes"
         )
-    if folder.exists():
-        raise FgembedError(
-            f"{folder} exists", "resume it with --resume, or give another --run NAME"
+    return settings
+
+
+def _settings_to_resume(
+    overrides: dict[str, Any], config: Path | None, name: str | None
+) -> tuple["RunConfig", Path]:
+    from fgembed.config import read_config
+
+    if overrides or config:
+        raise ConfigError(
+            "--resume uses the run's own settings", "leave out the others, or start a new run"
         )
-    return settings, folder
+    folder = find_run(name)
+    return read_config(RunFolder(folder).config), folder
 
 
 def print_report(report: "RunReport", folder: Path, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 from fgembed.bundle import Bundle
 from fgembed.cores import core_count
 from fgembed.demo.drawing import DrawnImage, draw_set
+from fgembed.disk.locks import LOCK_FILE, sole_writer
 from fgembed.errors import FgembedError
 from fgembed.evaluation.floor_table import percent
 from fgembed.evaluation.metrics import pointing_game
@@ -73,10 +74,21 @@ def run_demo(
     """Draws, trains, exports, indexes and searches in `folder`.
 
     Raises:
+        InUseError: another process writes `folder`.
         FgembedError: `folder` is not empty.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise FgembedError(f"{folder} is not empty", "remove it, or give another --out")
+    if folder.exists() and not folder.is_dir():
+        raise FgembedError(f"{folder} is a file, expected a folder", "give another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    with sole_writer(folder):
+        if any(path.name != LOCK_FILE for path in folder.iterdir()):
+            raise FgembedError(f"{folder} is not empty", "remove it, or give another --out")
+        return _whole_job(folder, overrides, report_stage, report)
+
+
+def _whole_job(
+    folder: Path, overrides: dict[str, object], report_stage: ReportStage, report: Report
+) -> DemoReport:
     photos = folder / "photos"
     report_stage(f"drawing {SPECIES} species, {SPECIES * (TRAIN + TEST)} images, into {photos}")
     drawn = draw_set(photos, SPECIES, TRAIN, TEST)

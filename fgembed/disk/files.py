@@ -1,28 +1,31 @@
 """Files that are complete or absent: atomic writes, folder swaps, checksums."""
 
-import errno
 import hashlib
 import json
 import os
 import shutil
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from fgembed.disk.flushing import named, sync
+from fgembed.disk.locks import lock_beside, sole_writer
 from fgembed.disk.temporaries import beside, sweep_abandoned, temporary
 from fgembed.errors import ConfigError, FgembedError, IntegrityError
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, before: Callable[[Path], None] | None = None) -> Iterator[BinaryIO]:
     """A binary file that appears at `path` only when the block ends without an error.
 
     The bytes are on disk before the file gets its name: a crash or a full disk leaves either the
     old file or the new one.
+
+    Args:
+        path: the file; missing folders above it are made.
+        before: called with `path` when the new file is about to get its name; may refuse it.
 
     Raises:
         OSError: it cannot be written; the error names the file.
@@ -35,10 +38,12 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
+            if before is not None:
+                before(path)
             new.replace(path)
         except OSError as error:
-            if error.errno in DISK_FULL:  # the system does not say which file it was
-                raise OSError(error.errno, error.strerror, str(path)) from None
+            if error.filename in (None, str(new)):  # the system does not say which file it was
+                raise named(error, path) from None
             raise
     sync(path.parent)
 
@@ -108,10 +113,12 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
     An error inside the block leaves `target` unchanged. The swap is two renames. A kill between
     them leaves the old folder under a temporary name; the next write to `target` restores it.
-    If `target` is a link, the folder that it points to is replaced.
+    If `target` is a link, the folder that it points to is replaced. From the start of the block
+    to the swap, nobody else replaces `target`.
 
     Raises:
         FgembedError: `target` is the current folder; the user's shell would stay in the old one.
+        InUseError: another process is writing `target`.
     """
     if target.resolve() == Path.cwd():
         raise FgembedError(
@@ -120,22 +127,13 @@ def staged_folder(target: Path) -> Iterator[Path]:
         )
     target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    sweep_abandoned(target)
-    with temporary(target) as staged:
+    with sole_writer(target, lock_beside(target)), temporary(target) as staged:
+        sweep_abandoned(target)
         staged.mkdir()
         yield staged
         for path in [*staged.rglob("*"), staged]:
             sync(path)
         _swap(staged, target)
-
-
-def sync(path: Path) -> None:
-    """Flushes a file or the entries of a folder to disk, so that they survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def absolute(path: Path | str) -> Path:
@@ -189,46 +187,6 @@ def check_files(folder: Path, files: dict[str, str], kind: str, command: str = "
         else:
             continue
         raise IntegrityError(fact, restore_or_repeat(command))
-
-
-def refuse_foreign(
-    target: Path,
-    allowed_names: tuple[str, ...],
-    kind: str,
-    marker: tuple[str, str] | None = None,
-) -> None:
-    """Refuses to write over a folder that holds anything but our own files.
-
-    Args:
-        target: the folder; it need not exist.
-        allowed_names: patterns of the entries that it may hold.
-        kind: what it would become, for the message.
-        marker: a JSON file that identifies the folder, and the `model_type` that ours has. A file
-            that is not JSON counts as ours, so that a damaged folder can be made again.
-
-    Raises:
-        FgembedError: `target` is a file, or holds an entry that is not ours.
-    """
-    if target.is_dir():
-        foreign = [p.name for p in target.iterdir() if not any(p.match(n) for n in allowed_names)]
-        if not foreign and marker is not None and _is_foreign(target / marker[0], marker[1]):
-            foreign = [marker[0]]
-        if foreign:
-            raise FgembedError(
-                f"{target} holds {min(foreign)!r}, which is no part of {kind}",
-                "choose another folder",
-            )
-    elif target.exists():
-        raise FgembedError(
-            f"{target} is a file, expected a folder for {kind}", "choose another path"
-        )
-
-
-def _is_foreign(marker_file: Path, model_type: str) -> bool:
-    try:
-        return read_json(marker_file, "marker file").get("model_type") != model_type
-    except (IntegrityError, FileNotFoundError):
-        return False
 
 
 def _swap(staged: Path, target: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from fgembed.bundle import MODEL_FILES, Bundle
-from fgembed.disk.files import digest, refuse_foreign
+from fgembed.disk.files import digest
+from fgembed.disk.foreign import refuse_foreign
 from fgembed.disk.json_records import record
 from fgembed.disk.sealed_files import read_sealed_json, write_sealed_json
 from fgembed.embedding.resumable import Part
@@ -17,14 +18,21 @@ FORMAT = 3
 UNSEALED_FORMAT = 2  # like 3, without any checksum
 PLAN_FILE = "embed.json"
 CHECKSUMS_FOLDER = "checksums"
+UNPLANNED_PATTERNS = (f".{PLAN_FILE}.tmp-*", ".lock*")
 ENTRY_PATTERNS = (
     PLAN_FILE,
     "img_emb",
     "metadata",
     "skipped",
     CHECKSUMS_FOLDER,
-    f".{PLAN_FILE}.tmp-*",
+    *UNPLANNED_PATTERNS,
 )
+INSIDE = {
+    "img_emb": ("img_emb_*.npy", ".img_emb_*.tmp-*"),
+    "metadata": ("metadata_*.parquet", ".metadata_*.tmp-*"),
+    "skipped": ("skipped_*.jsonl", ".skipped_*.tmp-*"),
+    CHECKSUMS_FOLDER: ("part_*.json", ".part_*.tmp-*"),
+}
 FILE_KEYS = {"images": "pictures"}  # fields with another key in the file
 
 
@@ -136,14 +144,24 @@ class Plan:
         )
 
 
+def refuse_other_than_embeddings(folder: Path) -> None:
+    """Refuses a path that embeddings must not be written into.
+
+    Raises:
+        FgembedError: `folder` is a file, or holds something else.
+    """
+    # The other names are clip-retrieval's, too: without the plan none of them is ours.
+    names = ENTRY_PATTERNS if (folder / PLAN_FILE).is_file() else UNPLANNED_PATTERNS
+    refuse_foreign(folder, names, "a folder of embeddings", (PLAN_FILE, MODEL_TYPE), INSIDE)
+
+
 def agree(folder: Path, plan: Plan) -> Plan:
     """Writes the plan, or checks that the folder already has the same one; gives the folder's.
 
     Raises:
-        FgembedError: the folder holds something else, or is of other images.
+        FgembedError: the folder is of other images.
         IntegrityError: the folder is of another model, or its plan is damaged.
     """
-    refuse_foreign(folder, ENTRY_PATTERNS, "a folder of embeddings", (PLAN_FILE, MODEL_TYPE))
     if not (folder / PLAN_FILE).is_file():
         plan.write(folder)
     existing = Plan.read(folder)

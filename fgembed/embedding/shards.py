@@ -19,7 +19,8 @@ from fgembed.disk.files import absolute, atomic_write, digest
 from fgembed.disk.parquet import require_pyarrow
 from fgembed.embedding.part_checksums import check_part, write_checksums
 from fgembed.embedding.resumable import Part, ResumableEmbedding
-from fgembed.embedding.shard_plan import Plan, agree
+from fgembed.embedding.shard_plan import Plan
+from fgembed.embedding.share_lock import claimed_share
 from fgembed.errors import IntegrityError
 from fgembed.images.skipped import Skipped
 from fgembed.images.sources import Listing
@@ -74,25 +75,26 @@ def embed_into(
 
     Raises:
         MissingExtraError: pyarrow is not installed.
+        InUseError: another process writes some of these parts.
         FgembedError: the folder holds something else, or is of other images.
         IntegrityError: the folder is of another model, or its plan is damaged.
     """
     require_pyarrow("embedding")
-    plan = Plan.of(listing, bundle, part_size)
-    plan = agree(folder, plan)
-    parts = [plan.part(folder, number) for number in range(share[0] - 1, plan.parts, share[1])]
-    embedding = ResumableEmbedding(bundle, listing.images, _Metadata(folder, listing, plan), device)
-    missing = embedding.missing(parts)
-    embedding.embed(missing, report)
-    new_images = sum(len(part.positions) - len(part.read_skipped()) for part in missing)
-    return EmbedReport(
-        plan=plan,
-        parts_written=len(missing),
-        existing_parts=len(parts) - len(missing),
-        images=new_images,
-        share=sum(len(part.positions) for part in parts),
-        skipped=[bad for part in parts for bad in part.read_skipped()],
-    )
+    with claimed_share(folder, Plan.of(listing, bundle, part_size), share) as plan:
+        parts = [plan.part(folder, number) for number in range(share[0] - 1, plan.parts, share[1])]
+        records = _Metadata(folder, listing, plan)
+        embedding = ResumableEmbedding(bundle, listing.images, records, device)
+        missing = embedding.missing(parts)
+        embedding.embed(missing, report)
+        new_images = sum(len(part.positions) - len(part.read_skipped()) for part in missing)
+        return EmbedReport(
+            plan=plan,
+            parts_written=len(missing),
+            existing_parts=len(parts) - len(missing),
+            images=new_images,
+            share=sum(len(part.positions) for part in parts),
+            skipped=[bad for part in parts for bad in part.read_skipped()],
+        )
 
 
 class _Metadata:

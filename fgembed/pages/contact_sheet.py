@@ -7,8 +7,9 @@ from functools import cache
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
-from fgembed.disk.files import atomic_write
+from fgembed.disk.outputs import SOFTWARE, Output, is_our_png
 from fgembed.errors import FgembedError
 from fgembed.pages.cards import Card, ResultRow, agreement, score_text, thumbnail
 from fgembed.pages.heat_maps import heat_overlay
@@ -59,13 +60,14 @@ def write_png(file: Path, rows: Sequence[ResultRow], heat: bool = False) -> None
     Names are drawn in Pillow's own typeface, which has Latin letters; others become boxes.
 
     Args:
-        file: Where the image goes; its folder must exist.
+        file: Where the image goes; missing folders are made.
         rows: One or more queries with their hits, nearest first.
         heat: Whether a second line of thumbnails shows the heat maps.
 
     Raises:
         ValueError: If there are no rows.
-        FgembedError: If the sheet would be too large for image viewers.
+        FgembedError: If the sheet would be too large for image viewers, or `file` has another
+            ending, or is there and no such sheet.
     """
     if not rows:
         # invariant: a search has a query
@@ -76,8 +78,33 @@ def write_png(file: Path, rows: Sequence[ResultRow], heat: bool = False) -> None
     for line in lines:
         _draw_line(sheet, line, top)
         top += line.height + ROW_GAP
-    with atomic_write(file) as target:
-        sheet.save(target, "PNG")
+    mark = PngInfo()
+    for name, value in SOFTWARE.items():
+        mark.add_text(name, value)
+    with CONTACT_SHEET.write(file) as target:
+        sheet.save(target, "PNG", pnginfo=mark)
+
+
+def _is_ours(file: Path) -> bool:
+    return is_our_png(file) or _is_unmarked(file)
+
+
+def _is_unmarked(file: Path) -> bool:
+    """Whether a file is a sheet of fgembed 0.1, which had no mark: its width and upper margin."""
+    try:
+        with Image.open(file, formats=["PNG"]) as image:
+            width, height = image.size
+            columns, rest = divmod(width + GAP - MARGIN - _hit_left(0), THUMBNAIL + GAP)
+            is_wide = rest == 0 and 0 <= columns <= HITS_PER_LINE
+            if image.mode != "RGB" or not is_wide or not MARGIN < height * width <= MAX_PIXELS:
+                return False
+            margin = image.crop((0, 0, width, MARGIN))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+    return margin.getcolors(1) == [(width * MARGIN, BACKGROUND)]
+
+
+CONTACT_SHEET = Output("a contact sheet", (".png",), _is_ours)
 
 
 def _lines(row: ResultRow, heat: bool) -> Iterator[_Line]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fgembed.disk.files import atomic_write
+from fgembed.disk.outputs import Output, opening
 from fgembed.pages.cards import Card, ResultRow, agreement, score_text, thumbnail
 from fgembed.pages.heat_maps import heat_overlay
 from fgembed.pages.html_style import STYLE
@@ -25,23 +25,37 @@ _QUERY_SIDE = 520
 _HIT_SIDE = 400
 _JPEG_QUALITY = 85
 
+# A page is known by it: every page since the first one has begun so.
+_OPENING = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'sha256-"""
+
+RESULTS_PAGE = Output(
+    "a results page",
+    (".html", ".htm"),
+    lambda file: opening(file).startswith(_OPENING.encode()),
+)
+
 
 def write_html(file: Path, rows: Sequence[ResultRow], title: str, facts: Mapping[str, str]) -> None:
     """Write the page, replacing `file` only once it is complete.
 
     Args:
-        file: Where the page goes; its folder must exist.
+        file: Where the page goes; missing folders are made.
         rows: One or more queries with their hits, nearest first.
         title: The heading.
         facts: What produced the result, such as method, backbone and index kind, in this order.
 
     Raises:
         ValueError: If there are no rows.
+        FgembedError: If `file` has another ending, or is there and no such page.
     """
     if not rows:
         # invariant: a search has a query
         raise ValueError("no rows to show, expected at least one; pass a row for each query")
-    with atomic_write(file) as page:
+    with RESULTS_PAGE.write(file) as page:
         for part in _parts(rows, title, facts):
             page.write(part.encode())
 
@@ -65,15 +79,8 @@ def _escape(text: str) -> str:
 
 def _head(title: str) -> str:
     style_hash = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; style-src 'sha256-{style_hash}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
+    policy = f"{style_hash}'; img-src data:; base-uri 'none'; form-action 'none'"
+    return f"""{_OPENING}{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{_escape(title)}</title>

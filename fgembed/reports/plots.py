@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from fgembed.disk.files import atomic_write
+from fgembed.disk.outputs import SOFTWARE
 from fgembed.evaluation.floor_table import FloorTable
 from fgembed.text import showable
 
@@ -123,4 +124,4 @@ def _shortened(text: str, characters: int) -> str:
 def _save(figure: "Figure", file: Path) -> None:
     with warnings.catch_warnings(), atomic_write(file) as stream:
         warnings.filterwarnings("ignore", "Glyph")  # names in scripts that the typeface lacks
-        figure.savefig(stream, format="png")
+        figure.savefig(stream, format="png", metadata=SOFTWARE)

@@ -6,14 +6,18 @@ The same model, images and command give the same report.
 import importlib.util
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fgembed import __version__
 from fgembed.config import RunConfig
-from fgembed.disk.files import write_json, write_text
-from fgembed.errors import FgembedError, MissingExtraError
+from fgembed.disk.files import read_json, write_json, write_text
+from fgembed.disk.locks import sole_writer
+from fgembed.disk.outputs import Output, is_our_png, opening
+from fgembed.errors import FgembedError, IntegrityError, MissingExtraError
 from fgembed.evaluation.floor_table import FloorTable
 from fgembed.evaluation.protocol import LabelledImages
 from fgembed.evaluation.subject import Subject
@@ -45,12 +49,36 @@ def report_folder(folder: Path) -> Path:
     """Makes the folder if it is missing; other files in it stay as they are.
 
     Raises:
-        FgembedError: the path is a file.
+        FgembedError: the path is a file, or a file of a report's name is there and is none.
     """
     if folder.exists() and not folder.is_dir():
         raise FgembedError(f"{folder} is a file", "a report is a folder, choose another path")
     folder.mkdir(parents=True, exist_ok=True)
+    for output, name in ((NUMBERS, NUMBERS_FILE), (TEXT, TEXT_FILE)):
+        output.check(folder / name)
+    for name in FIGURES - _earlier_figures(folder):
+        FIGURE.check(folder / name)
     return folder
+
+
+def _earlier_figures(folder: Path) -> set[str]:
+    """The figures of the report that is there; those of fgembed 0.1 have no mark."""
+    file = folder / NUMBERS_FILE
+    return {*read_json(file, "report").get("pictures", [])} if file.is_file() else set()
+
+
+def _is_numbers(file: Path) -> bool:
+    try:
+        return {"fgembed", "command", "table"} <= read_json(file, "report").keys()
+    except IntegrityError:
+        return False
+
+
+NUMBERS_FILE, TEXT_FILE = "report.json", "report.md"
+FIGURES = {"recall_curves.png", "maps.png", "method.png"}
+NUMBERS = Output("a report", (), _is_numbers)
+TEXT = Output("a report", (), lambda file: opening(file).startswith(b"# Report on "))
+FIGURE = Output("a figure", (), is_our_png)
 
 
 def write_report(
@@ -83,15 +111,15 @@ def write_report(
     sections = [curves, *_training(folder, run), maps, *method]
     facts = {"command": command, "queries": str(queries), **_facts(run, config)}
     write_json(
-        folder / "report.json",
+        folder / NUMBERS_FILE,
         facts
         | {
             "table": table.to_json(),
             "pictures": [section.file for section in sections if section.file],
         },
     )
-    write_text(folder / "report.md", _markdown(table, facts, sections))
-    return folder / "report.md"
+    write_text(folder / TEXT_FILE, _markdown(table, facts, sections))
+    return folder / TEXT_FILE
 
 
 def _training(folder: Path, run: Path) -> list[Section]:
@@ -169,12 +197,15 @@ def _code(text: str) -> str:
     return "`" + showable(text).replace("`", "'").replace("|", "\\|") + "`"
 
 
-def prepare_report(folder: Path, subject: Subject) -> None:
-    """Makes the report's folder before the scores are computed, so that its errors come first.
+@contextmanager
+def prepared_report(folder: Path, subject: Subject) -> Iterator[None]:
+    """The block computes the scores and reports on them; the errors of the folder come first.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        FgembedError: the folder is a file, or lies in a folder of images.
+        InUseError: another process writes a report into the folder.
+        FgembedError: the folder is a file, lies in a folder of images, or holds a file of a
+            report's name that is none.
     """
     training = [Path(subject.config.images)] if subject.config.images else []
     for images in (subject.gallery, subject.queries, *training):
@@ -185,7 +216,8 @@ def prepare_report(folder: Path, subject: Subject) -> None:
             )
     if importlib.util.find_spec("matplotlib") is None:
         raise MissingExtraError("--report", "matplotlib", "train")
-    report_folder(folder)
+    with sole_writer(report_folder(folder)):
+        yield
 
 
 def report_on(subject: Subject, table: FloorTable, folder: Path) -> Path:

@@ -22,6 +22,7 @@ from fgembed.progress import ReportStage, silent
 from fgembed.training import loop
 from fgembed.training.calibration import CalibratedRun, calibrate
 from fgembed.training.checkpoint import read_position, where_it_continues
+from fgembed.training.claim import claimed
 from fgembed.training.collapse import CollapseStop
 from fgembed.training.epoch_selection import Selection, selection_split
 from fgembed.training.fingerprint import Fingerprint, check_images, check_settings, image_checksums
@@ -114,15 +115,19 @@ def run_training(
         report_stage: takes the name of each stage as it begins.
 
     Raises:
+        InUseError: another process trains into `folder`.
         FgembedError: see `fgembed.errors`; what is on disk stays usable.
     """
-    begun = RunFolder(folder).config.is_file()
-    ready = prepare(config, method_class, RunFolder(folder), report_stage)
-    if begun:
-        report_stage(where_it_continues(ready.folder, ready.steps_done, ready.steps, ready.epochs))
-    trained = train(ready, report)
-    calibrated = calibrate(trained, report_stage)
-    return measure(calibrated, report_stage)
+    with claimed(folder):
+        begun = RunFolder(folder).config.is_file()
+        ready = prepare(config, method_class, RunFolder(folder), report_stage)
+        if begun:
+            report_stage(
+                where_it_continues(ready.folder, ready.steps_done, ready.steps, ready.epochs)
+            )
+        trained = train(ready, report)
+        calibrated = calibrate(trained, report_stage)
+        return measure(calibrated, report_stage)
 
 
 def prepare(

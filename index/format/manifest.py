@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from fgembed.disk.json_records import record
+from fgembed.disk.locks import LOCK_FILE
 from fgembed.disk.sealed_files import read_sealed_json, write_sealed_json
 from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.index.format.metadata_columns import merged_columns
@@ -17,7 +18,6 @@ UNSEALED_FORMAT = 3  # like 4, without a checksum of the manifest
 MODEL_TYPE = "fgembed-index"
 MANIFEST_FILE = "manifest.json"
 SKIPPED_FILE = "skipped.jsonl"
-LOCK_FILE = ".lock"
 PROVED_FILE = ".proved.json"
 PENDING_FOLDER = "pending"
 ROWS_FILE = "vectors.npy"
@@ -27,9 +27,11 @@ STRUCTURE_FILE = "vectors.faiss"
 REBUILD = 'build the index again with "fgembed index build", or restore the file from a copy'
 STORES = ("float32", "float16")
 REQUIRED_FILES = (ROWS_FILE, IDS_FILE, ITEMS_FILE)
+SEGMENT_PATTERN = "seg-[0-9][0-9][0-9][0-9][0-9][0-9]*"
+REMOVED_PATTERN = "removed-[0-9]*.npy"
 ENTRY_PATTERNS = (
     MANIFEST_FILE, SKIPPED_FILE, LOCK_FILE, PROVED_FILE, PENDING_FOLDER,
-    "seg-*", "removed-*.npy", ".*.tmp-*",
+    SEGMENT_PATTERN, REMOVED_PATTERN, ".*.tmp-*",
 )  # fmt: skip
 
 

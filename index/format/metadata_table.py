@@ -75,7 +75,9 @@ def write_items(file: Path, items: Iterable[Item], columns: dict[str, str]) -> I
             yield item.id, position, *file_values, *item.values
 
     try:
-        with closing(sqlite3.connect(file)) as connection, connection:
+        # Nobody else knows the new file, and not every disk has the locks that SQLite asks for.
+        address = f"{file.absolute().as_uri()}?nolock=1"
+        with closing(sqlite3.connect(address, uri=True)) as connection, connection:
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, TEXT_LIMIT // 2)
             declarations = ", ".join(f"{quoted(name)} {kind}" for name, kind in types.items())
             connection.execute(f"CREATE TABLE items ({declarations})")

@@ -7,22 +7,31 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 
-from fgembed.disk.files import atomic_write, refuse_foreign, sha256
+from fgembed.disk.files import atomic_write, sha256
+from fgembed.disk.foreign import refuse_foreign
+from fgembed.disk.locks import sole_writer
 from fgembed.embedding.array_types import Ids
-from fgembed.errors import FgembedError
 from fgembed.index.format.manifest import (
     ENTRY_PATTERNS,
-    LOCK_FILE,
+    ITEMS_FILE,
     MANIFEST_FILE,
     MODEL_TYPE,
     PENDING_FOLDER,
+    REMOVED_PATTERN,
+    REQUIRED_FILES,
+    SEGMENT_PATTERN,
+    STRUCTURE_FILE,
     Manifest,
     Removed,
     Segment,
     next_name,
 )
+
+INSIDE = {  # what the folders of an index hold
+    SEGMENT_PATTERN: (*REQUIRED_FILES, STRUCTURE_FILE, f"{ITEMS_FILE}-*", ".*.tmp-*"),
+    PENDING_FOLDER: ("*.npy", "*.json", "*.skipped.jsonl", ".*.tmp-*"),
+}
 
 
 @contextmanager
@@ -35,19 +44,15 @@ def only_writer(folder: Path, new: bool = False) -> Iterator[None]:
 
     Raises:
         NotFoundError: there is no index.
-        FgembedError: `folder` holds something else, or another process is writing it.
+        InUseError: another process is writing it.
+        FgembedError: `folder` holds something else, or its disk has no locks.
     """
-    refuse_foreign(folder, ENTRY_PATTERNS, "an index", (MANIFEST_FILE, MODEL_TYPE))
+    refuse_foreign(folder, ENTRY_PATTERNS, "an index", (MANIFEST_FILE, MODEL_TYPE), INSIDE)
     if not new:
         Manifest.read(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / LOCK_FILE, timeout=0):
-            yield
-    except Timeout:
-        raise FgembedError(
-            f"another process is writing {folder}", "wait for it to end, then try again"
-        ) from None
+    with sole_writer(folder):
+        yield
 
 
 def publish(folder: Path, manifest: Manifest) -> Manifest:
@@ -66,7 +71,7 @@ def sweep(folder: Path, manifest: Manifest) -> None:
     in_use = {segment.name for segment in manifest.segments}
     if manifest.removed:
         in_use.add(manifest.removed.file)
-    for path in [*folder.glob("seg-*"), *folder.glob("removed-*.npy")]:
+    for path in [*folder.glob(SEGMENT_PATTERN), *folder.glob(REMOVED_PATTERN)]:
         if path.name not in in_use:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
     shutil.rmtree(folder / PENDING_FOLDER, ignore_errors=True)

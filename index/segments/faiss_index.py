@@ -14,7 +14,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from fgembed.disk.files import sync
+from fgembed.disk.flushing import sync
 from fgembed.embedding.array_types import Ids, Vectors
 from fgembed.errors import IntegrityError
 from fgembed.index.format.manifest import REBUILD

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fgembed.disk.files import sha256, sync
+from fgembed.disk.files import sha256
+from fgembed.disk.flushing import sync
 from fgembed.embedding.array_types import Ids, Vectors
 from fgembed.errors import ConfigError, IntegrityError
 from fgembed.index.format.manifest import (

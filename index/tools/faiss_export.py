@@ -1,6 +1,7 @@
 """Exports an index for plain FAISS, autofaiss and clip-retrieval: `knn.index` and Parquet."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 import faiss
 import numpy as np
 
-from fgembed.disk.files import absolute, staged_folder
+from fgembed.disk.files import absolute, read_json, staged_folder
+from fgembed.disk.foreign import refuse_foreign
 from fgembed.disk.parquet import require_pyarrow
 from fgembed.embedding.array_types import Vectors
 from fgembed.errors import FgembedError
@@ -21,6 +23,9 @@ from fgembed.index.search.snapshot import open_vectors
 
 INDEX_FILE = "knn.index"  # as autofaiss and clip-retrieval name it
 INFOS_FILE = "index_infos.json"
+METRIC = "inner product of unit vectors"
+ENTRY_PATTERNS = (INDEX_FILE, INFOS_FILE, "img_emb", "metadata")
+INSIDE = {"img_emb": ("img_emb_*.npy",), "metadata": ("metadata_*.parquet",)}
 PARAMETERS = {"k_factor": "k_factor_rf"}  # as FAISS's ParameterSpace calls them
 
 
@@ -72,9 +77,13 @@ def _check_out(out: Path, folder: Path, overwrite: bool) -> None:
     if absolute(out).is_relative_to(absolute(folder)):
         raise FgembedError(f"{out} lies in the index {folder}", "choose another folder")
     is_export = (out / INFOS_FILE).is_file()
-    if out.exists() and not (overwrite and is_export):
+    if os.path.lexists(out) and not (overwrite and is_export):
         alternative = ", or give --overwrite" if is_export else ""
         raise FgembedError(f"{out} exists already", f"choose another folder{alternative}")
+    metric = read_json(out / INFOS_FILE, "description").get("metric") if is_export else METRIC
+    if metric != METRIC:
+        raise FgembedError(f"{out} is an export of another tool", "choose another folder")
+    refuse_foreign(out, ENTRY_PATTERNS, "an export", inside=INSIDE)
 
 
 def _infos(manifest: Manifest, key: str, parameters: dict[str, int]) -> dict[str, Any]:
@@ -87,7 +96,7 @@ def _infos(manifest: Manifest, key: str, parameters: dict[str, int]) -> dict[str
         "index_path": INDEX_FILE,
         "nb vectors": manifest.count,
         "vectors dimension": manifest.dimensions,
-        "metric": "inner product of unit vectors",
+        "metric": METRIC,
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from fgembed.disk.files import atomic_write
+from fgembed.disk.outputs import Output
 from fgembed.embedding.array_types import Ids, Vectors
 from fgembed.errors import FgembedError, MissingExtraError
 from fgembed.index.changes.live_rows import ROWS_AT_ONCE
@@ -15,6 +15,22 @@ from fgembed.index.search.snapshot import open_vectors
 from fgembed.index.segments.ordering import merge
 
 NEIGHBOURS = 100
+WRITER = "writer"
+UNMARKED = {"distance", "dimension"}  # all attributes of the files of fgembed 0.1
+
+
+def _is_ours(file: Path) -> bool:
+    import h5py
+
+    try:
+        with h5py.File(file) as content:
+            attributes = dict(content.attrs)
+    except OSError:
+        return False
+    return attributes.get(WRITER) == "fgembed" or attributes.keys() == UNMARKED
+
+
+DATA_SET = Output("a data set", (), _is_ours)
 
 
 def export_hdf5(
@@ -29,7 +45,7 @@ def export_hdf5(
         folder: the index.
         out: the HDF5 file.
         queries: Q, at most half of the vectors.
-        overwrite: replace an existing file.
+        overwrite: replace an earlier export.
         seed: of the sample.
 
     Returns:
@@ -46,6 +62,7 @@ def export_hdf5(
         raise MissingExtraError("HDF5", "h5py", "scale") from None
     if out.exists() and not overwrite:
         raise FgembedError(f"{out} exists already", "choose another file, or give --overwrite")
+    DATA_SET.check(out)
     vectors = open_vectors(folder)
     ids = np.sort(vectors.live_ids())
     if len(ids) < 2:
@@ -56,11 +73,12 @@ def export_hdf5(
     count = min(queries, len(ids) // 2)
     test = np.random.default_rng(seed).choice(len(ids), count, replace=False)
     train = np.delete(np.arange(len(ids)), test)
-    with atomic_write(out) as stream, h5py.File(stream, "w") as file:
+    with DATA_SET.write(out) as stream, h5py.File(stream, "w") as file:
         file["test"] = test_vectors = vectors.reconstruct(ids[test])
         _write_train(file, vectors, ids[train], test_vectors)
         file.attrs["distance"] = "angular"
         file.attrs["dimension"] = vectors.manifest.dimensions
+        file.attrs[WRITER] = "fgembed"
     return count
 
 

@@ -2,19 +2,27 @@
 
 from pathlib import Path
 
-from fgembed.disk.files import atomic_write
+from fgembed.disk.outputs import SOFTWARE, Output, is_our_png, opening
 from fgembed.errors import FgembedError, MissingExtraError
 from fgembed.index.changes.retune import Retuned
+
+SVG_MARK = b"<dc:title>fgembed</dc:title>"
 
 
 def check_plot(out: Path) -> None:
     """Checks that a plot can be written into such a file, before anything is tuned for it.
 
     Raises:
-        FgembedError: it ends neither in .png nor in .svg.
+        FgembedError: it ends neither in .png nor in .svg, or is there and no such plot.
     """
-    if out.suffix not in (".png", ".svg"):
-        raise FgembedError(f"{out} is neither .png nor .svg", "give the file one of these endings")
+    TUNING_PLOT.check(out)
+
+
+def _is_ours(file: Path) -> bool:
+    return is_our_png(file) or SVG_MARK in opening(file)
+
+
+TUNING_PLOT = Output("a plot", (".png", ".svg"), _is_ours)
 
 
 def plot(out: Path, retuned: Retuned) -> None:
@@ -57,6 +65,8 @@ def plot(out: Path, retuned: Retuned) -> None:
     axes.set(xlabel="recall@10 of exact search", ylabel="ms per query, one thread", yscale="log")
     axes.set_title(f"{segment.factory}, {segment.count} vectors")
     axes.legend(fontsize="small")
-    with atomic_write(out) as file:
-        figure.savefig(file, format="svg" if out.suffix == ".svg" else "png", dpi=150)
+    is_svg = out.suffix.lower() == ".svg"
+    mark = {"Creator": SOFTWARE["Software"]} if is_svg else SOFTWARE
+    with TUNING_PLOT.write(out) as file:
+        figure.savefig(file, format="svg" if is_svg else "png", dpi=150, metadata=mark)
     pyplot.close(figure)

@@ -11,10 +11,10 @@ from fgembed.disk.files import (
     atomic_write,
     check_files,
     read_json,
-    refuse_foreign,
     sha256,
     staged_folder,
 )
+from fgembed.disk.foreign import refuse_foreign
 from fgembed.disk.temporaries import host_digest, sweep_abandoned
 from fgembed.errors import FgembedError, IntegrityError
 

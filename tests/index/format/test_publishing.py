@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fgembed.disk.files import sync
+from fgembed.disk.flushing import sync
 from fgembed.index.format.manifest import Manifest
 from tests.index.making import KIND_SETTINGS, make_index, unit_vectors
 
