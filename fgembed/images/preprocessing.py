@@ -13,7 +13,8 @@ from PIL import Image, ImageOps
 from fgembed.disk.files import digest
 from fgembed.disk.json_records import record
 from fgembed.errors import IntegrityError
-from fgembed.images.decoding import Pixels, load_rgb
+from fgembed.images.decoding import Pixels, decode
+from fgembed.images.source_colours import Decoded
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -33,6 +34,9 @@ class Preprocessing:
         crop_ratio: see `fit`; used by `crop` only.
         mean: subtracted from RGB in [0, 1], inside the exported graph.
         std: divides the difference, inside the exported graph.
+        version: how a file's colours are read. 2: its colour profile is applied, transparency lies
+            over a ground on which it shows, layouts of TIFF that would be misread are refused. 1:
+            as before these, for models and indexes made then.
 
     Example:
         >>> Preprocessing(size=8)
@@ -48,6 +52,7 @@ class Preprocessing:
     crop_ratio: float = 0.875
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    version: Literal[1, 2] = 2
 
     def __post_init__(self) -> None:
         if not 16 <= self.size <= 4096:
@@ -60,8 +65,11 @@ class Preprocessing:
             raise ValueError(f"std {self.std} is not positive")
 
     def to_json(self) -> dict[str, Any]:
-        """The specification as a JSON object."""
-        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+        """The specification as a JSON object; version 1 has no key, as when it was the only one."""
+        content = asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+        if self.version == 1:
+            del content["version"]
+        return content
 
     @classmethod
     def from_json(cls, value: Any, where: Path | str = "the model") -> "Preprocessing":
@@ -75,7 +83,7 @@ class Preprocessing:
             IntegrityError: a key is unknown or missing, or a value is out of range.
         """
         try:
-            return record(cls, value)
+            return record(cls, {"version": 1} | value if isinstance(value, dict) else value)
         except ValueError as error:
             raise IntegrityError(
                 f"preprocessing of {where} is damaged: {error}",
@@ -89,15 +97,7 @@ class Preprocessing:
 
 def fit_to_size(image: Image.Image, spec: Preprocessing) -> Pixels:
     """The image as the model's input, (size, size, 3) uint8."""
-    resample = Image.Resampling[spec.resample.upper()]
-    square = (spec.size, spec.size)
-    if spec.fit == "squash":
-        fitted = image.resize(square, resample)
-    elif spec.fit == "pad":
-        fitted = ImageOps.pad(image, square, resample, color=(124, 116, 104))
-    else:
-        fitted = ImageOps.fit(image, square, resample, bleed=(1 - spec.crop_ratio) / 2)
-    return np.asarray(fitted, dtype=np.uint8)
+    return _fitted(Decoded(image), spec)
 
 
 def read_image(source: Path | BinaryIO, spec: Preprocessing) -> Pixels:
@@ -106,4 +106,21 @@ def read_image(source: Path | BinaryIO, spec: Preprocessing) -> Pixels:
     Raises:
         ImageError: it cannot be decoded.
     """
-    return fit_to_size(load_rgb(source, at_least=spec.draft * spec.size), spec)
+    return _fitted(decode(source, spec.draft * spec.size, spec.version), spec)
+
+
+def _fitted(decoded: Decoded, spec: Preprocessing) -> Pixels:
+    """Colours are converted after the resizing: on a few pixels, and the filter hardly tells."""
+    image, resample = decoded.image, Image.Resampling[spec.resample.upper()]
+    square = (spec.size, spec.size)
+    if spec.fit == "squash":
+        fitted = image.resize(square, resample)
+    elif spec.fit == "pad":
+        fitted = ImageOps.contain(image, square, resample)
+    else:
+        fitted = ImageOps.fit(image, square, resample, bleed=(1 - spec.crop_ratio) / 2)
+    if decoded.to_srgb is not None:
+        fitted = decoded.to_srgb(fitted)
+    if spec.fit == "pad":
+        fitted = ImageOps.pad(fitted, square, resample, color=(124, 116, 104))
+    return np.asarray(fitted, dtype=np.uint8)
