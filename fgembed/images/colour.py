@@ -67,8 +67,8 @@ def _grid(mode: str) -> Image.Image:
     """Every mixture of a few levels of each channel."""
     channels = len(mode) if mode != "L" else 1
     levels = np.linspace(0, 255, _GRID if channels > 1 else 256).round().astype(np.uint8)
-    mixtures = np.stack(np.meshgrid(*[levels] * channels, indexing="ij"), -1).reshape(1, -1, channels)
-    return Image.frombytes(mode, (mixtures.shape[1], 1), mixtures.tobytes())
+    mixtures = np.stack(np.meshgrid(*[levels] * channels, indexing="ij"), -1)
+    return Image.frombytes(mode, (mixtures.size // channels, 1), mixtures.tobytes())
 
 
 def _is_sane(grid: Image.Image, converted: Image.Image) -> bool:

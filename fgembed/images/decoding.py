@@ -61,9 +61,7 @@ def load_rgb(
     return decoded.in_srgb()
 
 
-def decode(
-    source: Path | BinaryIO, at_least: int | None = None, reading: int = READING
-) -> Decoded:
+def decode(source: Path | BinaryIO, at_least: int | None = None, reading: int = READING) -> Decoded:
     """The image for `load_rgb`, before its colours are converted; arguments and errors as there."""
     name = source if isinstance(source, Path) else "<stream>"
     try:

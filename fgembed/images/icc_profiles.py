@@ -67,26 +67,42 @@ def coded_curve(transfer: int) -> Curve | None:
 
     BT.709's is taken for sRGB's, as viewers do: cameras and encoders write 1 and mean 13.
     """
-    code = np.linspace(0, 1, _CURVE_POINTS)
     if transfer in (1, 6, 13, 14, 15):
-        return np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
-    if transfer in (4, 5):
-        return code ** (2.2 if transfer == 4 else 2.8)
-    if transfer == 8:
-        return code
-    if transfer == 16:
-        root = code ** (1 / 78.84375)
-        light = (np.maximum(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)) ** (1 / 0.1593017578125)
-        return _tone_mapped(light * 10_000 / SDR_WHITE_NITS)
-    if transfer == 18:
-        scene = np.where(code <= 0.5, code**2 / 3, (np.exp((code - 0.55991073) / 0.17883277) + 0.28466892) / 12)
-        return _tone_mapped(scene**1.2 * PEAK_NITS / SDR_WHITE_NITS)
-    return None
+        return srgb_curve()
+    if transfer in (4, 5, 8):
+        return gamma_curve({4: 2.2, 5: 2.8, 8: 1}[transfer])
+    if transfer not in (16, 18):
+        return None
+    light = _pq() if transfer == 16 else _hlg()
+    return _tone_mapped(light / SDR_WHITE_NITS)
+
+
+def srgb_curve() -> Curve:
+    """The curve of sRGB (IEC 61966-2-1), which Display P3 shares."""
+    code = np.linspace(0, 1, _CURVE_POINTS)
+    return np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
 
 
 def gamma_curve(exponent: float) -> Curve:
     """Code to the power of `exponent`."""
     return np.linspace(0, 1, _CURVE_POINTS) ** exponent
+
+
+def _pq() -> Curve:
+    """Candela per square metre by SMPTE ST 2084."""
+    root = np.linspace(0, 1, _CURVE_POINTS) ** (32 / 2523)
+    light: Curve = (np.maximum(root - 3424 / 4096, 0) / (2413 / 128 - 2392 / 128 * root)) ** (
+        16384 / 2610
+    )
+    return 10_000 * light
+
+
+def _hlg() -> Curve:
+    """Candela per square metre by ITU-R BT.2100 hybrid log-gamma, on a screen of `PEAK_NITS`."""
+    code = np.linspace(0, 1, _CURVE_POINTS)
+    bright = (np.exp((code - 0.55991073) / 0.17883277) + 0.28466892) / 12
+    scene: Curve = np.where(code <= 0.5, code**2 / 3, bright)
+    return PEAK_NITS * scene**1.2
 
 
 def _tone_mapped(light: Curve) -> Curve:

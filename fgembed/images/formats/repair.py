@@ -19,6 +19,10 @@ MISSING = 0.1  # share of an image that may be missing at its end
 MAX_BYTES = 1 << 30
 _JPEG_KEPT = {0xE0, 0xE1, 0xE2, 0xEE} | set(range(0xC0, 0xD0)) | {0xDB, 0xDD}
 _DC, _AC = "DC", "AC"
+_ADAM7 = (  # first column and row, and steps, of the passes of an interlaced PNG
+    (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def _jpeg(content: bytes) -> Repaired | None:
 
 
 def _all_begun(scans: bytes) -> bool:
-    """Whether the last scan of all coefficients has begun, so that no more than noise is missing."""
+    """Whether the last scan of all coefficients has begun: no more than noise is missing."""
     finest: dict[tuple[int, str], int] = {}
     at = scans.find(b"\xff\xda")
     while at >= 0:
@@ -166,7 +170,6 @@ def _raw_size(width: int, height: int, bits: int, interlaced: int) -> int:
 
     if not interlaced:
         return rows(width, height)
-    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
     return sum(
-        rows((width - x + dx - 1) // dx, (height - y + dy - 1) // dy) for x, y, dx, dy in passes
+        rows((width - x + dx - 1) // dx, (height - y + dy - 1) // dy) for x, y, dx, dy in _ADAM7
     )
