@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fgembed.disk.files import write_text
+from fgembed.disk.files import read_toml, write_text
 from fgembed.errors import ConfigError
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.text import nearest
+from fgembed.workspace import RunFolder
 
 
 class Settings(BaseModel):
@@ -177,6 +178,21 @@ def validate(model: type[Model], value: Any, where: str) -> Model:
     except ValidationError as error:
         fact, remedy = _explain(error, model)
         raise ConfigError(f"{where}: {fact}", remedy) from None
+
+
+def read_run_config(run: Path) -> RunConfig:
+    """The settings that a run has written.
+
+    A run from before the preprocessing had versions goes on with the first.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    settings = read_toml(RunFolder(run).config)
+    preprocessing = settings.get("preprocessing")
+    if isinstance(preprocessing, dict):
+        preprocessing.setdefault("version", 1)
+    return validate(RunConfig, settings, str(run))
 
 
 def config_text(config: RunConfig) -> str:

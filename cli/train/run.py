@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fgembed.errors import ConfigError, FgembedError
 from fgembed.text import showable
-from fgembed.workspace import CONFIG, LATEST, RUNS, RunFolder, find_run, new_run_name
+from fgembed.workspace import CONFIG, LATEST, RUNS, find_run, new_run_name
 
 if TYPE_CHECKING:
     from fgembed.config import RunConfig
@@ -40,8 +40,7 @@ def settings_and_folder(
     Raises:
         FgembedError: a setting is wrong, the run to resume is missing, or the folder exists.
     """
-    from fgembed.config import RunConfig, validate
-    from fgembed.disk.files import read_toml
+    from fgembed.config import read_run_config
     from fgembed.resolve import resolve
 
     if resume:
@@ -51,7 +50,7 @@ def settings_and_folder(
                 "leave out the others, or start a new run",
             )
         folder = find_run(name)
-        return validate(RunConfig, read_toml(RunFolder(folder).config), str(folder)), folder
+        return read_run_config(folder), folder
     where = "settings" if overrides else str(config or CONFIG)
     settings = resolve(_workspace_settings(config), overrides, where)
     name = name or new_run_name(settings.method.name)

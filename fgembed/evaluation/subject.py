@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from fgembed.bundle import CONFIG_FILE, WEIGHTS_FILE, Bundle
-from fgembed.config import RunConfig, validate
-from fgembed.disk.files import read_toml, sha256
+from fgembed.config import RunConfig, read_run_config
+from fgembed.disk.files import sha256
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import ConfigError, IntegrityError, NotFoundError
 from fgembed.evaluation.floor_table import SELECTION_NOTES, FloorTable
@@ -114,7 +114,7 @@ class Subject:
                 "give the folder of a bundle, or leave --precision out",
             )
         run = _floor_run(bundle, floor) if bundle else find_run(model)
-        config = validate(RunConfig, read_toml(RunFolder(run).config), str(run))
+        config = read_run_config(run)
         gallery = gallery or (Path(config.eval.gallery) if config.eval.gallery else None)
         queries = queries or (Path(config.eval.queries) if config.eval.queries else None)
         if gallery is None or queries is None:

@@ -74,7 +74,10 @@ def trajectory_settings(config: RunConfig) -> dict[str, Any]:
     """
     free = FREE | FREE_BY_SELECTION[config.select]
     settings = dict(_flattened(config.model_dump(mode="json")))
-    return {key: value for key, value in settings.items() if key not in free}
+    kept = {key: value for key, value in settings.items() if key not in free}
+    if kept["preprocessing.version"] == 1:
+        del kept["preprocessing.version"]  # checkpoints from before there was a second have no key
+    return kept
 
 
 def image_checksums(root: Path, paths: Sequence[Path]) -> dict[str, str]:

@@ -46,15 +46,15 @@ def explain(searcher: Searcher, query: Path, hits: Sequence[Hit]) -> Explained:
     Raises:
         ImageError: the query cannot be read.
     """
-    images = [load_rgb(query, at_least=2 * SHOWN_SIDE)]
+    spec = searcher.embedder.spec
+    images = [load_rgb(query, 2 * SHOWN_SIDE, spec.version)]
     readable = []
     for hit in hits:
         try:
-            images.append(load_rgb(hit.path, at_least=2 * SHOWN_SIDE))
+            images.append(load_rgb(hit.path, 2 * SHOWN_SIDE, spec.version))
         except ImageError:
             continue  # moved or damaged since; the printed table still names it
         readable.append(hit)
-    spec = searcher.embedder.spec
     rationales = [searcher.rationales([fit_to_size(image, spec)])[0] for image in images]
     shown = [as_seen(image, spec) for image in images]
     heats = [np.clip(rationale, 0, 1) for rationale in rationales]
