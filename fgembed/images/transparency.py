@@ -29,7 +29,7 @@ def over_ground(image: Image.Image) -> Image.Image:
         ValueError: it is transparent everywhere and of one colour.
     """
     alpha = image.getchannel("A")
-    lowest, highest = alpha.getextrema()
+    lowest, highest = alpha.getextrema()  # type: ignore[misc]
     if lowest == 255:
         return image.convert("RGB")
     if highest == 0:

@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from fgembed.images.limits import MAX_PROFILE_BYTES, check_pixels
 
 MISSING = 0.1  # share of an image that may be missing at its end
 MAX_BYTES = 1 << 30
-_JPEG_KEPT = {0xE0, 0xE1, 0xE2, 0xEE} | set(range(0xC0, 0xD0)) | {0xDB, 0xDD}
+_JPEG_KEPT = {*range(0xC0, 0xD0), 0xDB, 0xDD}  # frame, tables, restart interval
+_JPEG_TOLD = {0xE1: b"Exif\0\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}  # with these first bytes
+_PNG_KEPT = {b"sRGB": 1, b"gAMA": 4, b"cHRM": 32, b"eXIf": 0, b"tRNS": 1}  # and their fewest bytes
 _DC, _AC = "DC", "AC"
 _ADAM7 = (  # first column and row, and steps, of the passes of an interlaced PNG
     (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
@@ -59,7 +62,7 @@ def repaired(kind: str, stream: BinaryIO) -> Repaired | None:
 def lacks_rows(image: Image.Image) -> bool:
     """Whether more than `MISSING` of a JPEG's rows are what libjpeg puts where data end."""
     pixels = np.asarray(image).reshape(image.height, -1).astype(np.int16)
-    filled = (np.abs(pixels - 128) <= 1).all(axis=1)[::-1]
+    filled: NDArray[np.bool_] = np.all(np.abs(pixels - 128) <= 1, axis=1)[::-1]
     rows = len(filled) if filled.all() else int(np.argmin(filled))
     return rows > MISSING * image.height
 
@@ -87,13 +90,19 @@ def _jpeg(content: bytes) -> Repaired | None:
             end = content.find(b"\xff\xdb", at + 2)
             if end < 0:
                 return None
-        elif marker in _JPEG_KEPT:
+        elif marker in _JPEG_KEPT or _is_told(marker, content[at + 4 : end]):
             kept.append(content[at:end])
         at = end
     progressive = any(part[1] in (0xC2, 0xCA) for part in kept[1:])
     if not scans or (progressive and not _all_begun(scans)):
         return None
     return Repaired(b"".join(kept) + scans + b"\xff\xd9")
+
+
+def _is_told(marker: int, body: bytes) -> bool:
+    """Whether an application's segment tells something of the picture, in full."""
+    first = _JPEG_TOLD.get(marker)
+    return first is not None and body.startswith(first) and len(body) >= 12
 
 
 def _all_begun(scans: bytes) -> bool:
@@ -132,7 +141,7 @@ def _png(content: bytes) -> Repaired | None:
     info: dict[str, Any] = {}
     parts = [b"\x89PNG\r\n\x1a\n", _chunk(b"IHDR", chunks[0][1][:13])]
     for name, data, sound in chunks:
-        if name == b"PLTE" or (sound and name in (b"tRNS", b"sRGB", b"gAMA", b"cHRM", b"eXIf")):
+        if name == b"PLTE" or (sound and len(data) >= _PNG_KEPT.get(name, len(data) + 1)):
             parts.append(_chunk(name, data))
         if sound and name == b"iCCP":
             info["icc_profile"] = _png_profile(data)

@@ -5,8 +5,8 @@ from io import SEEK_SET
 from typing import BinaryIO
 
 HEAD_BYTES = 64
+_BLANKS = b"\0\t\n\r \xef\xbb\xbf"
 _FIRST_BYTES = {
-    b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"BM": "BMP",
     b"GIF87a": "GIF",
@@ -40,6 +40,8 @@ def kind_of(stream: BinaryIO) -> str | None:
             return "RAW" if _is_raw(stream, head) else "TIFF"
     finally:
         stream.seek(0)
+    if head.lstrip(_BLANKS).startswith(b"\xff\xd8\xff"):  # some downloads begin with empty lines
+        return "JPEG"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
     if head[4:8] == b"ftyp":

@@ -8,12 +8,14 @@ with the picture that was written; any other layout is refused.
 
 from typing import Any
 
-from PIL import Image, ImageFile, TiffImagePlugin
+from PIL import ImageFile, TiffImagePlugin
+from PIL.Image import core  # type: ignore[attr-defined]
 
 from fgembed.images.limits import RefusedError
 
 WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 SAMPLES, PLANES, MAX_VALUE, COLOUR_MAP, SUBFILE = 277, 284, 281, 320, 254
+SIGNED_MAX_VALUE = 341
 SAMPLE_FORMAT, INK_SET, SUBSAMPLING, EXTRA = 339, 332, 530, 338
 UNCOMPRESSED, JPEG = (1,), (6, 7)
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8
@@ -63,14 +65,20 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         self.info["white_is_zero"] = is_deep and tags[PHOTOMETRIC] == WHITE_IS_ZERO
         if self.info["white_is_zero"]:
             tags[PHOTOMETRIC] = BLACK_IS_ZERO  # Pillow knows one byte order, and inverts neither
-        super()._setup()
+        try:
+            super()._setup()
+        except (KeyError, SyntaxError):  # no entry in Pillow's tables
+            reason = _misread(tags)
+            if reason is None:
+                raise
+            raise _refusal(reason) from None
         if self.mode.startswith("I"):
             self.info["white"] = full_scale(tags)
 
     def load_prepare(self) -> None:
         """Makes room for the pixels."""
         if self._im is None:
-            self.im = Image.core.new(self.mode, self._tile_size)
+            self.im = core.new(self.mode, self._tile_size)
         ImageFile.ImageFile.load_prepare(self)
 
 
@@ -82,7 +90,11 @@ def check_layout(image: TiffImagePlugin.TiffImageFile) -> None:
     """
     reason = _misread(image.tag_v2)
     if reason is not None:
-        raise RefusedError(f"{reason} in TIFF; {REMEDY}")
+        raise _refusal(reason)
+
+
+def _refusal(reason: str) -> RefusedError:
+    return RefusedError(f"{reason} in TIFF; {REMEDY}")
 
 
 def full_scale(tags: Any) -> int:
@@ -92,7 +104,8 @@ def full_scale(tags: Any) -> int:
     in part.
     """
     bits = max(tags.get(BITS, (1,)))
-    (largest,) = _numbers(tags.get(MAX_VALUE))[:1] or (0,)
+    given = _numbers(tags.get(MAX_VALUE, ())) or _numbers(tags.get(SIGNED_MAX_VALUE, ()))
+    largest = max(given, default=0)
     return largest if largest in (1023, 4095, 16383) and bits == 16 else (1 << bits) - 1
 
 
