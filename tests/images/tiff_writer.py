@@ -2,8 +2,8 @@
 
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 
@@ -25,6 +25,8 @@ def tiff(
     rows: int = 7,
     deflated: bool = False,
     tags: Mapping[int, Any] | None = None,
+    data: bytes | None = None,
+    base: int = 0,
 ) -> bytes:
     """A page of `pixels` (H, W) or (H, W, C) of whole or floating-point numbers.
 
@@ -41,6 +43,8 @@ def tiff(
         rows: of a strip.
         deflated: compressed by zlib.
         tags: further tags, or None to leave one out.
+        data: the only block, instead of the samples.
+        base: where the result will stand in a file.
     """
     if pixels.ndim == 2:
         pixels = pixels[..., None]
@@ -54,6 +58,8 @@ def tiff(
         for y in range(0, height, side_y)
         for x in range(0, width, side_x)
     ]
+    if data is not None:
+        blocks = [data]
     if deflated:
         blocks = [zlib.compress(block) for block in blocks]
     entries: dict[int, Any] = {
@@ -73,7 +79,19 @@ def tiff(
     else:
         entries[278] = rows
     entries |= tags or {}
-    return _file(entries, blocks, (324, 325) if tile else (273, 279), order, big)
+    return _file(entries, blocks, (324, 325) if tile else (273, 279), order, big, base)
+
+
+def with_sub_page(page: Callable[[int], bytes], sub_page: Callable[[int], bytes]) -> bytes:
+    """A file of a page and, behind its tag 330, another.
+
+    Args:
+        page: gives the page for a value of tag 330.
+        sub_page: gives the other page for its place in the file.
+    """
+    place = len(page(1 << 30)) + len(page(1 << 30)) % 2
+    other = sub_page(place)
+    return page(struct.unpack("<I", other[4:8])[0]).ljust(place, b"\0") + other
 
 
 def _block(layer: np.ndarray, y: int, x: int, height: int, width: int, padded: bool) -> np.ndarray:
@@ -86,7 +104,7 @@ def _block(layer: np.ndarray, y: int, x: int, height: int, width: int, padded: b
 
 def _packed(block: np.ndarray, bits: int, order: str) -> bytes:
     if bits % 8 == 0:
-        return block.astype(block.dtype.newbyteorder(order)).tobytes()
+        return block.astype(block.dtype.newbyteorder(cast(Any, order))).tobytes()
     rows = block.reshape(block.shape[0], -1).astype(np.uint32)
     unpacked = (rows[..., None] >> np.arange(bits - 1, -1, -1)) & 1
     return np.packbits(unpacked.reshape(len(rows), -1).astype(np.uint8), axis=1).tobytes()
@@ -98,12 +116,15 @@ def _file(
     block_tags: tuple[int, int],
     order: str,
     big: bool,
+    base: int,
 ) -> bytes:
     pointer, code = (LONG8, "Q") if big else (LONG, "I")
     mark = b"II" if order == "<" else b"MM"
-    head = mark + struct.pack(order + "HHH", 43, 8, 0) if big else mark + struct.pack(order + "H", 42)
+    head = (
+        mark + struct.pack(order + "HHH", 43, 8, 0) if big else mark + struct.pack(order + "H", 42)
+    )
     first = len(head) + struct.calcsize(order + code)
-    offsets = [first + sum(map(len, blocks[:number])) for number in range(len(blocks))]
+    offsets = [base + first + sum(map(len, blocks[:number])) for number in range(len(blocks))]
     body = b"".join(blocks)
     body += bytes(-(first + len(body)) % 8)
     entries = entries | {block_tags[0]: offsets, block_tags[1]: [len(block) for block in blocks]}
@@ -117,11 +138,11 @@ def _file(
         if len(data) <= struct.calcsize(code):
             lines += data.ljust(struct.calcsize(code), b"\0")
         else:
-            lines += struct.pack(order + code, start + size + len(values))
+            lines += struct.pack(order + code, base + start + size + len(values))
             values += data + bytes(len(data) % 2)
     count = struct.pack(order + ("Q" if big else "H"), len(table))
     end = struct.pack(order + code, 0)
-    return head + struct.pack(order + code, start) + body + count + lines + end + values
+    return head + struct.pack(order + code, base + start) + body + count + lines + end + values
 
 
 def _encoded(value: Any, is_pointer: bool, pointer: int, order: str) -> tuple[int, int, bytes]:

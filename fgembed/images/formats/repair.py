@@ -50,7 +50,7 @@ def repaired(kind: str, stream: BinaryIO) -> Repaired | None:
     """
     stream.seek(0)
     content = stream.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES or kind in ("RAW", "JXL", "HEIF", "AVIF"):
+    if len(content) > MAX_BYTES or kind in ("RAW", "JXL"):
         return None
     if kind == "JPEG":
         return _jpeg(content)
