@@ -57,7 +57,8 @@ def load_rgb(
     if decoded.to_srgb is not None and at_least is not None:
         factor = min(image.size) // at_least
         if factor > 1:  # what is not needed is not converted
-            decoded = Decoded(image.reduce(factor), decoded.to_srgb)
+            size = (image.width // factor, image.height // factor)
+            decoded = Decoded(image.resize(size, Image.Resampling.BOX), decoded.to_srgb)
     return decoded.in_srgb()
 
 

@@ -18,7 +18,7 @@ from fgembed.images.source_colours import Decoded
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_MARGIN = 1.5  # of the input, that is left to the last resizing
+_MARGIN = 2  # of the input, that is left to the last resizing
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _fitted(decoded: Decoded, spec: Preprocessing) -> Pixels:
 
 
 def _in_srgb(decoded: Decoded, spec: Preprocessing) -> Image.Image:
-    """The image in sRGB, reduced first where it is far larger than the input.
+    """The image in sRGB, made smaller first where it is far larger than the input.
 
     A conversion costs as much a pixel as decoding. After the last resizing it would be cheaper
     still, but edges that are mixed in another space have other colours. With this margin, the
@@ -131,10 +131,10 @@ def _in_srgb(decoded: Decoded, spec: Preprocessing) -> Image.Image:
     """
     if decoded.to_srgb is None:
         return decoded.image
-    image, enough = decoded.image, _MARGIN * spec.size
-    across, down = (max(1, int(side / enough)) for side in image.size)
-    if spec.fit != "squash":
-        across = down = min(across, down)
-    if (across, down) != (1, 1):
-        image = image.reduce((across, down))
-    return decoded.to_srgb(image)
+    image, enough = decoded.image, round(_MARGIN * spec.size)
+    scale = min(image.size) / enough
+    if spec.fit == "squash":
+        size = (min(image.width, enough), min(image.height, enough))
+    else:
+        size = (round(image.width / max(1, scale)), round(image.height / max(1, scale)))
+    return decoded.to_srgb(image.resize(size, Image.Resampling.BOX))

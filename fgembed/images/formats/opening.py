@@ -5,13 +5,11 @@ belongs to the whole process and its other users. `fgembed.images.limits` has th
 Decoders are imported when a file needs them, so that a search starts fast.
 """
 
-from io import BytesIO
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from PIL import Image
 
-from fgembed.images.formats import jpeg_xl, raw
-from fgembed.images.formats.extras import decoder
+from fgembed.images.formats import heif, jpeg_xl, raw
 
 
 def opened(kind: str, stream: BinaryIO, at_least: int | None, *, checked: bool) -> Image.Image:
@@ -33,8 +31,7 @@ def opened(kind: str, stream: BinaryIO, at_least: int | None, *, checked: bool) 
     if kind == "JXL":
         return jpeg_xl.opened(stream)
     if kind == "HEIF":
-        plugin = decoder("pi_heif.as_plugin", "HEIC", "pi-heif")
-        return cast(Image.Image, plugin.HeifImageFile(BytesIO(stream.read())))
+        return heif.opened(stream)
     if kind == "TIFF":
         from fgembed.images.formats.tiff_layouts import TiffFile, check_layout
 
