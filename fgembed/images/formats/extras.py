@@ -1,16 +1,16 @@
 """The decoders that are no part of Pillow."""
 
-from importlib import import_module
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from fgembed.images.limits import RefusedError
 
 
-def decoder(module: str, purpose: str, package: str = "fgembed[formats]") -> Any:
-    """The module of a decoder.
+@contextmanager
+def needed_for(purpose: str, package: str = "fgembed[formats]") -> Iterator[None]:
+    """Around the import of a decoder.
 
     Args:
-        module: its name.
         purpose: the format that needs it.
         package: what installs it.
 
@@ -18,11 +18,11 @@ def decoder(module: str, purpose: str, package: str = "fgembed[formats]") -> Any
         RefusedError: it is not installed, or does not load.
     """
     try:
-        return import_module(module)
+        yield
     except ModuleNotFoundError:
         raise RefusedError(f"{purpose} needs \"pip install '{package}'\"") from None
     except Exception as error:  # a shared library that is missing or of another system
         raise RefusedError(
-            f"{purpose} cannot be decoded, for {module} does not load ({error}); install it again "
-            f"with \"pip install --force-reinstall '{package}'\""
+            f"{purpose} cannot be decoded, for its decoder does not load ({error}); install it "
+            f"again with \"pip install --force-reinstall '{package}'\""
         ) from None

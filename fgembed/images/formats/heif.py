@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
-from fgembed.images.formats.extras import decoder
+from fgembed.images.formats.extras import needed_for
 from fgembed.images.limits import check_pixels, check_sides
 
 THREADS = 4  # of a decoder; a telephone's photograph has a grid of parts
@@ -22,9 +22,10 @@ def opened(stream: BinaryIO) -> Image.Image:
         RefusedError: the decoder is missing, or the image is too small or too large.
         Exception: whatever it raises for a damaged file.
     """
-    native = decoder("_pi_heif", "HEIC", "pi-heif")
+    with needed_for("HEIC", "pi-heif"):
+        from _pi_heif import load_file
     # Arguments: threads, 8 bits, not BGR, rows without gaps, not 16 bits, any decoder, its limits.
-    images = native.load_file(stream.read(), THREADS, True, False, True, False, "", False)
+    images = load_file(stream.read(), THREADS, True, False, True, False, "", False)
     found = [image for image in images if image is not None]
     if not found:
         raise ValueError("damaged HEIF: it holds no image")

@@ -6,7 +6,7 @@ from typing import BinaryIO, cast
 
 from PIL import ExifTags, Image
 
-from fgembed.images.formats.extras import decoder
+from fgembed.images.formats.extras import needed_for
 from fgembed.images.limits import check_pixels, check_sides
 
 MARK = b"\xff\x0a"  # of a codestream
@@ -20,12 +20,13 @@ def opened(stream: BinaryIO) -> Image.Image:
     Raises:
         RefusedError: the extra `formats` is missing, or the image is too small, large or damaged.
     """
-    module = decoder("pillow_jxl.JpegXLImagePlugin", "JPEG XL")
+    with needed_for("JPEG XL"):
+        from pillow_jxl.JpegXLImagePlugin import JXLImageFile
     content = stream.read()
     width, height = size_of(content)
     check_sides(width, height)
     check_pixels(width, height)
-    image = cast(Image.Image, module.JXLImageFile(BytesIO(content)))
+    image = cast(Image.Image, JXLImageFile(BytesIO(content)))
     if not getattr(image, "jpeg", False):  # a JPEG inside is not turned
         image.getexif().pop(ExifTags.Base.Orientation, None)
     return image

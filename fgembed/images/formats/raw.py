@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from PIL import ExifTags, Image
 
-from fgembed.images.formats.extras import decoder
+from fgembed.images.formats.extras import needed_for
 from fgembed.images.limits import check_pixels, check_sides
 
 TURNED = {  # undoes LibRaw's `flip`
@@ -27,13 +27,14 @@ def opened(stream: BinaryIO, at_least: int | None) -> Image.Image:
         RefusedError: the extra `formats` is missing, or the image is too small or too large.
         Exception: whatever LibRaw raises for a damaged file.
     """
-    rawpy = decoder("rawpy", "camera raw")
+    with needed_for("camera raw"):
+        import rawpy
     with rawpy.imread(BytesIO(stream.read())) as raw:
         width, height = raw.sizes.width, raw.sizes.height
         check_sides(width, height)
         check_pixels(width, height)
         if at_least is not None:
-            preview = _preview(rawpy, raw, at_least)
+            preview = _preview(raw, at_least)
             if preview is not None:
                 return preview
         half = at_least is not None and min(width, height) // 2 >= at_least
@@ -41,16 +42,14 @@ def opened(stream: BinaryIO, at_least: int | None) -> Image.Image:
         return Image.fromarray(developed)
 
 
-def _preview(rawpy: Any, raw: Any, at_least: int) -> Image.Image | None:
+def _preview(raw: Any, at_least: int) -> Image.Image | None:
     """The upright preview if both sides have at least `at_least` pixels."""
     from PIL.JpegImagePlugin import JpegImageFile
 
     try:
-        thumbnail = raw.extract_thumb()
-        if thumbnail.format == rawpy.ThumbFormat.JPEG:
-            image: Image.Image = JpegImageFile(BytesIO(thumbnail.data))
-        else:
-            image = Image.fromarray(thumbnail.data)
+        data = raw.extract_thumb().data  # a JPEG file, or pixels
+        is_file = isinstance(data, bytes)
+        image = JpegImageFile(BytesIO(data)) if is_file else Image.fromarray(data)
         if min(image.size) < at_least or image.mode not in ("RGB", "L"):
             return None
         check_pixels(*image.size)
