@@ -29,12 +29,12 @@ def over_ground(image: Image.Image) -> Image.Image:
         ValueError: it is transparent everywhere and of one colour.
     """
     alpha = image.getchannel("A")
-    lowest, highest = alpha.getextrema()  # type: ignore[misc]
+    lowest, highest = alpha.getextrema()
     if lowest == 255:
         return image.convert("RGB")
     if highest == 0:
         opaque = image.convert("RGB")
-        if all(low == high for low, high in opaque.getextrema()):
+        if len(opaque.getcolors(1) or ()) == 1:
             raise ValueError("it is fully transparent; save it with visible pixels")
         return opaque
     level = ground(image)

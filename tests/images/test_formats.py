@@ -36,7 +36,7 @@ WRITERS: dict[str, tuple[str, Callable[[], bytes]]] = {
     ),
     "GIF": ("GIF", lambda: encoded(IMAGE, "GIF", append_images=[scene(2)], **FRAMES)),
     "BMP": ("BMP", lambda: encoded(IMAGE, "BMP")),
-    "TIFF of two pages": ("TIFF", lambda: encoded(IMAGE, "TIFF", append_images=[scene(2)], **FRAMES)),
+    "TIFF of pages": ("TIFF", lambda: encoded(IMAGE, "TIFF", append_images=[scene(2)], **FRAMES)),
     "HEIC": ("HEIF", lambda: heic(IMAGE, quality=90)),
     "AVIF": ("AVIF", lambda: encoded(IMAGE, "AVIF", quality=95)),
     "AVIF sequence": (
@@ -203,10 +203,7 @@ def test_all_formats_in_a_tar_file_are_read_by_threads(tmp_path: Path):
 
 
 def test_bytes_that_only_begin_like_an_image_are_named_by_their_format():
-    for first, kind in (
-        (b"\x89PNG\r\n\x1a\n", "PNG"),
-        (b"\xff\x0a", "JPEG XL"),
-        (b"II*\0", "TIFF"),
-    ):
-        with pytest.raises(ImageError, match=f"damaged {kind}|no such|Not a"):
-            load_rgb(BytesIO(first + bytes(8)))
+    files = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\x0a": "JPEG XL", b"II*\0": "TIFF"}
+    for first, kind in files.items():
+        with pytest.raises(ImageError, match=f"damaged {kind}"):
+            load_rgb(BytesIO(first))

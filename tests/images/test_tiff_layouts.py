@@ -31,7 +31,7 @@ def coarse(bits: int) -> np.ndarray:
 
 
 def shown(bits: int) -> np.ndarray:
-    return coarse(bits).astype(int) * 255 // (2**bits - 1)
+    return np.asarray(coarse(bits).astype(int) * 255 // (2**bits - 1))
 
 
 READ: dict[str, tuple[np.ndarray, dict[str, Any], np.ndarray]] = {
@@ -96,16 +96,16 @@ def test_a_layout_is_read_as_its_picture(name: str, order: str):
     expected = expected if expected.ndim == 3 else np.dstack([expected] * 3)
     # Pillow does not know a BigTIFF whose numbers begin with the highest byte: it is refused.
     big = [{"big": True}] if order == "<" else []
-    for packing in ({}, {"tile": 16}, {"deflated": True}, {"rows": 60}, *big):
+    packings: list[dict[str, Any]] = [{}, {"tile": 16}, {"deflated": True}, {"rows": 60}, *big]
+    for packing in packings:
         actual = loaded(tiff(pixels, order=order, **{**options, **packing}))
         np.testing.assert_allclose(actual, expected, atol=3)
 
 
 def test_twelve_bits_are_stretched_to_white():
     np.testing.assert_allclose(loaded(tiff(GREY16 >> 4, bits=12))[..., 0], GREY, atol=1)
-    for unknown in ({"order": ">", "bits": 12}, {"order": ">", "big": True}):
-        with pytest.raises(ImageError, match="damaged TIFF"):
-            loaded(tiff(GREY16 >> 4, **unknown))
+    with pytest.raises(ImageError, match="damaged TIFF: unknown pixel mode"):
+        loaded(tiff(GREY16 >> 4, bits=12, order=">"))
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -69,7 +69,7 @@ def _is_raw(stream: BinaryIO, head: bytes) -> bool:
     if head[8:10] == b"CR" or head[8:12] == b"IIII":  # Canon, Phase One
         return True
     order = "<" if head[:2] == b"II" else ">"
-    if head[2:4] in (b"+\0", b"\0+"):
+    if len(head) < 8 or head[2:4] in (b"+\0", b"\0+"):
         return False
     tags = _tags(stream, order, struct.unpack(order + "I", head[4:8])[0])
     if _DNG_VERSION in tags or tags.get(_PHOTOMETRIC, [0])[0] in _SENSOR_DATA:
