@@ -1,6 +1,7 @@
 """What was made before the preprocessing had versions is still read the way it was made."""
 
 import json
+import shutil
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -10,11 +11,14 @@ import pytest
 import tomli_w
 from PIL import Image
 
+from fgembed.bundle import Bundle
 from fgembed.config import RunConfig, read_run_config
 from fgembed.disk.files import digest, read_toml
 from fgembed.errors import IntegrityError
 from fgembed.images.decoding import load_rgb
 from fgembed.images.preprocessing import Preprocessing, read_image
+from fgembed.index.changes.build import build_index
+from fgembed.index.search.searcher import Searcher
 from fgembed.training.fingerprint import trajectory_settings
 from fgembed.workspace import RunFolder
 from tests.images.photographs import encoded, scene
@@ -78,11 +82,6 @@ def test_a_bundle_from_before_searches_its_own_index_alone(
     bundle: Path, photos: Path, tmp_path: Path
 ):
     """The bundle without the key is another model than the one with it, and says so."""
-    import shutil
-
-    from fgembed.bundle import Bundle
-    from fgembed.index.changes.build import build_index
-    from fgembed.index.search.searcher import Searcher
 
     earlier = tmp_path / "bundle"
     shutil.copytree(bundle, earlier)
@@ -94,7 +93,7 @@ def test_a_bundle_from_before_searches_its_own_index_alone(
     assert opened.preprocessing.version == 1
     build_index(photos / "test", opened, tmp_path / "earlier.index")
     query = next((photos / "test").rglob("*.jpg"))
-    with Searcher.open(tmp_path / "earlier.index", earlier) as searcher:
-        assert searcher.search(query, 1)[0].path == query
+    searcher = Searcher.open(tmp_path / "earlier.index", earlier)
+    assert searcher.search(query, 1)[0].path == query
     with pytest.raises(IntegrityError, match="was made with another model"):
         Searcher.open(tmp_path / "earlier.index", bundle)
