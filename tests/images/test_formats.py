@@ -120,6 +120,17 @@ def test_a_small_preview_does_not_stand_for_the_photograph():
     assert np.corrcoef(developed.ravel(), half.ravel())[0, 1] > 0.95
 
 
+def test_a_raw_photograph_of_a_lying_size_is_not_developed():
+    content = dng(IMAGE)
+    width, height = (b"\0\1\3\0\1\0\0\0" + size for size in (b"\x40\1\0\0", b"\xf0\0\0\0"))
+    height = b"\1" + height[1:]
+    assert content.count(width) == content.count(height) == 1
+    lying = content.replace(width, width[:8] + b"\x20\x4e\0\0")
+    lying = lying.replace(height, height[:8] + b"\x10\x27\0\0")
+    with pytest.raises(ImageError, match=r"damaged camera raw: 20000 x 10000 px in \d+ bytes"):
+        load_rgb(BytesIO(lying))
+
+
 @pytest.mark.parametrize(
     ("first", "kind"),
     [

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from PIL import ExifTags, Image
 
 from fgembed.images.formats.extras import needed_for
-from fgembed.images.limits import check_pixels, check_sides
+from fgembed.images.limits import RefusedError, check_pixels, check_sides
 
 TURNED = {  # undoes LibRaw's `flip`
     3: Image.Transpose.ROTATE_180,
@@ -18,6 +18,7 @@ TURNED = {  # undoes LibRaw's `flip`
     6: Image.Transpose.ROTATE_270,
 }
 SIDEWAYS = (5, 6)
+MAX_PIXELS_A_BYTE = 32  # more is a lie, and would be developed for minutes
 
 
 def opened(stream: BinaryIO, at_least: int | None) -> Image.Image:
@@ -29,10 +30,13 @@ def opened(stream: BinaryIO, at_least: int | None) -> Image.Image:
     """
     with needed_for("camera raw"):
         import rawpy
-    with rawpy.imread(BytesIO(stream.read())) as raw:
+    content = stream.read()
+    with rawpy.imread(BytesIO(content)) as raw:
         width, height = raw.sizes.width, raw.sizes.height
         check_sides(width, height)
         check_pixels(width, height)
+        if width * height > MAX_PIXELS_A_BYTE * len(content):
+            raise RefusedError(f"damaged camera raw: {width} x {height} px in {len(content)} bytes")
         if at_least is not None:
             preview = _preview(raw, at_least)
             if preview is not None:

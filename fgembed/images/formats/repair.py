@@ -17,7 +17,7 @@ from PIL import Image
 from fgembed.images.limits import MAX_PROFILE_BYTES, check_pixels
 
 MISSING = 0.1  # share of an image that may be missing at its end
-MAX_BYTES = 1 << 30
+MAX_BYTES = 1 << 28  # of a file, and of its unpacked rows: copies of them are held
 _JPEG_KEPT = {*range(0xC0, 0xD0), 0xDB, 0xDD}  # frame, tables, restart interval
 _JPEG_TOLD = {0xE1: b"Exif\0\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}  # with these first bytes
 _PNG_KEPT = {b"sRGB": 1, b"gAMA": 4, b"cHRM": 32, b"eXIf": 0, b"tRNS": 1}  # and their fewest bytes
@@ -135,8 +135,8 @@ def _png(content: bytes) -> Repaired | None:
     check_pixels(width, height)
     expected = _raw_size(width, height, depth * {2: 3, 4: 2, 6: 4}.get(colour, 1), interlaced)
     packed = b"".join(data for name, data, _ in chunks if name == b"IDAT")
-    unpacked = zlib.decompressobj().decompress(packed, expected)
-    if len(unpacked) < (1 - MISSING) * expected:
+    unpacked = zlib.decompressobj().decompress(packed, min(expected, MAX_BYTES))
+    if expected > MAX_BYTES or len(unpacked) < (1 - MISSING) * expected:
         return None
     info: dict[str, Any] = {}
     parts = [b"\x89PNG\r\n\x1a\n", _chunk(b"IHDR", chunks[0][1][:13])]
