@@ -33,6 +33,7 @@ fast: $(VENV)/.dev
 proof: export FGEMBED_EXAMPLES = 300
 proof: export FGEMBED_KILLS = 300
 proof: export FGEMBED_DAMAGED = 1000
+proof: export FGEMBED_FUZZED = 2000
 proof: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS) -q -m proof
 
