@@ -34,6 +34,7 @@ proof: export FGEMBED_EXAMPLES = 300
 proof: export FGEMBED_KILLS = 300
 proof: export FGEMBED_DAMAGED = 2000
 proof: export FGEMBED_LIBRARY = 10000
+proof: export FGEMBED_FUZZED = 2000
 proof: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS) -q -m proof
 

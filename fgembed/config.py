@@ -192,11 +192,17 @@ def write_config(file: Path, config: RunConfig) -> None:
 def read_config(file: Path) -> RunConfig:
     """The settings of a run, as `write_config` wrote them or as a user declared them edited.
 
+    A run from before the preprocessing had versions goes on with the first.
+
     Raises:
         IntegrityError: the file differs from its checksum.
         ConfigError: an edited setting is unknown or out of range.
     """
-    return validate(RunConfig, read_sealed_toml(file, "file of settings"), str(file.parent))
+    settings = read_sealed_toml(file, "file of settings")
+    preprocessing = settings.get("preprocessing")
+    if isinstance(preprocessing, dict):
+        preprocessing.setdefault("version", 1)
+    return validate(RunConfig, settings, str(file.parent))
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:

@@ -33,6 +33,7 @@ class TrainingImages(Dataset[list[Tensor]]):
         self.paths = paths
         self.view_maker = view_maker
         self.at_least = spec.draft * spec.size
+        self.reading = spec.version
         self.seed = seed
 
     def __len__(self) -> int:
@@ -55,7 +56,7 @@ class TrainingImages(Dataset[list[Tensor]]):
         for offset in range(len(self.paths)):
             index = (first + offset) % len(self.paths)
             try:
-                image = load_rgb(self.paths[index], self.at_least)
+                image = load_rgb(self.paths[index], self.at_least, self.reading)
             except ImageError:
                 continue
             with torch.random.fork_rng(devices=[]):

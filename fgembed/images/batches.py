@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from fgembed.errors import ImageError
-from fgembed.images.decoding import Pixels, load_rgb
+from fgembed.images.decoding import READING, Pixels, load_rgb
 from fgembed.images.preprocessing import Preprocessing, read_image
 from fgembed.images.skipped import Skipped
 from fgembed.images.sources import ImageFile
@@ -62,7 +62,7 @@ class ImageBatches:
 
 
 def split_readable(
-    paths: Sequence[Path], at_least: int, threads: int = 2
+    paths: Sequence[Path], at_least: int, threads: int = 2, reading: int = READING
 ) -> tuple[list[Path], list[Skipped]]:
     """Decodes every image once; returns the readable ones and the others.
 
@@ -70,11 +70,12 @@ def split_readable(
         paths: the images.
         at_least: a JPEG is decoded at a reduced scale with at least this many pixels a side.
         threads: decoder threads.
+        reading: see `Preprocessing.version`.
     """
 
     def skipped_or_none(path: Path) -> Skipped | None:
         try:
-            load_rgb(path, at_least)
+            load_rgb(path, at_least, reading)
         except ImageError as error:
             return Skipped(path, error.reason)
         return None

@@ -68,7 +68,7 @@ def map_rows(run: Path, samples: Samples) -> list[SheetRow]:
     start, _ = load_encoder(RunFolder(run).start.path)
     enlarged = replace(spec, size=max(spec.size, SIDE))
     images = [
-        Image.fromarray(fit_to_size(load_rgb(path, at_least=2 * enlarged.size), enlarged))
+        Image.fromarray(fit_to_size(load_rgb(path, 2 * enlarged.size, spec.version), enlarged))
         for path in samples.paths
     ]
     pixels = np.stack([read_image(path, spec) for path in samples.paths])

@@ -78,6 +78,8 @@ def trajectory_settings(config: RunConfig) -> dict[str, Any]:
     settings = dict(_flattened(config.model_dump(mode="json")))
     if Path(config.backbone.weights).is_file():
         settings[WEIGHTS] = sha256(Path(config.backbone.weights))
+    if settings["preprocessing.version"] == 1:
+        del settings["preprocessing.version"]  # checkpoints from before the second have no key
     return {key: value for key, value in settings.items() if key not in free}
 
 

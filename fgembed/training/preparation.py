@@ -108,8 +108,8 @@ def readable_images(
     Raises:
         BadImagesError: too many cannot be read.
     """
-    at_least = config.preprocessing.draft * config.preprocessing.size
-    readable, bad = split_readable(paths, at_least, core_count())
+    spec = config.preprocessing
+    readable, bad = split_readable(paths, spec.draft * spec.size, core_count(), spec.version)
     skipped = [*unreadable, *bad]
     check_bad(skipped, len(readable) + len(skipped), config.max_bad)
     return readable, skipped

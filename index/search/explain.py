@@ -72,8 +72,8 @@ def unshown(path: Path) -> str:
 
 def _shown(searcher: Searcher, path: Path) -> tuple[Image.Image, Heat]:
     """What the encoder sees of an image, and its heat map."""
-    image = load_rgb(path, at_least=2 * SHOWN_SIDE)
     spec = searcher.embedder.spec
+    image = load_rgb(path, 2 * SHOWN_SIDE, spec.version)
     heat = np.clip(searcher.rationales([fit_to_size(image, spec)])[0], 0, 1)
     return as_seen(image, spec), heat
 

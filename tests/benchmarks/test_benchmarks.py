@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import clustered, index, parity_table, pointing_game, search_start
+from benchmarks import clustered, index, parity_table, pointing_game, read_images, search_start
 from fgembed.evaluation.metrics import pointing_game as play
 from fgembed.images.preprocessing import Preprocessing
 
@@ -76,6 +76,15 @@ def test_a_row_of_the_parity_table_holds_three_precisions(photos: Path):
     assert 0.99 < row.fp16.min_cosine <= row.fp32.min_cosine
     assert row.quantised.layers > 15
     assert row.line().count("|") == parity_table.HEADER[1].count("|")
+
+
+def test_reading_is_timed_in_both_versions():
+    table = read_images.measure(size=(640, 480), turns=3)
+    assert list(table) == ["224 px", "160 px"]
+    for row in table.values():
+        assert row["earlier, ratio"] == 1
+        assert row["Adobe RGB, ratio"] == pytest.approx(row["Adobe RGB"] / row["earlier"])
+        assert all(figure > 0 for figure in row.values())
 
 
 def test_the_pointing_game_benchmark_plays_every_map_of_run_and_start(

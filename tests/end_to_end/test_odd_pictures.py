@@ -155,9 +155,7 @@ def test_the_first_frame_of_an_animation_is_taken(kind: str) -> None:
 def test_every_format_opens_in_a_fresh_process(tmp_path: Path, kind: str) -> None:
     """Pillow loads the modules of its formats as it goes, so what ran before may hide a fault."""
     checked_picture().save(tmp_path / "photo", kind)
-    code = (
-        "import sys; from pathlib import Path; from fgembed.images.preprocessing import load_rgb\n"
-    )
+    code = "import sys; from pathlib import Path; from fgembed.images.decoding import load_rgb\n"
     code += "print(load_rgb(Path(sys.argv[1])).size)"
     command_line = [sys.executable, "-c", code, str(tmp_path / "photo")]
     done = subprocess.run(command_line, capture_output=True, text=True, check=False)

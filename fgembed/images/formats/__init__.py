@@ -1,0 +1,1 @@
+"""What each image format needs besides Pillow: signatures, checks, repairs and other decoders."""
