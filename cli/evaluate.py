@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fgembed.cli.options import (
+    ClutterOption,
     Device,
     DeviceOption,
     JsonOption,
@@ -57,6 +58,7 @@ def evaluate(
     floor: Annotated[
         Path | None, typer.Option(help="For a bundle whose run was moved: the run's folder.")
     ] = None,
+    include_clutter: ClutterOption = False,
     max_bad: MaxBadOption = 0.5,
     precision: PrecisionOption = Precision.fp32,
     device: DeviceOption = Device.auto,
@@ -78,7 +80,9 @@ def evaluate(
     from fgembed.evaluation.subject import Subject, measure
     from fgembed.reports.report import prepare_report, report_on
 
-    subject = Subject.find(model, floor, gallery, queries, precision.value)
+    subject = Subject.find(
+        model, floor, gallery, queries, precision.value, include_clutter=include_clutter
+    )
     measures = probes(probe or [], few_labels, probe_views)
     if report:
         prepare_report(report, subject)

@@ -82,6 +82,12 @@ def workspace_images(folder: Path = Path()) -> Path:
     return folder / images
 
 
+def workspace_includes_clutter(folder: Path = Path()) -> bool:
+    """Whether `fgembed.toml` says that its images include clutter; False without the file."""
+    file = folder / CONFIG
+    return file.is_file() and read_toml(file).get("include_clutter") is True
+
+
 @dataclass(frozen=True)
 class EncoderFolder:
     """The two files of an encoder: of a run, or of its start.

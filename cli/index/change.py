@@ -8,7 +8,9 @@ import typer
 
 from fgembed.cli.index.options import MEMORY, IndexOption, index_settings
 from fgembed.cli.index.summary import described, facts
+from fgembed.cli.left_out import left_out_counts, print_left_out
 from fgembed.cli.options import (
+    ClutterOption,
     Device,
     DeviceOption,
     JsonOption,
@@ -47,6 +49,7 @@ def add(
         ),
     ] = None,
     bundle: BundleElsewhere = None,
+    include_clutter: ClutterOption = False,
     max_bad: MaxBadOption = 0.5,
     device: DeviceOption = Device.auto,
     provider: ProviderOption = None,
@@ -86,6 +89,7 @@ def add(
             sources[0],
             opened,
             vanished=sync is not None,
+            include_clutter=include_clutter,
             max_bad=max_bad,
             device=device_name(device, provider),
             report=progress.stage,
@@ -207,6 +211,7 @@ def _print(report: "ChangeReport", index: Path, as_json: bool, compacted: bool =
         "skipped": len(report.skipped),
     }
     if as_json:
+        numbers |= left_out_counts(report.skipped, report.passed_over)
         print(json.dumps({"index": str(index)} | numbers | {"state": facts(manifest)}))
         return
     if compacted:
@@ -215,9 +220,7 @@ def _print(report: "ChangeReport", index: Path, as_json: bool, compacted: bool =
     else:
         print(", ".join(f"{n} {name}" for name, n in numbers.items() if n) or "no change")
     print(f"{showable(str(index))}: {described(manifest)}")
-    for bad in report.skipped[:1]:
-        print(f"{len(report.skipped)} skipped, listed in {index / SKIPPED_FILE}; the first:")
-        print(showable(f"  {bad.path}: {bad.reason}"))
+    print_left_out(report.skipped, report.passed_over, index / SKIPPED_FILE)
     dead = manifest.removed.count if manifest.removed else 0
     if len(manifest.segments) > COMPACT_FROM_SEGMENTS or dead > manifest.count:
         print(

@@ -4,8 +4,9 @@ The caller supplies the embedders, on torch or on ONNX Runtime, so this module s
 bundle alike.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,8 +17,9 @@ from fgembed.embedding.bulk import Embedded
 from fgembed.errors import FgembedError
 from fgembed.evaluation.floor_table import FloorTable, Score, ScoreRow
 from fgembed.evaluation.metrics import QueryScores, score_queries
+from fgembed.images.clutter import PassedOver
 from fgembed.images.decoding import Pixels
-from fgembed.images.finding import class_names, find_images
+from fgembed.images.finding import class_names, scan
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.images.skipped import Skipped, check_bad
 
@@ -41,24 +43,24 @@ class Embed(Protocol):
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images in class folders below `root`; `skipped` could not be opened."""
+    """Images in class folders below `root`; `skipped` could not be opened or are not read."""
 
     root: Path
     paths: list[Path]
     labels: dict[Path, str]
     skipped: list[Skipped]
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
     @classmethod
-    def find(cls, root: Path) -> "LabelledImages":
+    def find(cls, root: Path, include_clutter: bool = False) -> "LabelledImages":
         """Every image below `root`, labelled by its class folder.
 
         Raises:
             FgembedError: the folder is missing or empty, or an image is in no class folder.
         """
-        paths, skipped = find_images(root)
-        names = class_names(paths, root)
-        labels = dict(zip(paths, names, strict=True))
-        return cls(root=root, paths=paths, labels=labels, skipped=skipped)
+        found = scan(root, include_clutter)
+        labels = dict(zip(found.paths, class_names(found.paths, root), strict=True))
+        return cls(root, found.paths, labels, found.skipped, found.passed_over)
 
     def labels_of(self, paths: Sequence[Path]) -> Labels:
         """(N,) class names."""
@@ -73,21 +75,21 @@ class Split:
     gallery: LabelledImages
 
     @classmethod
-    def find(cls, gallery: Path, queries: Path) -> "Split":
+    def find(cls, gallery: Path, queries: Path, *, include_clutter: bool = False) -> "Split":
         """The split of two folders that do not overlap, or of one folder given twice.
 
         Raises:
             FgembedError: see `LabelledImages.find`; or the folders overlap; or leave-one-out has
                 a single image.
         """
-        labelled = LabelledImages.find(gallery)
+        labelled = LabelledImages.find(gallery, include_clutter)
         if gallery.resolve() == queries.resolve():
             if len(labelled.paths) < 2:
                 raise FgembedError(
                     f"{gallery} holds one image, leave-one-out needs at least two", "add images"
                 )
             return cls(queries=labelled, gallery=labelled)
-        searched_for = LabelledImages.find(queries)
+        searched_for = LabelledImages.find(queries, include_clutter)
         _refuse_overlap(labelled, searched_for)
         return cls(queries=searched_for, gallery=labelled)
 
@@ -95,6 +97,12 @@ class Split:
     def leave_one_out(self) -> bool:
         """Whether each image is searched in all the others."""
         return self.queries is self.gallery
+
+    def passed_over(self) -> list[str]:
+        """What was passed over as clutter, in words; empty if nothing was."""
+        sides = [self.gallery] if self.leave_one_out else [self.gallery, self.queries]
+        found = PassedOver(sum((side.passed_over.counts for side in sides), Counter()))
+        return [found.sentence()] if found.images else []
 
 
 @dataclass(frozen=True)
@@ -168,6 +176,8 @@ def floor_table(
     max_bad: float = 0.5,
     measures: Sequence[Measure] = (),
     notes: Sequence[str] = (),
+    *,
+    include_clutter: bool = False,
 ) -> FloorTable:
     """Scores each encoder on the same queries and gallery.
 
@@ -178,16 +188,17 @@ def floor_table(
         max_bad: the share of unreadable images that is accepted, in 0..1.
         measures: further columns.
         notes: for the table.
+        include_clutter: read also what systems and programs left in the folders.
 
     Raises:
         FgembedError: see `Split.find`.
         BadImagesError: too many images cannot be read.
     """
-    split = Split.find(gallery, queries)
+    split = Split.find(gallery, queries, include_clutter=include_clutter)
     for measure in measures:
         for embed in embedders.values():
             measure.check(embed, split.leave_one_out)
-    notes = [*notes, *(measure.note for measure in measures)]
+    notes = [*notes, *(measure.note for measure in measures), *split.passed_over()]
     results = [
         _encoder_table(name, EmbeddedSplit.embed(embed, split, max_bad), measures, notes)
         for name, embed in embedders.items()

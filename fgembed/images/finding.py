@@ -66,9 +66,11 @@ def _nothing(root: Path, found: Scan) -> NotFoundError:
 def is_image_file(path: Path) -> bool:
     """Whether a file is an image that is read, by its extension, or by content without one."""
     ending = extension(path.name)
+    if not path.is_file():
+        return False
     if ending in EXTENSIONS or ending in NO_IMAGE or unread_reason(path.name) is not None:
         return ending in EXTENSIONS
-    return path.is_file() and is_read(format_of(read_head(path)))
+    return is_read(format_of(read_head(path)))
 
 
 def class_names(paths: Sequence[Path], root: Path) -> list[str]:

@@ -75,7 +75,7 @@ def write_report(
         file="recall_curves.png",
     )
     spec = load_encoder(run)[1]
-    samples = Samples.of(LabelledImages.find(queries), spec)
+    samples = Samples.of(LabelledImages.find(queries, config.include_clutter), spec)
     sections = [curves, _maps(folder, run, samples), *_method(folder, run, config, samples)]
     facts = {"command": command, "queries": str(queries), **_facts(run, config)}
     write_json(

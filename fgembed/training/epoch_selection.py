@@ -128,7 +128,8 @@ def selection_split(config: RunConfig, paths: Sequence[Path]) -> tuple[list[Path
     if config.select == "holdout":
         return _holdout(config, paths)
     if config.select == "test" and config.eval.gallery and config.eval.queries:
-        return list(paths), Split.find(Path(config.eval.gallery), Path(config.eval.queries))
+        folders = Path(config.eval.gallery), Path(config.eval.queries)
+        return list(paths), Split.find(*folders, include_clutter=config.include_clutter)
     return list(paths), None
 
 

@@ -20,7 +20,8 @@ from fgembed.errors import ConfigError
 from fgembed.evaluation.floors import uncalibrated_start
 from fgembed.evaluation.protocol import Split
 from fgembed.images.batches import split_readable
-from fgembed.images.finding import find_images
+from fgembed.images.clutter import PassedOver
+from fgembed.images.finding import Scan, scan
 from fgembed.images.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from fgembed.images.skipped import Skipped, check_bad
 from fgembed.methods.base import Method
@@ -38,7 +39,8 @@ class Prepared:
         config: the settings with the method's defaults written out.
         device: computes.
         paths: the training images by file name, not yet opened.
-        unreadable: files and folders that could not be listed.
+        unreadable: files and folders that could not be listed, and pictures that are not read.
+        passed_over: images beside them that are clutter.
         start: the untouched start, read as the highest floor, not yet calibrated.
         method: the method on the same start, on `device`.
     """
@@ -47,6 +49,7 @@ class Prepared:
     device: torch.device
     paths: list[Path]
     unreadable: list[Skipped]
+    passed_over: PassedOver
     start: Encoder
     method: Method
 
@@ -66,27 +69,29 @@ def prepare(config: RunConfig, method_class: type[Method]) -> Prepared:
     config = _with_normalisation(config)
     device = choose_device(config.device)
     torch.set_num_threads(config.threads or core_count())
-    paths, unreadable = list_images(config)
+    images = list_images(config)
     if config.eval.gallery and config.eval.queries:  # a fault in them is to show now
-        Split.find(Path(config.eval.gallery), Path(config.eval.queries))
+        folders = Path(config.eval.gallery), Path(config.eval.queries)
+        Split.find(*folders, include_clutter=config.include_clutter)
     torch.manual_seed(config.seed)
     start = uncalibrated_start(_backbone(config), config.pooling).to(device)
     method = make_method(config, method_class)
     method.to(device).to(memory_format=torch.channels_last)
     config = resolved(config, method)
-    check_selection(config, paths)
+    check_selection(config, images.paths)
     return Prepared(
         config=config,
         device=device,
-        paths=paths,
-        unreadable=unreadable,
+        paths=images.paths,
+        unreadable=images.skipped,
+        passed_over=images.passed_over,
         start=start,
         method=method,
     )
 
 
-def list_images(config: RunConfig) -> tuple[list[Path], list[Skipped]]:
-    """The training images by file name, and the files and folders that could not be listed.
+def list_images(config: RunConfig) -> Scan:
+    """The training images by file name, and what was left out.
 
     Raises:
         ConfigError: no folder is set.
@@ -96,7 +101,7 @@ def list_images(config: RunConfig) -> tuple[list[Path], list[Skipped]]:
         raise ConfigError(
             "no folder of images is set", 'run "fgembed init PHOTOS" first, or give --images PHOTOS'
         )
-    return find_images(Path(config.images))
+    return scan(Path(config.images), config.include_clutter)
 
 
 def readable_images(

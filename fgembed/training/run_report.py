@@ -1,11 +1,12 @@
 """The results of a finished run, as they stand in its `report.json`."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fgembed.evaluation.floor_table import FloorTable, Selected
 from fgembed.evaluation.guard import Verdict
 from fgembed.evaluation.label_free import Figures
+from fgembed.images.clutter import PassedOver
 from fgembed.images.skipped import Skipped
 
 
@@ -23,6 +24,7 @@ class RunReport:
         trained: figures of the run's encoder.
         table: the scores, where there are labelled images.
         guard: whether the run is better than its start.
+        passed_over: images that are clutter.
     """
 
     method: str
@@ -34,7 +36,9 @@ class RunReport:
     trained: Figures
     table: FloorTable | None
     guard: Verdict
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON object."""
-        return asdict(self) | {"skipped": len(self.skipped)}
+        counts = {"skipped": len(self.skipped), "passed_over": self.passed_over.images}
+        return asdict(self) | counts

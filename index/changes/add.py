@@ -9,9 +9,11 @@ import numpy as np
 from fgembed.bundle import Bundle
 from fgembed.disk.files import absolute, sha256
 from fgembed.errors import NotFoundError
+from fgembed.images.skipped import write_skipped
 from fgembed.index.changes.embed_images import BadImageLimit, SourceImages, embed_segment
 from fgembed.index.changes.indexed_images import IndexedImage, indexed_images, is_below
 from fgembed.index.changes.transaction import ChangeReport, Transaction, settings_for_count
+from fgembed.index.format.manifest import SKIPPED_FILE
 from fgembed.index.format.publishing import only_writer
 from fgembed.progress import ReportStep, silent
 
@@ -22,6 +24,7 @@ def add_images(
     bundle: Bundle,
     *,
     vanished: bool = False,
+    include_clutter: bool = False,
     max_bad: float = 0.5,
     device: str = "auto",
     report: ReportStep = silent,
@@ -33,6 +36,7 @@ def add_images(
         source: a folder, manifest, list or image.
         bundle: the model that made the index.
         vanished: also remove the indexed images below the folder `source` whose files are gone.
+        include_clutter: add also what systems and programs left among the images.
         max_bad: share of unreadable images, in [0, 1], above which the change fails.
         device: `auto`, `cpu`, `cuda`, or an ONNX Runtime execution provider by its name.
         report: receives the stage, how much of it is completed, and the total.
@@ -45,7 +49,7 @@ def add_images(
     """
     with only_writer(folder):
         change = Transaction.begin(folder)
-        images = SourceImages.of(source, change.roots)
+        images = SourceImages.of(source, change.roots, include_clutter=include_clutter)
         indexed = indexed_images(change.vectors)
         names = [str(path) for path in images.paths]
         pairs = zip(names, images.paths, strict=True)
@@ -56,15 +60,22 @@ def add_images(
         unchanged = len(states) - len(to_embed)
         if not to_embed:
             manifest = change.manifest
+            write_skipped(folder / SKIPPED_FILE, images.listing.skipped)
             if removed:
                 manifest = change.commit([], np.array(removed, np.int64))
-            return ChangeReport(manifest, removed=len(removed), unchanged=unchanged)
+            return ChangeReport(
+                manifest,
+                removed=len(removed),
+                unchanged=unchanged,
+                skipped=images.listing.skipped,
+                passed_over=images.listing.passed_over,
+            )
         changed = [names[row] for row in to_embed if states[row] == "changed"]
         replaced = {name: [item.id for item in indexed[name]] for name in changed}
         limit = BadImageLimit(max_bad, unchanged)
         selected = images.only(to_embed)
         added = _add(change, selected, replaced, removed, bundle, limit, device, report)
-        return replace(added, unchanged=unchanged)
+        return replace(added, unchanged=unchanged, passed_over=images.listing.passed_over)
 
 
 def _vanished(indexed: dict[str, list[IndexedImage]], present: set[str], source: Path) -> list[str]:

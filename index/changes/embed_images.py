@@ -10,7 +10,7 @@ from fgembed.bundle import Bundle
 from fgembed.disk.files import absolute
 from fgembed.embedding.array_types import Vectors
 from fgembed.errors import FgembedError
-from fgembed.images.finding import EXTENSIONS
+from fgembed.images.finding import is_image_file
 from fgembed.images.skipped import Skipped, check_bad, write_skipped
 from fgembed.images.sources import Listing, labels_of, list_images
 from fgembed.index.changes.embedding_cache import Block, EmbeddingCache
@@ -34,7 +34,9 @@ class SourceImages:
     root: Path
 
     @classmethod
-    def of(cls, source: Path, roots: Sequence[Path] = ()) -> "SourceImages":
+    def of(
+        cls, source: Path, roots: Sequence[Path] = (), *, include_clutter: bool = False
+    ) -> "SourceImages":
         """Lists a folder, a manifest, a list file, or a single image.
 
         The folders on the first level below a root become the column `label`.
@@ -42,13 +44,16 @@ class SourceImages:
         Args:
             source: what to list.
             roots: root folders of an index; the first that holds the source becomes its root.
+            include_clutter: list also what systems and programs left in a folder.
 
         Raises:
             NotFoundError: the source is missing or empty.
             FgembedError: it cannot be parsed, or its images lie in tar files.
         """
-        single = source.is_file() and source.suffix.lower() in EXTENSIONS
-        listing = Listing([source]) if single else list_images([source])
+        single = is_image_file(source)
+        listing = (
+            Listing([source]) if single else list_images([source], include_clutter=include_clutter)
+        )
         if not all(isinstance(image, Path) for image in listing.images):
             raise FgembedError(
                 f"the images of {source} lie in tar files, expected image files",
@@ -61,7 +66,7 @@ class SourceImages:
                 "correct or remove that row",
             )
         paths = [absolute(str(path)) for path in listing.images]
-        folder = absolute(source) if source.is_dir() else _common_folder(paths)
+        folder = absolute(source) if source.is_dir() else _common_folder(paths or [source])
         root = next((root for root in roots if folder.is_relative_to(root)), folder)
         listing.images = list(paths)
         if source.is_dir() or single:
@@ -191,5 +196,5 @@ def _metadata(listing: Listing) -> tuple[dict[str, str], list[tuple[Any, ...]]]:
 
 
 def _common_folder(paths: Sequence[Path]) -> Path:
-    """The deepest folder that holds all paths."""
-    return Path(os.path.commonpath([path.parent for path in paths]))
+    """The deepest folder that holds all paths, absolute."""
+    return absolute(os.path.commonpath([path.parent for path in paths]) or ".")

@@ -1,12 +1,13 @@
 """A change of an index by its only writer: open its state, publish the next one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from fgembed.embedding.array_types import Ids
+from fgembed.images.clutter import PassedOver
 from fgembed.images.skipped import Skipped
 from fgembed.index.format.manifest import Manifest, Segment
 from fgembed.index.format.publishing import changed_manifest, publish
@@ -28,7 +29,8 @@ class ChangeReport:
         replaced: images whose file had changed.
         removed: items that searches no longer find.
         unchanged: images of the source that were in the index with the same content.
-        skipped: images that could not be read.
+        skipped: images that could not be read, and pictures that are not read.
+        passed_over: images of the source that are clutter.
     """
 
     manifest: Manifest
@@ -37,6 +39,7 @@ class ChangeReport:
     removed: int = 0
     unchanged: int = 0
     skipped: Sequence[Skipped] = ()
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
 
 @dataclass(frozen=True)

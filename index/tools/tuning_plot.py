@@ -58,5 +58,8 @@ def plot(out: Path, retuned: Retuned) -> None:
     axes.set_title(f"{segment.factory}, {segment.count} vectors")
     axes.legend(fontsize="small")
     with atomic_write(out) as file:
-        figure.savefig(file, format="svg" if out.suffix == ".svg" else "png", dpi=150)
+        if out.suffix == ".svg":
+            figure.savefig(file, format="svg", dpi=150)
+        else:  # with the note by which `fgembed.images.signatures` knows that it is no photograph
+            figure.savefig(file, format="png", dpi=150, metadata={"Software": "fgembed"})
     pyplot.close(figure)
