@@ -136,7 +136,7 @@ def wrapped(key: str) -> str | None:
 
 def path_label(parts: Iterable[str]) -> str | None:
     """What the first folder of a path that is clutter, or else its file, is called in messages."""
-    *folders, name = [part for part in parts if part not in (".", "..")]
+    *folders, name = [part for part in parts if part not in (".", "..")] or [""]
     for parent, folder in zip(["", *folders], folders, strict=False):
         label = folder_label(folder, parent)
         if label is not None:

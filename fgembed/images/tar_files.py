@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fgembed.errors import FgembedError, ImageError
-from fgembed.images.clutter import PassedOver, path_label
+from fgembed.images.clutter import PassedOver, file_label, path_label
 from fgembed.images.extensions import EXTENSIONS, NO_IMAGE, extension, not_read, unread_reason
 from fgembed.images.signatures import HEAD_BYTES, format_of, is_read
 from fgembed.images.skipped import Skipped
@@ -76,11 +76,13 @@ def scan_tar(tar: Path, include_clutter: bool = False) -> TarScan:
 def _add(
     found: TarScan, tar: Path, member: tarfile.TarInfo, file: BinaryIO, include_clutter: bool
 ) -> None:
-    clutter = None if include_clutter else path_label(member.name.split("/"))
-    if clutter is not None:
-        if extension(member.name) in EXTENSIONS or path_label([member.name.rpartition("/")[2]]):
+    if not include_clutter:
+        name = member.name.rpartition("/")[2]
+        clutter = path_label(member.name.split("/"))
+        if clutter is not None and (extension(name) in EXTENSIONS or file_label(name)):
             found.passed_over.counts[clutter] += 1
-        return
+        if clutter is not None or name.startswith("."):
+            return
     reason = _unread_reason(member, file)
     if reason is None:
         found.members.append(TarMember(tar, member.name, member.offset_data, member.size))
@@ -102,8 +104,9 @@ def _unread_reason(member: tarfile.TarInfo, file: BinaryIO) -> str | None:
         if not is_read(format_):
             return "" if format_ is None else not_read(format_)
     if not member.isreg() or member.issparse():
-        kind = "sparse file" if member.issparse() else "link or no file"
-        return f"a {kind} in a tar file is not read; unpack {member.name} and give the folder"
+        kinds = ("a sparse file", member.issparse()), ("a link", member.issym() or member.islnk())
+        kind = next((name for name, is_kind in kinds if is_kind), "no plain file")
+        return f"{kind} in a tar file is not read; unpack {member.name} and give the folder"
     if member.size > MAX_MEMBER_BYTES:
         return (
             f"{member.size:,} bytes in a tar file, at most {MAX_MEMBER_BYTES:,} are read; unpack "
