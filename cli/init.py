@@ -22,10 +22,10 @@ def init(
     from fgembed.text import showable
     from fgembed.workspace import write_template
 
-    found = scan(photos)
-    check_bad(found.skipped, len(found.paths) + len(found.skipped), max_bad=1)
+    images = scan(photos)
+    check_bad(images.skipped, len(images.paths) + len(images.skipped), max_bad=1)
     file = write_template(Path(), photos)
-    print(showable(f"{file}: {len(found.paths)} images in {photos}"))
+    print(showable(f"{file}: {len(images.paths)} images in {photos}"))
     remedy = f"include_clutter = true in {file}"
-    print_left_out(found.skipped, found.passed_over, remedy=remedy)
+    print_left_out(images.skipped, images.passed_over, remedy=remedy)
     print('next: "fgembed train"')

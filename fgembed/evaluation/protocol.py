@@ -58,9 +58,9 @@ class LabelledImages:
         Raises:
             FgembedError: the folder is missing or empty, or an image is in no class folder.
         """
-        found = scan(root, include_clutter)
-        labels = dict(zip(found.paths, class_names(found.paths, root), strict=True))
-        return cls(root, found.paths, labels, found.skipped, found.passed_over)
+        images = scan(root, include_clutter)
+        labels = dict(zip(images.paths, class_names(images.paths, root), strict=True))
+        return cls(root, images.paths, labels, images.skipped, images.passed_over)
 
     def labels_of(self, paths: Sequence[Path]) -> Labels:
         """(N,) class names."""
@@ -101,8 +101,8 @@ class Split:
     def passed_over(self) -> list[str]:
         """What was passed over as clutter, in words; empty if nothing was."""
         sides = [self.gallery] if self.leave_one_out else [self.gallery, self.queries]
-        found = PassedOver(sum((side.passed_over.counts for side in sides), Counter()))
-        return [found.sentence()] if found.images else []
+        clutter = PassedOver(sum((side.passed_over.counts for side in sides), Counter()))
+        return [clutter.sentence()] if clutter.images else []
 
 
 @dataclass(frozen=True)

@@ -76,13 +76,12 @@ class PassedOver:
     def sentence(self, option: str = OPTION) -> str:
         """The count and the names, those with the most images first."""
         labels = [label for label, _ in self.counts.most_common()]
-        more = f" and {len(labels) - MAX_LABELS} more" if len(labels) > MAX_LABELS else ""
-        names = showable(", ".join(labels[:MAX_LABELS]))
-        images = "1 image" if self.images == 1 else f"{self.images} images"
-        them = "it" if self.images == 1 else "them"
+        hidden = len(labels) - MAX_LABELS
+        names = ", ".join(labels[:MAX_LABELS]) + (f" and {hidden} more" if hidden > 0 else "")
+        images, them = ("1 image", "it") if self.images == 1 else (f"{self.images} images", "them")
         return (
-            f"passed over {images} that systems and programs left ({names}{more}); {option} reads "
-            f"{them}"
+            f"passed over {images} that systems and programs left ({showable(names)}); {option} "
+            f"reads {them}"
         )
 
 

@@ -13,8 +13,8 @@ from fgembed.text import label
 
 def find_images(root: Path, include_clutter: bool = False) -> tuple[list[Path], list[Skipped]]:
     """The images below `root` and what was left out; see `scan`."""
-    found = scan(root, include_clutter)
-    return found.paths, found.skipped
+    listing = scan(root, include_clutter)
+    return listing.paths, listing.skipped
 
 
 def scan(root: Path, include_clutter: bool = False, *, may_be_empty: bool = False) -> Scan:
@@ -36,28 +36,29 @@ def scan(root: Path, include_clutter: bool = False, *, may_be_empty: bool = Fals
     walk = Walk(include_clutter)
     walk.read(root)
     walk.count_clutter()
-    found = walk.finished()
-    if found.skipped and found.skipped[0].path == root:
+    listing = walk.finished()
+    if listing.skipped and listing.skipped[0].path == root:
         raise NotFoundError(
-            f"cannot read folder {root}: {found.skipped[0].reason}",
+            f"cannot read folder {root}: {listing.skipped[0].reason}",
             "change its permissions, or give another folder",
         )
     if (
         not may_be_empty
-        and not found.paths
-        and all(is_archive(bad.path.name) for bad in found.skipped)
+        and not listing.paths
+        and all(is_archive(bad.path.name) for bad in listing.skipped)
     ):
-        raise _nothing(root, found)
-    return found
+        raise _no_images(root, listing)
+    return listing
 
 
-def _nothing(root: Path, found: Scan) -> NotFoundError:
+def _no_images(root: Path, listing: Scan) -> NotFoundError:
     fact = f"no images in {root}"
-    if found.passed_over.images:
-        return NotFoundError(f"{fact}: {found.passed_over.sentence()}", "or give another folder")
-    if found.skipped:
+    if listing.passed_over.images:
+        return NotFoundError(f"{fact}: {listing.passed_over.sentence()}", "or give another folder")
+    if listing.skipped:
+        first = listing.skipped[0].path.name
         return NotFoundError(
-            f"{fact}, but {len(found.skipped)} archives, the first {found.skipped[0].path.name}",
+            f"{fact}, but {len(listing.skipped)} archives, the first {first}",
             "unpack them, or give another folder",
         )
     return NotFoundError(fact, f"give a folder with {', '.join(sorted(EXTENSIONS))} files")

@@ -34,7 +34,7 @@ _SIGNATURES = (
 )
 _PATTERNS = tuple((re.compile(pattern, re.DOTALL), name) for pattern, name in _SIGNATURES)
 # fgembed's contact sheets and plots say so in a text chunk before their pixels.
-_OWN_PNG = b"Software\0fgembed"
+_FGEMBED_PNG = b"Software\0fgembed"
 
 
 def format_of(head: bytes) -> str | None:
@@ -56,9 +56,9 @@ def is_read(format_: str | None) -> bool:
     return format_ in READ
 
 
-def is_own_png(head: bytes) -> bool:
+def is_fgembed_png(head: bytes) -> bool:
     """Whether a PNG is a contact sheet or a plot that fgembed wrote."""
-    return _OWN_PNG in head
+    return _FGEMBED_PNG in head
 
 
 def read_head(path: Path | str) -> bytes:

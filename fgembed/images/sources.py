@@ -103,26 +103,26 @@ def _list_source(source: Path, lines: Iterable[str], include_clutter: bool) -> L
 
 def _from_folder(folder: Path, include_clutter: bool) -> Listing:
     """The images of a folder, or where it has none, those of the tar files that lie in it."""
-    found = scan(folder, include_clutter, may_be_empty=True)
-    tars = [bad.path for bad in found.skipped if extension(bad.path.name) == ".tar"]
+    scanned = scan(folder, include_clutter, may_be_empty=True)
+    tars = [bad.path for bad in scanned.skipped if extension(bad.path.name) == ".tar"]
     tars = [tar for tar in tars if tar.parent == folder]
-    if found.paths or not tars:
-        if not found.paths:
-            found = scan(folder, include_clutter)  # says why there is none
-        columns = labels_of(found.paths, folder)
-        return Listing(list(found.paths), columns, found.skipped, found.passed_over)
+    if scanned.paths or not tars:
+        if not scanned.paths:
+            scanned = scan(folder, include_clutter)  # says why there is none
+        columns = labels_of(scanned.paths, folder)
+        return Listing(list(scanned.paths), columns, scanned.skipped, scanned.passed_over)
     listing = _from_tars(tars, include_clutter)
-    listing.skipped += [bad for bad in found.skipped if bad.path not in tars]
-    listing.passed_over.counts += found.passed_over.counts
+    listing.skipped += [bad for bad in scanned.skipped if bad.path not in tars]
+    listing.passed_over.counts += scanned.passed_over.counts
     return listing
 
 
 def _from_tars(tars: Sequence[Path], include_clutter: bool) -> Listing:
     scans = [scan_tar(tar, include_clutter) for tar in tars]
-    listing = _encodable([member for found in scans for member in found.members])
-    for found in scans:
-        listing.skipped += found.skipped
-        listing.passed_over.counts += found.passed_over.counts
+    listing = _encodable([member for scanned in scans for member in scanned.members])
+    for scanned in scans:
+        listing.skipped += scanned.skipped
+        listing.passed_over.counts += scanned.passed_over.counts
     return listing
 
 

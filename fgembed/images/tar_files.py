@@ -59,35 +59,35 @@ def scan_tar(tar: Path, include_clutter: bool = False) -> TarScan:
     Raises:
         FgembedError: it is no uncompressed tar file, or is damaged.
     """
-    found = TarScan()
+    scanned = TarScan()
     try:
         with tarfile.open(tar, "r:") as archive, tar.open("rb") as file:
             for member in archive:
                 if not member.isdir():
-                    _add(found, tar, member, file, include_clutter)
+                    _add(scanned, tar, member, file, include_clutter)
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         raise FgembedError(
             f"{tar} cannot be read as an uncompressed tar file: {error}",
             f'make it again with "tar -cf {tar.name} FOLDER", or unpack it and give the folder',
         ) from None
-    return found
+    return scanned
 
 
 def _add(
-    found: TarScan, tar: Path, member: tarfile.TarInfo, file: BinaryIO, include_clutter: bool
+    scanned: TarScan, tar: Path, member: tarfile.TarInfo, file: BinaryIO, include_clutter: bool
 ) -> None:
     if not include_clutter:
         name = member.name.rpartition("/")[2]
         clutter = path_label(member.name.split("/"))
         if clutter is not None and (extension(name) in EXTENSIONS or file_label(name)):
-            found.passed_over.counts[clutter] += 1
+            scanned.passed_over.counts[clutter] += 1
         if clutter is not None or name.startswith("."):
             return
     reason = _unread_reason(member, file)
     if reason is None:
-        found.members.append(TarMember(tar, member.name, member.offset_data, member.size))
+        scanned.members.append(TarMember(tar, member.name, member.offset_data, member.size))
     elif reason:
-        found.skipped.append(Skipped(tar / member.name, reason, is_bad=False))
+        scanned.skipped.append(Skipped(tar / member.name, reason, is_bad=False))
 
 
 def _unread_reason(member: tarfile.TarInfo, file: BinaryIO) -> str | None:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from fgembed.images.clutter import PassedOver, file_label, folder_label, report_images
 from fgembed.images.extensions import EXTENSIONS, NO_IMAGE, extension, not_read, unread_reason
-from fgembed.images.signatures import format_of, is_own_png, is_read, read_head
+from fgembed.images.signatures import format_of, is_fgembed_png, is_read, read_head
 from fgembed.images.skipped import Skipped
 
 PLACEHOLDERS = (".icloud", ".nextcloud", ".owncloud")
 NOT_DOWNLOADED = "not on this disk but with a cloud service; download it first"
-LINK_TO_NOTHING = "a link to what is not there; mount or restore it"
-OWN_OUTPUT = "pages and plots of fgembed"
+BROKEN_LINK = "a link to what is not there; mount or restore it"
+FGEMBED_OUTPUT = "pages and plots of fgembed"
 
 
 @dataclass
@@ -57,18 +57,18 @@ class Walk:
             folders, files = self._entries(folder)
             parent = folder.rpartition("/")[2]
             for entry in reversed(folders):
-                found = None if self.include_clutter else folder_label(entry.name, parent)
-                if found is None:
+                label = None if self.include_clutter else folder_label(entry.name, parent)
+                if label is None:
                     pending.append(entry.path)
                 else:
-                    self.clutter.append((entry.path, found))
-            own = report_images({entry.name for entry in files})
+                    self.clutter.append((entry.path, label))
+            report = report_images({entry.name for entry in files})
             for entry in files:
-                self._add(entry, own)
+                self._add(entry, report)
 
     def count_clutter(self) -> None:
         """Counts the images in the folders that were passed over, by name alone."""
-        for clutter, found in self.clutter:
+        for clutter, label in self.clutter:
             pending = [clutter]
             while pending:
                 folders, files = self._entries(pending.pop(), is_clutter=True)
@@ -78,7 +78,7 @@ class Walk:
                     for entry in files
                 )
                 if images:
-                    self.scan.passed_over.counts[found] += images
+                    self.scan.passed_over.counts[label] += images
 
     def finished(self) -> Scan:
         """The scan, its images as sorted paths."""
@@ -123,22 +123,22 @@ class Walk:
                 self._skip(entry.path, error.strerror or "cannot be read")
             return None
 
-    def _add(self, entry: os.DirEntry[str], own: frozenset[str]) -> None:
+    def _add(self, entry: os.DirEntry[str], report: frozenset[str]) -> None:
         name = entry.name
         if name.endswith(PLACEHOLDERS) and extension(name.rpartition(".")[0]) in EXTENSIONS:
             self._skip(entry.path, NOT_DOWNLOADED, is_bad=False)
             return
         if not self.include_clutter:
-            found = OWN_OUTPUT if name in own else file_label(name)
-            if found is not None:
-                self.scan.passed_over.counts[found] += 1
+            label = FGEMBED_OUTPUT if name in report else file_label(name)
+            if label is not None:
+                self.scan.passed_over.counts[label] += 1
                 return
             if name.startswith("."):
                 return
         ending = extension(name)
         if ending in EXTENSIONS:
-            if ending == ".png" and not self.include_clutter and is_own_png(_head(entry)):
-                self.scan.passed_over.counts[OWN_OUTPUT] += 1
+            if ending == ".png" and not self.include_clutter and is_fgembed_png(_head(entry)):
+                self.scan.passed_over.counts[FGEMBED_OUTPUT] += 1
                 return
             self._keep(entry.path)
             return
@@ -155,7 +155,7 @@ class Walk:
         except OSError:  # no right to read it: nothing says that it is a picture
             return
         if entry.is_symlink() and not Path(entry.path).exists():
-            self._skip(entry.path, LINK_TO_NOTHING, is_bad=False)
+            self._skip(entry.path, BROKEN_LINK, is_bad=False)
         elif is_read(format_):
             self._keep(entry.path)
         elif format_ is not None:
