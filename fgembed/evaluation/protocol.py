@@ -6,7 +6,7 @@ bundle alike.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,12 +16,12 @@ from fgembed.embedding.array_types import Labels, Vectors
 from fgembed.embedding.bulk import Embedded
 from fgembed.errors import FgembedError
 from fgembed.evaluation.floor_table import FloorTable, Score, ScoreRow
+from fgembed.evaluation.labelled_images import LabelledImages
 from fgembed.evaluation.metrics import QueryScores, score_queries
 from fgembed.images.clutter import PassedOver
 from fgembed.images.decoding import Pixels
-from fgembed.images.finding import class_names, scan
 from fgembed.images.preprocessing import Preprocessing
-from fgembed.images.skipped import Skipped, check_bad
+from fgembed.images.skipped import check_bad
 
 TABLE_KS = (1, 5, 10)
 CURVE_END = 50
@@ -39,32 +39,6 @@ class Embed(Protocol):
     def vectors(self, pixels: Pixels) -> Vectors:
         """(B, size, size, 3) uint8 -> (B, D)."""
         ...
-
-
-@dataclass(frozen=True)
-class LabelledImages:
-    """Images in class folders below `root`; `skipped` could not be opened or are not read."""
-
-    root: Path
-    paths: list[Path]
-    labels: dict[Path, str]
-    skipped: list[Skipped]
-    passed_over: PassedOver = field(default_factory=PassedOver)
-
-    @classmethod
-    def find(cls, root: Path, include_clutter: bool = False) -> "LabelledImages":
-        """Every image below `root`, labelled by its class folder.
-
-        Raises:
-            FgembedError: the folder is missing or empty, or an image is in no class folder.
-        """
-        images = scan(root, include_clutter)
-        labels = dict(zip(images.paths, class_names(images.paths, root), strict=True))
-        return cls(root, images.paths, labels, images.skipped, images.passed_over)
-
-    def labels_of(self, paths: Sequence[Path]) -> Labels:
-        """(N,) class names."""
-        return np.array([self.labels[path] for path in paths])
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from fgembed.config import RunConfig
 from fgembed.disk.files import write_json, write_text
 from fgembed.errors import FgembedError, MissingExtraError
 from fgembed.evaluation.floor_table import FloorTable
-from fgembed.evaluation.protocol import LabelledImages
+from fgembed.evaluation.labelled_images import LabelledImages
 from fgembed.evaluation.subject import Subject
 from fgembed.model.encoder_files import load_encoder
 from fgembed.reports.maps import Samples, map_rows, method_rows
