@@ -25,7 +25,7 @@ def search_many(
 ) -> None:
     """Searches with every image of a folder or list, or every vector of a .npy file."""
     from fgembed.cli.progress import StageProgress
-    from fgembed.images.clutter import PassedOver
+    from fgembed.images.kinds.clutter import PassedOver
     from fgembed.index import Searcher
     from fgembed.index.search.hits_file import check_out, write_hits
     from fgembed.text import showable
@@ -49,8 +49,8 @@ def search_many(
                 lambda done, total: progress.stage("searching", done, total),
             )
         results = [(str(path), hits) for path, hits in matches]
-        skipped += images.listing.skipped
-        passed_over = images.listing.passed_over
+        skipped += images.kinds.skipped
+        passed_over = images.kinds.passed_over
     write_hits(out, results)
     count = sum(len(hits) for _, hits in results)
     if as_json:

@@ -18,8 +18,8 @@ from fgembed.errors import FgembedError
 from fgembed.evaluation.floor_table import FloorTable, Score, ScoreRow
 from fgembed.evaluation.labelled_images import LabelledImages
 from fgembed.evaluation.metrics import QueryScores, score_queries
-from fgembed.images.clutter import PassedOver
 from fgembed.images.decoding import Pixels
+from fgembed.images.kinds.clutter import PassedOver
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.images.skipped import check_bad
 

@@ -4,8 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fgembed.errors import FgembedError, NotFoundError
-from fgembed.images.extensions import EXTENSIONS, NO_IMAGE, extension, is_archive, unread_reason
-from fgembed.images.signatures import format_of, is_read, read_head
+from fgembed.images.kinds.extensions import (
+    EXTENSIONS,
+    NO_IMAGE,
+    extension,
+    is_archive,
+    unread_reason,
+)
+from fgembed.images.kinds.signatures import format_of, is_read, read_head
 from fgembed.images.skipped import Skipped
 from fgembed.images.walk import Scan, Walk
 from fgembed.text import label
@@ -25,7 +31,7 @@ def scan(root: Path, include_clutter: bool = False, *, may_be_empty: bool = Fals
 
     Args:
         root: the folder.
-        include_clutter: read also what `fgembed.images.clutter` would pass over.
+        include_clutter: read also what `fgembed.images.kinds.clutter` would pass over.
         may_be_empty: give an empty scan where there is no picture.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from fgembed.disk.files import write_text
 from fgembed.errors import BadImagesError, ImageError
-from fgembed.images.extensions import extension, is_unread_format
+from fgembed.images.kinds.extensions import extension, is_unread_format
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fgembed.errors import FgembedError, ImageError
-from fgembed.images.clutter import PassedOver, file_label, path_label
-from fgembed.images.extensions import EXTENSIONS, NO_IMAGE, extension, not_read, unread_reason
-from fgembed.images.signatures import HEAD_BYTES, format_of, is_read
+from fgembed.images.kinds.clutter import PassedOver, file_label, path_label
+from fgembed.images.kinds.extensions import (
+    EXTENSIONS,
+    NO_IMAGE,
+    extension,
+    not_read,
+    unread_reason,
+)
+from fgembed.images.kinds.signatures import HEAD_BYTES, format_of, is_read
 from fgembed.images.skipped import Skipped
 
 MAX_MEMBER_BYTES = 1 << 28

@@ -8,9 +8,15 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fgembed.images.clutter import PassedOver, file_label, folder_label, report_images
-from fgembed.images.extensions import EXTENSIONS, NO_IMAGE, extension, not_read, unread_reason
-from fgembed.images.signatures import format_of, is_fgembed_png, is_read, read_head
+from fgembed.images.kinds.clutter import PassedOver, file_label, folder_label, report_images
+from fgembed.images.kinds.extensions import (
+    EXTENSIONS,
+    NO_IMAGE,
+    extension,
+    not_read,
+    unread_reason,
+)
+from fgembed.images.kinds.signatures import format_of, is_fgembed_png, is_read, read_head
 from fgembed.images.skipped import Skipped
 
 PLACEHOLDERS = (".icloud", ".nextcloud", ".owncloud")

@@ -82,7 +82,7 @@ def write_png(file: Path, rows: Sequence[ResultRow], heat: bool = False) -> None
 
 
 def _mark() -> PngInfo:
-    """The note by which `fgembed.images.signatures` knows that the file is no photograph."""
+    """The note that tells `fgembed.images.kinds.signatures` that the file is no photograph."""
     info = PngInfo()
     info.add_text("Software", "fgembed")
     return info

@@ -103,5 +103,5 @@ def _shortened(text: str, characters: int) -> str:
 def _save(figure: "Figure", file: Path) -> None:
     with warnings.catch_warnings(), atomic_write(file) as stream:
         warnings.filterwarnings("ignore", "Glyph")  # names in scripts that the typeface lacks
-        # By this note `fgembed.images.signatures` knows that the file is no photograph.
+        # By this note `fgembed.images.kinds.signatures` knows that the file is no photograph.
         figure.savefig(stream, format="png", metadata={"Software": "fgembed"})

@@ -20,10 +20,11 @@ from fgembed.errors import ConfigError
 from fgembed.evaluation.floors import uncalibrated_start
 from fgembed.evaluation.protocol import Split
 from fgembed.images.batches import split_readable
-from fgembed.images.clutter import PassedOver
-from fgembed.images.finding import Scan, scan
+from fgembed.images.finding import scan
+from fgembed.images.kinds.clutter import PassedOver
 from fgembed.images.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from fgembed.images.skipped import Skipped, check_bad
+from fgembed.images.walk import Scan
 from fgembed.methods.base import Method
 from fgembed.model.devices import choose_device
 from fgembed.model.encoder import Encoder

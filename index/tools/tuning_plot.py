@@ -60,6 +60,6 @@ def plot(out: Path, retuned: Retuned) -> None:
     with atomic_write(out) as file:
         if out.suffix == ".svg":
             figure.savefig(file, format="svg", dpi=150)
-        else:  # with the note by which `fgembed.images.signatures` knows that it is no photograph
+        else:  # the note tells `fgembed.images.kinds.signatures` that it is no photograph
             figure.savefig(file, format="png", dpi=150, metadata={"Software": "fgembed"})
     pyplot.close(figure)

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from fgembed.images.clutter import PassedOver, file_label, folder_label, path_label
+from fgembed.images.kinds.clutter import PassedOver, file_label, folder_label, path_label
 
 FOLDERS = [
     ".ipynb_checkpoints", "@eaDir", "@EADIR", ".Trash-1000", ".Trashes", ".Trash", ".thumbnails",

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fgembed.images import extensions
-from fgembed.images.extensions import (
+from fgembed.images.kinds import extensions
+from fgembed.images.kinds.extensions import (
     ARCHIVES,
     EXTENSIONS,
     NO_IMAGE,
@@ -37,7 +37,7 @@ def test_the_documentation_has_the_same_tables():
 @pytest.mark.parametrize("name", ["1.dng", "a/IMG_1.CR2"])
 def test_raw_counts_as_bad_only_where_it_could_be_read(name: str, monkeypatch: pytest.MonkeyPatch):
     assert not is_unread_format(name)
-    monkeypatch.setitem(extensions.EXTRA_MODULES, "camera raw", "a_module_that_is_not_there")
+    monkeypatch.setitem(extensions.DECODERS, "camera raw", "a_module_that_is_not_there")
     assert is_unread_format(name)
 
 

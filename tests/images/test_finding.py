@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from fgembed.errors import FgembedError, NotFoundError
-from fgembed.images.extensions import EXTENSIONS, NOT_READ
 from fgembed.images.finding import class_names, find_images, scan
-from fgembed.images.signatures import format_of
+from fgembed.images.kinds.extensions import EXTENSIONS, NOT_READ
+from fgembed.images.kinds.signatures import format_of
 from fgembed.images.walk import Scan
 from fgembed.pages.cards import Card, ResultRow
 from fgembed.pages.contact_sheet import write_png

@@ -4,20 +4,21 @@ import os
 import re
 from pathlib import Path
 
-from fgembed.images.extensions import NOT_READ, READ
+from fgembed.images.kinds.extensions import NOT_READ, READ
 
 HEAD_BYTES = 128
 _SIGNATURES = (
-    (rb"\xff\xd8\xff", "JPEG"),
+    (rb"[\0\t\n\r ]*\xff\xd8\xff", "JPEG"),
     (rb"\x89PNG\r\n\x1a\n", "PNG"),
     (rb"GIF8[79]a", "GIF"),
     (rb"RIFF....WEBP", "WebP"),
     (rb"BM.{4}\0{4}..\0\0[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", "BMP"),
-    (rb"II[*+]\0|MM\0[*+]", "TIFF"),
-    (rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", "HEIC"),
+    (rb"(II|MM)([*+]\0|\0[*+])", "TIFF"),
+    (rb"....ftyp(hei[cxms]|hev[cxms]|mif[12]|msf1|miaf)", "HEIC"),
     (rb"....ftypavi[fs]", "AVIF"),
     (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
-    (rb"....ftypcrx |IIR[OS]\x08|IIU\0|FUJIFILMCCD-RAW|FOVb|II\x1a\0\0\0HEAPCCDR", "camera raw"),
+    (rb"....ftypcrx |IIR[OS]|MMOR|IIU\0|FUJIFILMCCD-RAW|FOVb|\0MRM", "camera raw"),
+    (rb"II\x1a\0\0\0HEAPCCDR", "camera raw"),
     (rb"8BPS\0[\1\2]", "Photoshop"),
     (rb"gimp xcf", "GIMP"),
     (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "JPEG 2000"),

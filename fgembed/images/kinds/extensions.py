@@ -18,7 +18,7 @@ READ = {
     "camera raw": "3fr arw bay cr2 cr3 crw dcr dcs dng drf erf fff gpr iiq k25 kdc mef mos mrw nef "
     "nrw orf pef raf rw2 rwl sr2 srf srw x3f",
 }
-EXTRA_MODULES = {"JPEG XL": "pillow_jxl", "camera raw": "rawpy"}  # of the extra "formats"
+DECODERS = {"HEIC": "pi_heif", "JPEG XL": "pillow_jxl", "camera raw": "rawpy"}  # besides Pillow
 NOT_READ = {
     "Photoshop": "psd psb",
     "GIMP": "xcf",
@@ -125,9 +125,9 @@ def not_read(format_: str) -> str:
 def is_unread_format(name: str) -> bool:
     """Whether an image of this name cannot be read here however sound it is.
 
-    Its format is not read at all, or needs an extra that is not installed.
+    Its format is not read at all, or its decoder is not installed.
     """
-    module = EXTRA_MODULES.get(FORMAT_BY_EXTENSION.get(extension(name), ""))
+    module = DECODERS.get(FORMAT_BY_EXTENSION.get(extension(name), ""))
     if module is not None:
         return find_spec(module) is None
     return unread_reason(name) is not None

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from fgembed.images.extensions import EXTENSIONS, extension
+from fgembed.images.kinds.extensions import EXTENSIONS, extension
 from fgembed.text import composed, showable
 
 OPTION = "--include-clutter"
