@@ -49,8 +49,8 @@ def search_many(
                 lambda done, total: progress.stage("searching", done, total),
             )
         results = [(str(path), hits) for path, hits in matches]
-        skipped += images.kinds.skipped
-        passed_over = images.kinds.passed_over
+        skipped += images.listing.skipped
+        passed_over = images.listing.passed_over
     write_hits(out, results)
     count = sum(len(hits) for _, hits in results)
     if as_json:

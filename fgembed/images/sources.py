@@ -181,6 +181,8 @@ def _from_columns(columns: dict[str, list[Any]], source: Path) -> Listing:
             f"{source} names no image in row {missing} of column {name!r}",
             "add its path, or remove the row",
         )
+    if LABEL in columns:
+        columns[LABEL] = [label(v) if isinstance(v, str) else v for v in columns[LABEL]]
     return Listing([source.parent / str(path) for path in paths], columns)
 
 

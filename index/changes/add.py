@@ -60,22 +60,22 @@ def add_images(
         unchanged = len(states) - len(to_embed)
         if not to_embed:
             manifest = change.manifest
-            write_skipped(folder / SKIPPED_FILE, images.kinds.skipped)
+            write_skipped(folder / SKIPPED_FILE, images.listing.skipped)
             if removed:
                 manifest = change.commit([], np.array(removed, np.int64))
             return ChangeReport(
                 manifest,
                 removed=len(removed),
                 unchanged=unchanged,
-                skipped=images.kinds.skipped,
-                passed_over=images.kinds.passed_over,
+                skipped=images.listing.skipped,
+                passed_over=images.listing.passed_over,
             )
         changed = [names[row] for row in to_embed if states[row] == "changed"]
         replaced = {name: [item.id for item in indexed[name]] for name in changed}
         limit = BadImageLimit(max_bad, unchanged)
         selected = images.only(to_embed)
         added = _add(change, selected, replaced, removed, bundle, limit, device, report)
-        return replace(added, unchanged=unchanged, passed_over=images.kinds.passed_over)
+        return replace(added, unchanged=unchanged, passed_over=images.listing.passed_over)
 
 
 def _vanished(indexed: dict[str, list[IndexedImage]], present: set[str], source: Path) -> list[str]:

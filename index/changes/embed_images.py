@@ -159,14 +159,14 @@ def embed_segment(
     blocks = EmbeddingCache(folder, bundle).embed(
         paths, device, lambda done, total: report("embedding", done, total)
     )
-    skipped = images.kinds.skipped + [bad for block in blocks for bad in block.skipped]
+    skipped = images.listing.skipped + [bad for block in blocks for bad in block.skipped]
     write_skipped(folder / SKIPPED_FILE, skipped)
-    total = len(paths) + len(images.kinds.skipped) + limit.unchanged
+    total = len(paths) + len(images.listing.skipped) + limit.unchanged
     check_bad(skipped, total, limit.max_bad)
     count = sum(len(block.files) for block in blocks)
     if count == 0:
         return None, skipped
-    columns, values = _metadata(images.kinds)
+    columns, values = _metadata(images.listing)
     parts: list[Part] = []
     for block in blocks:
         part = EmbeddedPart(

@@ -86,6 +86,13 @@ def test_a_manifest_names_images_beside_itself_and_keeps_its_columns(tmp_path: P
     assert listing.columns == {"label": ["kiwi", "pear"]}
 
 
+def test_labels_of_a_manifest_are_spelt_as_those_of_folders(tmp_path: Path):
+    file = tmp_path / "list.csv"
+    file.write_text("path,label,note\n1.png,Rose\u0301,e\u0301\n2.png,Ros\u00e9 ,\n")
+    columns = list_images([file]).columns
+    assert columns == {"label": ["Ros\u00e9", "Ros\u00e9"], "note": ["e\u0301", ""]}
+
+
 def test_a_list_is_a_path_a_line(tmp_path: Path):
     file = tmp_path / "list.txt"
     file.write_text("a b.png\n\n/x/ü.png\n")
