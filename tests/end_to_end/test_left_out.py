@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from fgembed.images.skipped import Skipped, check_bad
 from fgembed.index import Searcher
 from fgembed.index.search.snapshot import open_vectors
 from tests.conftest import Command
@@ -170,14 +169,6 @@ def test_a_manifest_that_names_a_picture_that_is_not_read_lists_it(
     assert done.code == 0, done.err
     assert "1 skipped" in done.out
     assert "1 .psd" in done.out
-
-
-def test_formats_that_are_not_read_do_not_count_as_bad() -> None:
-    other = [Skipped(Path(f"{n}.psd"), "not read", is_bad=False) for n in range(90)]
-    check_bad(other, 100, max_bad=0)
-    check_bad([*other, Skipped(Path("1.jpg"), "cut")], 100, max_bad=0.1)
-    with pytest.raises(Exception, match=r"2 of 10 images cannot be read, allowed are 10%"):
-        check_bad([*other, *2 * [Skipped(Path("1.jpg"), "cut")]], 100, max_bad=0.1)
 
 
 def test_classes_that_look_alike_are_one(command: Command, bundle: Path, photos: Path) -> None:
