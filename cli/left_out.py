@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fgembed.images.kinds.clutter import PassedOver
+    from fgembed.images.kinds.passed_over import PassedOver
     from fgembed.images.skipped import Skipped
 
 
@@ -24,7 +24,7 @@ def print_left_out(
         file: the list of all that were skipped.
         remedy: what reads the clutter, where no option does.
     """
-    from fgembed.images.kinds.clutter import OPTION
+    from fgembed.images.kinds.passed_over import OPTION
     from fgembed.images.skipped import unread_formats
     from fgembed.text import showable
 

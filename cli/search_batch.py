@@ -25,7 +25,7 @@ def search_many(
 ) -> None:
     """Searches with every image of a folder or list, or every vector of a .npy file."""
     from fgembed.cli.progress import StageProgress
-    from fgembed.images.kinds.clutter import PassedOver
+    from fgembed.images.kinds.passed_over import PassedOver
     from fgembed.index import Searcher
     from fgembed.index.search.hits_file import check_out, write_hits
     from fgembed.text import showable

@@ -31,6 +31,7 @@ class Template:
 
 {images}    # photographs to learn from and to search; no labels needed
 
+# include_clutter = true           # also hidden files, @eaDir, ... (docs/formats.md)
 # recipe = "default"               # or moco, lcr, synpair, ...; none: no training, a fair start
 
 [backbone]

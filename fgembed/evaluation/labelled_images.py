@@ -8,7 +8,7 @@ import numpy as np
 
 from fgembed.embedding.array_types import Labels
 from fgembed.images.finding import class_names, scan
-from fgembed.images.kinds.clutter import PassedOver
+from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.skipped import Skipped
 
 

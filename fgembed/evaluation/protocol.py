@@ -19,7 +19,7 @@ from fgembed.evaluation.floor_table import FloorTable, Score, ScoreRow
 from fgembed.evaluation.labelled_images import LabelledImages
 from fgembed.evaluation.metrics import QueryScores, score_queries
 from fgembed.images.decoding import Pixels
-from fgembed.images.kinds.clutter import PassedOver
+from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.images.skipped import check_bad
 

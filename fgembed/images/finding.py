@@ -4,13 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fgembed.errors import FgembedError, NotFoundError
-from fgembed.images.kinds.extensions import (
-    EXTENSIONS,
-    NO_IMAGE,
-    extension,
-    is_archive,
-    unread_reason,
-)
+from fgembed.images.kinds.extensions import extension, is_archive, unread_reason
+from fgembed.images.kinds.formats import EXTENSIONS, NO_IMAGE
 from fgembed.images.kinds.signatures import format_of, is_read, read_head
 from fgembed.images.skipped import Skipped
 from fgembed.images.walk import Scan, Walk

@@ -9,8 +9,8 @@ from typing import Any
 from fgembed.disk.parquet import require_pyarrow
 from fgembed.errors import FgembedError, NotFoundError
 from fgembed.images.finding import scan
-from fgembed.images.kinds.clutter import PassedOver
 from fgembed.images.kinds.extensions import extension, is_archive, unread_reason
+from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.skipped import Skipped
 from fgembed.images.tar_files import TarMember, scan_tar
 from fgembed.text import label

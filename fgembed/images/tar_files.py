@@ -8,14 +8,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fgembed.errors import FgembedError, ImageError
-from fgembed.images.kinds.clutter import PassedOver, file_label, path_label
-from fgembed.images.kinds.extensions import (
-    EXTENSIONS,
-    NO_IMAGE,
-    extension,
-    not_read,
-    unread_reason,
-)
+from fgembed.images.kinds.clutter import file_label, path_label
+from fgembed.images.kinds.extensions import extension, not_read, unread_reason
+from fgembed.images.kinds.formats import EXTENSIONS, NO_IMAGE
+from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.kinds.signatures import HEAD_BYTES, format_of, is_read
 from fgembed.images.skipped import Skipped
 

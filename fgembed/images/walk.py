@@ -8,14 +8,10 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fgembed.images.kinds.clutter import PassedOver, file_label, folder_label, report_images
-from fgembed.images.kinds.extensions import (
-    EXTENSIONS,
-    NO_IMAGE,
-    extension,
-    not_read,
-    unread_reason,
-)
+from fgembed.images.kinds.clutter import file_label, folder_label, report_images
+from fgembed.images.kinds.extensions import extension, not_read, unread_reason
+from fgembed.images.kinds.formats import EXTENSIONS, NO_IMAGE
+from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.kinds.signatures import format_of, is_fgembed_png, is_read, read_head
 from fgembed.images.skipped import Skipped
 
@@ -113,9 +109,12 @@ class Walk:
                     is_folder = self._is_folder(entry, is_clutter)
                     if is_folder is not None:
                         (folders if is_folder else files).append(entry)
+            if files:
+                Path(files[0].path).lstat()  # fails where names may be read, but no file
         except OSError as error:
             if not is_clutter:
                 self._skip(folder, error.strerror or "cannot be read")
+            return [], []
         return folders, files
 
     def _is_folder(self, entry: os.DirEntry[str], is_clutter: bool) -> bool | None:

@@ -13,7 +13,7 @@ import torch
 from fgembed.config import RunConfig
 from fgembed.data.loading import TrainingImages
 from fgembed.errors import ConfigError
-from fgembed.images.kinds.clutter import PassedOver
+from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.methods.base import Method
 from fgembed.progress import ReportStage, silent
 from fgembed.training.checkpoint import state_tensors

@@ -21,7 +21,7 @@ from fgembed.evaluation.floors import uncalibrated_start
 from fgembed.evaluation.protocol import Split
 from fgembed.images.batches import split_readable
 from fgembed.images.finding import scan
-from fgembed.images.kinds.clutter import PassedOver
+from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from fgembed.images.skipped import Skipped, check_bad
 from fgembed.images.walk import Scan

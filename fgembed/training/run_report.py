@@ -6,7 +6,7 @@ from typing import Any
 from fgembed.evaluation.floor_table import FloorTable, Selected
 from fgembed.evaluation.guard import Verdict
 from fgembed.evaluation.label_free import Figures
-from fgembed.images.kinds.clutter import PassedOver
+from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.skipped import Skipped
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fgembed.bundle import Bundle
-from fgembed.images.kinds.clutter import PassedOver
+from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.skipped import Skipped
 from fgembed.index.changes.embed_images import BadImageLimit, SourceImages, embed_segment
 from fgembed.index.format.manifest import Manifest, Model, Segment

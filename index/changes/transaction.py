@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fgembed.embedding.array_types import Ids
-from fgembed.images.kinds.clutter import PassedOver
+from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.skipped import Skipped
 from fgembed.index.format.manifest import Manifest, Segment
 from fgembed.index.format.publishing import changed_manifest, publish

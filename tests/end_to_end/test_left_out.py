@@ -5,6 +5,7 @@ import shutil
 import tarfile
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,9 +85,12 @@ def test_the_settings_of_the_workspace_include_clutter(
 def test_scores_are_those_of_the_photographs(
     command: Command, bundle: Path, littered: Path
 ) -> None:
-    def scores() -> dict[str, object]:
+    def scores() -> dict[str, Any]:
         folders = "--gallery", "photos", "--queries", "photos"
-        return command("evaluate", bundle, *folders, "--max-bad", 0, "--json").answer()
+        table: dict[str, Any] = command(
+            "evaluate", bundle, *folders, "--max-bad", 0, "--json"
+        ).answer()
+        return table
 
     with_clutter = scores()
     assert any(f"passed over {LITTER} images" in note for note in with_clutter["notes"])

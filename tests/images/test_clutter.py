@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from fgembed.images.kinds.clutter import PassedOver, file_label, folder_label, path_label
+from fgembed.images.kinds.clutter import file_label, folder_label, path_label
+from fgembed.images.kinds.passed_over import PassedOver
 
 FOLDERS = [
     ".ipynb_checkpoints", "@eaDir", "@EADIR", ".Trash-1000", ".Trashes", ".Trash", ".thumbnails",

@@ -5,15 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from fgembed.images.kinds import extensions
-from fgembed.images.kinds.extensions import (
-    ARCHIVES,
-    EXTENSIONS,
-    NO_IMAGE,
-    NOT_READ,
-    READ,
-    is_unread_format,
-)
+from fgembed.images.kinds import formats
+from fgembed.images.kinds.extensions import is_unread_format
+from fgembed.images.kinds.formats import ARCHIVES, EXTENSIONS, NO_IMAGE, NOT_READ, READ
 
 DOCS = Path(__file__).parents[2] / "docs" / "formats.md"
 
@@ -37,7 +31,7 @@ def test_the_documentation_has_the_same_tables():
 @pytest.mark.parametrize("name", ["1.dng", "a/IMG_1.CR2"])
 def test_raw_counts_as_bad_only_where_it_could_be_read(name: str, monkeypatch: pytest.MonkeyPatch):
     assert not is_unread_format(name)
-    monkeypatch.setitem(extensions.DECODERS, "camera raw", "a_module_that_is_not_there")
+    monkeypatch.setitem(formats.DECODERS, "camera raw", "a_module_that_is_not_there")
     assert is_unread_format(name)
 
 

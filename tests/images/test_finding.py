@@ -9,7 +9,7 @@ from PIL import Image
 
 from fgembed.errors import FgembedError, NotFoundError
 from fgembed.images.finding import class_names, find_images, scan
-from fgembed.images.kinds.extensions import EXTENSIONS, NOT_READ
+from fgembed.images.kinds.formats import EXTENSIONS, NOT_READ
 from fgembed.images.kinds.signatures import format_of
 from fgembed.images.walk import Scan
 from fgembed.pages.cards import Card, ResultRow

@@ -6,14 +6,12 @@ classes, and are read.
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
-from fgembed.images.kinds.extensions import EXTENSIONS, extension
-from fgembed.text import composed, showable
+from fgembed.images.kinds.extensions import extension
+from fgembed.images.kinds.formats import EXTENSIONS
+from fgembed.text import composed
 
-OPTION = "--include-clutter"
 FOLDERS = frozenset(
     {
         "$recycle.bin", "recycler", "system volume information", "lost.dir",  # Windows
@@ -53,36 +51,6 @@ REPORT_FILES = frozenset({"recall_curves.png", "maps.png", "method.png"})
 REPORT_MARKS = frozenset({"report.md", "report.json", "recall_curves.png"})
 _FOLDER_PATTERNS = [(re.compile(p, re.DOTALL), label) for p, label in FOLDER_PATTERNS.items()]
 _PREFIXES = tuple(FILE_PREFIXES)
-MAX_LABELS = 4  # in a message
-
-
-@dataclass
-class PassedOver:
-    """Images that are passed over as clutter, counted by what they lie in or are called.
-
-    Example:
-        >>> print(PassedOver(Counter({"@eaDir": 40, ".thumbnails": 2})).sentence())
-        passed over 42 images that systems and programs left (@eaDir, .thumbnails); \
---include-clutter reads them
-    """
-
-    counts: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def images(self) -> int:
-        """How many images were passed over."""
-        return self.counts.total()
-
-    def sentence(self, option: str = OPTION) -> str:
-        """The count and the names, those with the most images first."""
-        labels = [label for label, _ in self.counts.most_common()]
-        hidden = len(labels) - MAX_LABELS
-        names = ", ".join(labels[:MAX_LABELS]) + (f" and {hidden} more" if hidden > 0 else "")
-        images, them = ("1 image", "it") if self.images == 1 else (f"{self.images} images", "them")
-        return (
-            f"passed over {images} that systems and programs left ({showable(names)}); {option} "
-            f"reads {them}"
-        )
 
 
 def folder_label(name: str, parent: str = "") -> str | None:

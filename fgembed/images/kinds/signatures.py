@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from fgembed.images.kinds.extensions import NOT_READ, READ
+from fgembed.images.kinds.formats import NOT_READ, READ
 
 HEAD_BYTES = 128
 _SIGNATURES = (

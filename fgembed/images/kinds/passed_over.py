@@ -1,0 +1,38 @@
+"""How much clutter was passed over, and how it is told."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from fgembed.text import showable
+
+OPTION = "--include-clutter"
+MAX_LABELS = 4  # in a message
+
+
+@dataclass
+class PassedOver:
+    """Images that are passed over as clutter, counted by what they lie in or are called.
+
+    Example:
+        >>> print(PassedOver(Counter({"@eaDir": 40, ".thumbnails": 2})).sentence())
+        passed over 42 images that systems and programs left (@eaDir, .thumbnails); \
+--include-clutter reads them
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def images(self) -> int:
+        """How many images were passed over."""
+        return self.counts.total()
+
+    def sentence(self, option: str = OPTION) -> str:
+        """The count and the names, those with the most images first."""
+        labels = [label for label, _ in self.counts.most_common()]
+        hidden = len(labels) - MAX_LABELS
+        names = ", ".join(labels[:MAX_LABELS]) + (f" and {hidden} more" if hidden > 0 else "")
+        images, them = ("1 image", "it") if self.images == 1 else (f"{self.images} images", "them")
+        return (
+            f"passed over {images} that systems and programs left ({showable(names)}); {option} "
+            f"reads {them}"
+        )
