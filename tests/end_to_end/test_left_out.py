@@ -135,6 +135,17 @@ def test_embed_passes_over_clutter_in_folders_and_tar_files(
     assert f"passed over {LITTER} images" in again.out
 
 
+def test_init_and_queries_pass_over_clutter(
+    command: Command, bundle: Path, littered: Path, photos: Path
+) -> None:
+    done = command("init", "photos")
+    assert "fgembed.toml: 12 images in photos" in done.out
+    assert "include_clutter = true in fgembed.toml reads them" in done.out
+    command("index", "build", photos / "test", "--bundle", bundle)
+    done = command("search", "--queries", "photos", "--out", "hits.jsonl", "--json").answer()
+    assert (done["queries"], done["skipped"], done["passed_over"]) == (12, 0, LITTER)
+
+
 def test_pictures_that_are_not_read_are_counted_named_and_listed(
     command: Command, bundle: Path, photos: Path
 ) -> None:
