@@ -4,7 +4,6 @@ The caller supplies the embedders, on torch or on ONNX Runtime, so this module s
 bundle alike.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,8 +73,9 @@ class Split:
 
     def passed_over(self) -> list[str]:
         """What was passed over as clutter, in words; empty if nothing was."""
-        sides = [self.gallery] if self.leave_one_out else [self.gallery, self.queries]
-        clutter = PassedOver(sum((side.passed_over.counts for side in sides), Counter()))
+        clutter = PassedOver()
+        for side in [self.gallery] if self.leave_one_out else [self.gallery, self.queries]:
+            clutter.add(side.passed_over)
         return [clutter.sentence()] if clutter.images else []
 
 

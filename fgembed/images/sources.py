@@ -68,7 +68,7 @@ def list_images(
             part = _list_source(source, lines, include_clutter)
             listing.images += part.images
             listing.skipped += part.skipped
-            listing.passed_over.counts += part.passed_over.counts
+            listing.passed_over.add(part.passed_over)
     if not listing.images and not listing.skipped:
         passed_over = f": {listing.passed_over.sentence()}" if listing.passed_over.images else ""
         raise NotFoundError(
@@ -113,7 +113,7 @@ def _from_folder(folder: Path, include_clutter: bool) -> Listing:
         return Listing(list(scanned.paths), columns, scanned.skipped, scanned.passed_over)
     listing = _from_tars(tars, include_clutter)
     listing.skipped += [bad for bad in scanned.skipped if bad.path not in tars]
-    listing.passed_over.counts += scanned.passed_over.counts
+    listing.passed_over.add(scanned.passed_over)
     return listing
 
 
@@ -122,7 +122,7 @@ def _from_tars(tars: Sequence[Path], include_clutter: bool) -> Listing:
     listing = _encodable([member for scanned in scans for member in scanned.members])
     for scanned in scans:
         listing.skipped += scanned.skipped
-        listing.passed_over.counts += scanned.passed_over.counts
+        listing.passed_over.add(scanned.passed_over)
     return listing
 
 

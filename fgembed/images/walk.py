@@ -15,6 +15,7 @@ from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.kinds.signatures import format_of, is_fgembed_png, is_read, read_head
 from fgembed.images.skipped import Skipped
 
+MAX_COUNTED = 200_000  # entries of clutter
 PLACEHOLDERS = (".icloud", ".nextcloud", ".owncloud")
 NOT_DOWNLOADED = "not on this disk but with a cloud service; download it first"
 BROKEN_LINK = "a link to what is not there; mount or restore it"
@@ -69,12 +70,20 @@ class Walk:
                 self._add(entry, report)
 
     def count_clutter(self) -> None:
-        """Counts the images in the folders that were passed over, by name alone."""
+        """Counts the images in the folders that were passed over, by name alone.
+
+        It stops after `MAX_COUNTED`: a disk's snapshots hold a library many times over.
+        """
+        entries = 0
         for clutter, label in self.clutter:
             pending = [clutter]
             while pending:
+                if entries > MAX_COUNTED:
+                    self.scan.passed_over.is_complete = False
+                    return
                 folders, files = self._entries(pending.pop(), is_clutter=True)
                 pending += [entry.path for entry in folders if not entry.is_symlink()]
+                entries += len(folders) + len(files)
                 images = sum(
                     extension(entry.name) in EXTENSIONS or file_label(entry.name) is not None
                     for entry in files

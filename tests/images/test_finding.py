@@ -11,6 +11,7 @@ from fgembed.errors import FgembedError, NotFoundError
 from fgembed.images.finding import class_names, find_images, scan
 from fgembed.images.kinds.formats import EXTENSIONS, NOT_READ
 from fgembed.images.kinds.signatures import format_of
+from fgembed.images.sources import list_images
 from fgembed.images.walk import Scan
 from fgembed.pages.cards import Card, ResultRow
 from fgembed.pages.contact_sheet import write_png
@@ -156,6 +157,15 @@ def test_clutter_is_passed_over_and_counted(tmp_path: Path):
     assert names(found, tmp_path) == ["a/1.jpg", "b/2.jpg"]
     assert found.passed_over.counts == {"@eaDir": 2, "._*": 1, ".*": 1, "*~": 1}
     assert found.skipped == []
+
+
+def test_counting_ends_where_clutter_is_endless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("fgembed.images.walk.MAX_COUNTED", 12)
+    fill(tmp_path, "1.jpg", *(f".snapshots/{day}/{n}.jpg" for day in range(9) for n in range(4)))
+    passed_over = scan(tmp_path).passed_over
+    assert "passed over more than 4 images" in passed_over.sentence()
+    for source in ([tmp_path], [tmp_path, tmp_path]):
+        assert "more than" in list_images(source).passed_over.sentence()
 
 
 def test_clutter_can_be_included(tmp_path: Path):

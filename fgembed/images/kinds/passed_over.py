@@ -11,7 +11,11 @@ MAX_LABELS = 4  # in a message
 
 @dataclass
 class PassedOver:
-    """Images that are passed over as clutter, counted by what they lie in or are called.
+    """Images that are passed over as clutter.
+
+    Attributes:
+        counts: how many, by what they lie in or are called.
+        is_complete: whether all were counted; there may be copies of a library many times over.
 
     Example:
         >>> print(PassedOver(Counter({"@eaDir": 40, ".thumbnails": 2})).sentence())
@@ -20,19 +24,25 @@ class PassedOver:
     """
 
     counts: Counter[str] = field(default_factory=Counter)
+    is_complete: bool = True
 
     @property
     def images(self) -> int:
         """How many images were passed over."""
         return self.counts.total()
 
+    def add(self, other: "PassedOver") -> None:
+        """Counts those of another folder or tar file too."""
+        self.counts += other.counts
+        self.is_complete = self.is_complete and other.is_complete
+
     def sentence(self, option: str = OPTION) -> str:
         """The count and the names, those with the most images first."""
         labels = [label for label, _ in self.counts.most_common()]
         hidden = len(labels) - MAX_LABELS
         names = ", ".join(labels[:MAX_LABELS]) + (f" and {hidden} more" if hidden > 0 else "")
-        images, them = ("1 image", "it") if self.images == 1 else (f"{self.images} images", "them")
-        return (
-            f"passed over {images} that systems and programs left ({showable(names)}); {option} "
-            f"reads {them}"
+        count, them = ("1 image", "it") if self.images == 1 else (f"{self.images} images", "them")
+        passed_over = (
+            f"passed over {count}" if self.is_complete else f"passed over more than {count}"
         )
+        return f"{passed_over} that systems and programs left ({showable(names)}); {option} reads {them}"
