@@ -42,7 +42,8 @@ class PassedOver:
         hidden = len(labels) - MAX_LABELS
         names = ", ".join(labels[:MAX_LABELS]) + (f" and {hidden} more" if hidden > 0 else "")
         count, them = ("1 image", "it") if self.images == 1 else (f"{self.images} images", "them")
-        passed_over = (
-            f"passed over {count}" if self.is_complete else f"passed over more than {count}"
+        at_least = "" if self.is_complete else "more than "
+        return (
+            f"passed over {at_least}{count} that systems and programs left ({showable(names)}); "
+            f"{option} reads {them}"
         )
-        return f"{passed_over} that systems and programs left ({showable(names)}); {option} reads {them}"
