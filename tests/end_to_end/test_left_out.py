@@ -103,6 +103,7 @@ def test_scores_are_those_of_the_photographs(
     assert with_clutter["rows"] == without["rows"]
 
 
+@pytest.mark.slow
 def test_a_training_sees_photographs_only(command: Command, littered: Path) -> None:
     littered_with(littered, UNREAD)
     arguments = ("train", "--images", "photos", "--weights", "random",
