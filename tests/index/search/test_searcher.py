@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -127,9 +126,8 @@ def test_vectors_of_another_dimension_are_refused(index: Path):
 
 
 def test_classes_of_a_page_are_compared_as_they_look(bundle: Path, photos: Path, tmp_path: Path):
-    for form, folder in (("NFC", "gallery"), ("NFD", "queries")):
-        name = unicodedata.normalize(form, "Ros\u00e9")
-        shutil.copytree(next((photos / "test").iterdir()), tmp_path / folder / name)
+    for name in ("gallery/Ros\u00e9", "queries/Rose\u0301"):
+        shutil.copytree(next((photos / "test").iterdir()), tmp_path / name)
     build_index(tmp_path / "gallery", Bundle.open(bundle), tmp_path / "i")
     searcher = Searcher.open(tmp_path / "i", bundle)
     query = find_images(tmp_path / "queries")[0][0]
