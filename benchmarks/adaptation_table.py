@@ -22,8 +22,9 @@ from fgembed.config import read_config
 from fgembed.cores import core_count
 from fgembed.errors import FgembedError
 from fgembed.evaluation.floors import Floors
+from fgembed.evaluation.labelled_images import LabelledImages
 from fgembed.evaluation.metrics import QueryScores
-from fgembed.evaluation.protocol import Embed, EmbeddedSplit, LabelledImages, Split
+from fgembed.evaluation.protocol import Embed, EmbeddedSplit, Split
 from fgembed.model.encoder_files import load_encoder, read_encoder_file
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.workspace import RunFolder

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from fgembed.cli.left_out import left_out_counts, print_left_out
 from fgembed.cli.options import (
     BundleOption,
+    ClutterOption,
     Device,
     DeviceOption,
     JsonOption,
@@ -37,6 +39,7 @@ def embed(
         str, typer.Option(metavar="I/N", help="Embed the I-th of N shares; N processes embed all.")
     ] = "1/1",
     part_size: Annotated[int, typer.Option(min=1, help="Images per part.")] = 1000,
+    include_clutter: ClutterOption = False,
     max_bad: MaxBadOption = 0.5,
     precision: PrecisionOption = Precision.fp32,
     device: DeviceOption = Device.auto,
@@ -61,10 +64,13 @@ def embed(
     from fgembed.images.skipped import check_bad
     from fgembed.images.sources import list_images
     from fgembed.text import showable
-    from fgembed.workspace import workspace_images
+    from fgembed.workspace import workspace_images, workspace_includes_clutter
 
     share = _share(shard)
-    listing = list_images(images or [workspace_images()], sys.stdin)
+    if not images:
+        images = [workspace_images()]
+        include_clutter = include_clutter or workspace_includes_clutter()
+    listing = list_images(images, sys.stdin, include_clutter=include_clutter)
     opened = Bundle.open(bundle, precision.value)
     with ImageProgress("embedding") as progress:
         result = embed_into(
@@ -85,7 +91,7 @@ def embed(
             "written": result.parts_written,
             "found": result.existing_parts,
         }
-        facts |= {"embedded": result.images, "skipped": len(skipped)}
+        facts |= {"embedded": result.images} | left_out_counts(skipped, listing.passed_over)
         print(json.dumps({"out": str(out), "dimensions": result.plan.dimensions} | facts))
     else:
         print(
@@ -93,9 +99,7 @@ def embed(
             f"parts of {result.plan.parts}, {result.plan.dimensions} dimensions"
             + (f"; {result.existing_parts} parts existed" if result.existing_parts else "")
         )
-        for bad in skipped[:1]:
-            print(f"{len(skipped)} skipped; the first:")
-            print(showable(f"  {bad.path}: {bad.reason}"))
+        print_left_out(skipped, listing.passed_over)
     check_bad(skipped, result.share + len(listing.skipped), max_bad)
 
 

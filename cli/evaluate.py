@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fgembed.cli.options import (
+    ClutterOption,
     Device,
     DeviceOption,
     JsonOption,
@@ -58,6 +59,7 @@ def evaluate(
     floor: Annotated[
         Path | None, typer.Option(help="For a bundle whose run was moved: the run's folder.")
     ] = None,
+    include_clutter: ClutterOption = False,
     max_bad: MaxBadOption = 0.5,
     precision: PrecisionOption = Precision.fp32,
     device: DeviceOption = Device.auto,
@@ -79,7 +81,9 @@ def evaluate(
     from fgembed.evaluation.subject import Subject, measure
     from fgembed.reports.report import prepared_report, report_on
 
-    subject = Subject.find(model, floor, gallery, queries, precision.value)
+    subject = Subject.find(
+        model, floor, gallery, queries, precision.value, include_clutter=include_clutter
+    )
     measures = probes(probe or [], few_labels, probe_views)
     with prepared_report(report, subject) if report else nullcontext():
         table = measure(subject, max_bad, device.value, measures, device_name(device, provider))

@@ -16,15 +16,16 @@ def init(
 
     Example: fgembed init photos/
     """
-    from fgembed.images.finding import find_images
+    from fgembed.cli.left_out import print_left_out
+    from fgembed.images.finding import scan
     from fgembed.images.skipped import check_bad
     from fgembed.text import showable
     from fgembed.workspace import write_template
 
-    paths, skipped = find_images(photos)
-    check_bad(skipped, len(paths) + len(skipped), max_bad=1)
+    images = scan(photos)
+    check_bad(images.skipped, len(images.paths) + len(images.skipped), max_bad=1)
     file = write_template(Path(), photos)
-    print(showable(f"{file}: {len(paths)} images in {photos}"))
-    for bad in skipped:
-        print(showable(f"cannot read {bad.path}: {bad.reason}"))
+    print(showable(f"{file}: {len(images.paths)} images in {photos}"))
+    remedy = f"include_clutter = true in {file}"
+    print_left_out(images.skipped, images.passed_over, remedy=remedy)
     print('next: "fgembed train"')

@@ -40,6 +40,13 @@ BundleOption = Annotated[Path, typer.Option(help="The exported model's folder.")
 MaxBadOption = Annotated[
     float, typer.Option(min=0, max=1, help="Share of unreadable images that is a failure.")
 ]
+ClutterOption = Annotated[
+    bool,
+    typer.Option(
+        "--include-clutter",
+        help="Read also hidden files, and folders such as @eaDir that systems and programs leave.",
+    ),
+]
 PrecisionOption = Annotated[Precision, typer.Option(help="Which of the exported models.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

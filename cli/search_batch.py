@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fgembed.cli.left_out import left_out_counts, print_left_out
+
 if TYPE_CHECKING:
     from fgembed.images.skipped import Skipped
     from fgembed.index.search.hits import Hit
@@ -23,6 +25,7 @@ def search_many(
 ) -> None:
     """Searches with every image of a folder or list, or every vector of a .npy file."""
     from fgembed.cli.progress import StageProgress
+    from fgembed.images.kinds.passed_over import PassedOver
     from fgembed.index import Searcher
     from fgembed.index.search.hits_file import check_out, write_hits
     from fgembed.text import showable
@@ -30,6 +33,7 @@ def search_many(
     check_out(out, queries)
     results: list[tuple[str, list[Hit]]]
     skipped: list[Skipped] = []
+    passed_over = PassedOver()
     if queries.suffix == ".npy":
         results = _search_vectors(queries, k, where, index)
     else:
@@ -46,18 +50,17 @@ def search_many(
             )
         results = [(str(path), hits) for path, hits in matches]
         skipped += images.listing.skipped
+        passed_over = images.listing.passed_over
     write_hits(out, results)
     count = sum(len(hits) for _, hits in results)
     missing = 0 if queries.suffix == ".npy" else _missing(results)  # vectors may be of no files
     if as_json:
         facts = {"queries": len(results), "hits": count, "missing": missing}
-        print(json.dumps({"out": str(out)} | facts | {"skipped": len(skipped)}))
+        print(json.dumps({"out": str(out)} | facts | left_out_counts(skipped, passed_over)))
         return
     print(f"{showable(str(out))}: {count} hits of {len(results)} queries")
     _print_missing(missing)
-    for bad in skipped[:1]:
-        print(f"{len(skipped)} skipped; the first:")
-        print(showable(f"  {bad.path}: {bad.reason}"))
+    print_left_out(skipped, passed_over, remedy="a .txt list of their paths")
 
 
 def _missing(results: "list[tuple[str, list[Hit]]]") -> int:

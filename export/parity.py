@@ -13,7 +13,7 @@ from fgembed.embedding.sampling import evenly_spaced
 from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.images.batches import ImageBatches
 from fgembed.images.decoding import Pixels
-from fgembed.images.finding import find_images
+from fgembed.images.finding import find_images, scan
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.encoder import PixelEncoder
 
@@ -169,7 +169,7 @@ def parity_images(images: Path, spec: Preprocessing, count: int = PARITY_IMAGES)
     Raises:
         NotFoundError: the folder is missing, or none can be read.
     """
-    paths, _ = find_images(images)
+    paths = scan(images, may_be_empty=True).paths or find_images(images, include_clutter=True)[0]
     sample = [paths[i] for i in evenly_spaced(len(paths), count)]
     batches = list(ImageBatches(sample, spec, threads=core_count()))
     if not batches:

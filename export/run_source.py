@@ -91,13 +91,15 @@ class Source:
         Raises:
             FgembedError: one of `folders` is missing; images are not in class folders.
         """
+        clutter = bool(self.settings.get("include_clutter"))
         if folders is not None:
-            return Split.find(*folders)
+            return Split.find(*folders, include_clutter=clutter)
         settings = self.settings.get("eval", {})
         if not settings.get("gallery") or not settings.get("queries"):
             return None
         try:
-            return Split.find(Path(settings["gallery"]), Path(settings["queries"]))
+            folders = Path(settings["gallery"]), Path(settings["queries"])
+            return Split.find(*folders, include_clutter=clutter)
         except NotFoundError:
             return None
 

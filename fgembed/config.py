@@ -133,6 +133,9 @@ class RunConfig(Settings):
     workers: int = Field(2, ge=0, description="loader processes")
     threads: int = Field(0, ge=0, description="compute threads; 0 for one a core")
     max_bad: float = Field(0.5, ge=0, le=1, description="share of unreadable images allowed")
+    include_clutter: bool = Field(
+        False, description="read also hidden files and what systems and programs leave"
+    )
     checkpoint_every_s: float = Field(300, gt=0, description="besides one every epoch")
     select: Literal["last", "holdout", "test"] = Field(
         "last",

@@ -44,6 +44,26 @@ def nearest(name: str, valid_names: Iterable[str]) -> str:
     return f"choose from {', '.join(names[:MAX_NAMES])}{rest}"
 
 
+# Invisible everywhere: soft hyphen, zero-width space, word joiner, byte order mark. Not the joiners
+# U+200C and U+200D, which change how Persian, Hindi and emoji look.
+_INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")
+
+
+def label(name: str) -> str:
+    """A class name as it is compared and stored: names that look alike are one class.
+
+    Letters are composed, spaces of every width are one kind of space, and what is invisible is
+    dropped. Upper and lower case stay different. A name of nothing else stays as it is.
+
+    Example:
+        >>> label("Rose\u0301\u00a0") == "Ros\u00e9"
+        True
+        >>> label("apple") == label("Apple")
+        False
+    """
+    return " ".join(_INVISIBLE.sub("", composed(name)).split()) or composed(name)
+
+
 def composed(text: str) -> str:
     """The text with composed letters (Unicode NFC): names that look alike become equal.
 

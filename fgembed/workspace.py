@@ -33,6 +33,7 @@ class Template:
 
 {images}    # photographs to learn from and to search; no labels needed
 
+# include_clutter = true           # also hidden files, @eaDir, ... (docs/formats.md)
 # recipe = "default"               # or moco, lcr, synpair, ...; none: no training, a fair start
 
 [backbone]
@@ -82,6 +83,12 @@ def workspace_images(folder: Path = Path()) -> Path:
             f'give a folder, or set images = "PHOTOS" in {file}',
         )
     return folder / images
+
+
+def workspace_includes_clutter(folder: Path = Path()) -> bool:
+    """Whether `fgembed.toml` says that its images include clutter; False without the file."""
+    file = folder / CONFIG
+    return file.is_file() and read_toml(file).get("include_clutter") is True
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from fgembed.cli.index.options import BundleElsewhere, IndexOption
 from fgembed.cli.index.plan import print_plan
 from fgembed.cli.index.summary import print_report
 from fgembed.cli.options import (
+    ClutterOption,
     Device,
     DeviceOption,
     JsonOption,
@@ -56,6 +57,7 @@ def add(
         ),
     ] = None,
     bundle: BundleElsewhere = None,
+    include_clutter: ClutterOption = False,
     max_bad: MaxBadOption = 0.5,
     device: DeviceOption = Device.auto,
     provider: ProviderOption = None,
@@ -102,7 +104,7 @@ def add(
         with StageProgress() as progress:
             plan = AddPlan.of(
                 open_vectors(index), sources[0], sync=sync_request, checksums=checksums,
-                report=progress.stage,
+                include_clutter=include_clutter, report=progress.stage,
             )  # fmt: skip
         print_plan(plan, index, as_json)
         return
@@ -115,6 +117,7 @@ def add(
             opened,
             sync=sync_request,
             checksums=checksums,
+            include_clutter=include_clutter,
             max_bad=max_bad,
             device=device_name(device, provider),
             report=progress.stage,

@@ -15,8 +15,10 @@ from fgembed.cli.index.options import (
     index_settings,
 )
 from fgembed.cli.index.summary import described, facts, print_repeated
+from fgembed.cli.left_out import left_out_counts, print_left_out
 from fgembed.cli.options import (
     BundleOption,
+    ClutterOption,
     Device,
     DeviceOption,
     JsonOption,
@@ -49,6 +51,7 @@ def build(
         Path | None,
         typer.Option(help="Instead of IMAGES: a folder of .npy files, as `embed` writes them."),
     ] = None,
+    include_clutter: ClutterOption = False,
     max_bad: MaxBadOption = 0.5,
     precision: PrecisionOption = Precision.fp32,
     device: DeviceOption = Device.auto,
@@ -61,8 +64,11 @@ def build(
     `label`; the columns of a manifest become columns of the index. Filter by them with
     `search --where`.
 
-    Unreadable images are skipped, counted, and listed in skipped.jsonl. After a kill, run the
-    command again: it continues where it stopped. Until it ends, the previous index stays in use.
+    Unreadable images, and pictures of formats that are not read, are skipped, counted, and listed
+    in skipped.jsonl. What systems and programs leave among photographs is passed over.
+
+    After a kill, run the command again: it continues where it stopped. Until it ends, the previous
+    index stays in use.
 
     Example: fgembed index build photos/ --out gallery.index
     """
@@ -72,7 +78,7 @@ def build(
     from fgembed.index.changes.build import build_index
     from fgembed.index.changes.embeddings_folder import ImportedEmbeddings
     from fgembed.index.changes.from_embeddings import build_from_embeddings
-    from fgembed.workspace import workspace_images
+    from fgembed.workspace import workspace_images, workspace_includes_clutter
 
     settings = index_settings(kind, recall, memory, store)
     if from_embeddings is not None:
@@ -87,6 +93,8 @@ def build(
             )
     else:
         folder = images if images is not None else workspace_images()
+        if images is None:
+            include_clutter = include_clutter or workspace_includes_clutter()
         opened = Bundle.open(bundle, precision.value, every_file=True)
         with StageProgress() as progress:
             report = build_index(
@@ -94,6 +102,7 @@ def build(
                 opened,
                 out,
                 settings=settings,
+                include_clutter=include_clutter,
                 max_bad=max_bad,
                 device=device_name(device, provider),
                 report=progress.stage,
@@ -106,13 +115,11 @@ def _print(report: "BuildReport", out: Path, as_json: bool) -> None:
     from fgembed.text import showable
 
     if as_json:
-        left_out = {"skipped": len(report.skipped), "repeated": len(report.repeated)}
+        left_out = left_out_counts(report.skipped, report.passed_over)
+        left_out["repeated"] = len(report.repeated)
         print(json.dumps({"index": str(out)} | facts(report.manifest) | left_out))
         return
     print(f"{showable(str(out))}: {described(report.manifest)}")
     print_repeated(report.repeated)
-    if report.skipped:
-        file = showable(str(out / SKIPPED_FILE))
-        print(f"{len(report.skipped)} skipped, listed in {file}; the first:")
-        print(showable(f"  {report.skipped[0].path}: {report.skipped[0].reason}"))
+    print_left_out(report.skipped, report.passed_over, out / SKIPPED_FILE)
     print('next: "fgembed search query.jpg"')

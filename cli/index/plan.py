@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgembed.cli.index.summary import kept_folders, print_kept, print_repeated
+from fgembed.cli.left_out import left_out_counts, print_left_out
 
 if TYPE_CHECKING:
     from fgembed.index.changes.plan import AddPlan
@@ -30,7 +31,7 @@ def print_plan(plan: "AddPlan", index: Path, as_json: bool) -> None:
                 {"index": str(index), "dry_run": True}
                 | names
                 | {"moved": moves, "unchanged": len(comparison.unchanged)}
-                | {"skipped": len(plan.images.listing.skipped)}
+                | left_out_counts(plan.images.listing.skipped, plan.images.listing.passed_over)
                 | {"kept": kept_folders(plan.kept), "repeated": len(plan.repeated)}
             )
         )
@@ -47,3 +48,4 @@ def print_plan(plan: "AddPlan", index: Path, as_json: bool) -> None:
     print(f"unchanged: {len(comparison.unchanged)}")
     print_kept(plan.kept)
     print_repeated(plan.repeated)
+    print_left_out(plan.images.listing.skipped, plan.images.listing.passed_over)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fgembed.cli.left_out import left_out_counts, print_left_out
+
 if TYPE_CHECKING:
     from fgembed.index.changes.transaction import ChangeReport
     from fgembed.index.format.manifest import Manifest
@@ -72,6 +74,7 @@ def print_report(
     }
     if as_json:
         state = {"kept": kept_folders(report.kept), "state": facts(manifest)}
+        numbers |= left_out_counts(report.skipped, report.passed_over)
         print(json.dumps({"index": str(index)} | numbers | state))
         return
     if compacted:
@@ -82,9 +85,7 @@ def print_report(
     print_kept(report.kept)
     print_repeated(report.repeated)
     print(f"{showable(str(index))}: {described(manifest)}")
-    for bad in report.skipped[:1]:
-        print(f"{len(report.skipped)} skipped, listed in {index / SKIPPED_FILE}; the first:")
-        print(showable(f"  {bad.path}: {bad.reason}"))
+    print_left_out(report.skipped, report.passed_over, index / SKIPPED_FILE)
     dead = manifest.removed.count if manifest.removed else 0
     if len(manifest.segments) > COMPACT_FROM_SEGMENTS or dead > manifest.count:
         print(

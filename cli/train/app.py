@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fgembed.cli.options import Device, JsonOption
+from fgembed.cli.options import ClutterOption, Device, JsonOption
 from fgembed.methods import method_names
 from fgembed.resolve import recipe_names
 
@@ -50,6 +50,7 @@ def train(
     dry_run: DryRunOption = False,
     device: Annotated[Device | None, typer.Option(help="auto, cpu or cuda.")] = None,
     select: SelectOption = None,
+    include_clutter: ClutterOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train an encoder on photographs without labels, and compare it with its start.
@@ -72,6 +73,7 @@ def train(
         "recipe": recipe,
         "device": device.value if device else None,
         "select": select,
+        "include_clutter": include_clutter or None,
         "method": {"name": method} if method else None,
         "backbone": {k: v for k, v in (("name", backbone), ("weights", weights)) if v} or None,
     }

@@ -49,7 +49,8 @@ def print_estimate(estimate: "Estimate") -> None:
     method = estimate.config.method.name
     print(f"# a dry run of {method} on {estimate.device}; nothing was written")
     for name, text in summary(estimate).items():
-        print(f"# {name:12} {text}")
+        if text:
+            print(f"# {name:12} {text}")
     print()
     print(_escaped(config_text(estimate.config)), end="")
 
@@ -58,6 +59,7 @@ def summary(estimate: "Estimate") -> dict[str, str]:
     """The lines of the estimate, by their titles."""
     lines = {
         "images": f"{estimate.images}, not yet checked",
+        "clutter": estimate.passed_over.sentence() if estimate.passed_over.images else "",
         "trained": _trained(estimate.parameters),
         "not trained": _not_trained(estimate.parameters),
     }

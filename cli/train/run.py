@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fgembed.cli.left_out import print_left_out
 from fgembed.errors import ConfigError
 from fgembed.text import showable
 from fgembed.workspace import CONFIG, LATEST, RUNS, RunFolder, check_latest, find_run
@@ -80,8 +81,8 @@ def print_report(report: "RunReport", folder: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"run": str(folder)} | report.to_json()))
         return
-    print(f"{showable(str(folder))}: {report.method} on {report.images} images", end="")
-    print(f", {len(report.skipped)} unreadable skipped (skipped.jsonl)" if report.skipped else "")
+    print(f"{showable(str(folder))}: {report.method} on {report.images} images")
+    print_left_out(report.skipped, report.passed_over, RunFolder(folder).skipped)
     if report.selected is not None:
         print(report.selected.sentence())
     print("without labels                 effective rank   alignment   uniformity")

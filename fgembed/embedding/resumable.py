@@ -52,7 +52,7 @@ class Part:
         try:
             lines = self.skipped.read_text(encoding="utf-8").splitlines()
             entries = [json.loads(line) for line in lines]
-            return [Skipped(Path(entry["path"]), entry["reason"]) for entry in entries]
+            return [Skipped.from_json(entry) for entry in entries]
         except FileNotFoundError:
             return []
         except (ValueError, KeyError, TypeError) as error:

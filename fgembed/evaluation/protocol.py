@@ -15,11 +15,12 @@ from fgembed.embedding.array_types import Labels, Vectors
 from fgembed.embedding.bulk import Embedded
 from fgembed.errors import FgembedError
 from fgembed.evaluation.floor_table import FloorTable, Score, ScoreRow
+from fgembed.evaluation.labelled_images import LabelledImages
 from fgembed.evaluation.metrics import QueryScores, score_queries
 from fgembed.images.decoding import Pixels
-from fgembed.images.finding import class_names, find_images
+from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.preprocessing import Preprocessing
-from fgembed.images.skipped import Skipped, check_bad
+from fgembed.images.skipped import check_bad
 
 TABLE_KS = (1, 5, 10)
 CURVE_END = 50
@@ -40,32 +41,6 @@ class Embed(Protocol):
 
 
 @dataclass(frozen=True)
-class LabelledImages:
-    """Images in class folders below `root`; `skipped` could not be opened."""
-
-    root: Path
-    paths: list[Path]
-    labels: dict[Path, str]
-    skipped: list[Skipped]
-
-    @classmethod
-    def find(cls, root: Path) -> "LabelledImages":
-        """Every image below `root`, labelled by its class folder.
-
-        Raises:
-            FgembedError: the folder is missing or empty, or an image is in no class folder.
-        """
-        paths, skipped = find_images(root)
-        names = class_names(paths, root)
-        labels = dict(zip(paths, names, strict=True))
-        return cls(root=root, paths=paths, labels=labels, skipped=skipped)
-
-    def labels_of(self, paths: Sequence[Path]) -> Labels:
-        """(N,) class names."""
-        return np.array([self.labels[path] for path in paths])
-
-
-@dataclass(frozen=True)
 class Split:
     """Queries and the gallery that they are searched in; the same object twice: leave-one-out."""
 
@@ -73,21 +48,21 @@ class Split:
     gallery: LabelledImages
 
     @classmethod
-    def find(cls, gallery: Path, queries: Path) -> "Split":
+    def find(cls, gallery: Path, queries: Path, *, include_clutter: bool = False) -> "Split":
         """The split of two folders that do not overlap, or of one folder given twice.
 
         Raises:
             FgembedError: see `LabelledImages.find`; or the folders overlap; or leave-one-out has
                 a single image.
         """
-        labelled = LabelledImages.find(gallery)
+        labelled = LabelledImages.find(gallery, include_clutter)
         if gallery.resolve() == queries.resolve():
             if len(labelled.paths) < 2:
                 raise FgembedError(
                     f"{gallery} holds one image, leave-one-out needs at least two", "add images"
                 )
             return cls(queries=labelled, gallery=labelled)
-        searched_for = LabelledImages.find(queries)
+        searched_for = LabelledImages.find(queries, include_clutter)
         _refuse_overlap(labelled, searched_for)
         return cls(queries=searched_for, gallery=labelled)
 
@@ -95,6 +70,13 @@ class Split:
     def leave_one_out(self) -> bool:
         """Whether each image is searched in all the others."""
         return self.queries is self.gallery
+
+    def passed_over(self) -> list[str]:
+        """What was passed over as clutter, in words; empty if nothing was."""
+        clutter = PassedOver()
+        for side in [self.gallery] if self.leave_one_out else [self.gallery, self.queries]:
+            clutter.add(side.passed_over)
+        return [clutter.sentence()] if clutter.images else []
 
 
 @dataclass(frozen=True)
@@ -168,6 +150,8 @@ def floor_table(
     max_bad: float = 0.5,
     measures: Sequence[Measure] = (),
     notes: Sequence[str] = (),
+    *,
+    include_clutter: bool = False,
 ) -> FloorTable:
     """Scores each encoder on the same queries and gallery.
 
@@ -178,16 +162,17 @@ def floor_table(
         max_bad: the share of unreadable images that is accepted, in 0..1.
         measures: further columns.
         notes: for the table.
+        include_clutter: read also what systems and programs left in the folders.
 
     Raises:
         FgembedError: see `Split.find`.
         BadImagesError: too many images cannot be read.
     """
-    split = Split.find(gallery, queries)
+    split = Split.find(gallery, queries, include_clutter=include_clutter)
     for measure in measures:
         for embed in embedders.values():
             measure.check(embed, split.leave_one_out)
-    notes = [*notes, *(measure.note for measure in measures)]
+    notes = [*notes, *(measure.note for measure in measures), *split.passed_over()]
     results = [
         _encoder_table(name, EmbeddedSplit.embed(embed, split, max_bad), measures, notes)
         for name, embed in embedders.items()

@@ -61,7 +61,14 @@ def measure_run(folder: Path, config: RunConfig, device: torch.device) -> FloorT
     gallery, queries = Path(config.eval.gallery), Path(config.eval.queries)
     notes = SELECTION_NOTES[config.select]
     embedders = run_embedders(folder, device)
-    return floor_table(embedders, gallery, queries, config.max_bad, notes=notes)
+    return floor_table(
+        embedders,
+        gallery,
+        queries,
+        config.max_bad,
+        notes=notes,
+        include_clutter=config.include_clutter,
+    )
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,8 @@ class Subject:
         gallery: Path | None,
         queries: Path | None,
         precision: str = "fp32",
+        *,
+        include_clutter: bool = False,
     ) -> "Subject":
         """The run or bundle of a name, with the folders to score it on.
 
@@ -99,6 +108,7 @@ class Subject:
             gallery: replaces the gallery of the run's settings.
             queries: replaces the queries of the run's settings.
             precision: of the bundle's ONNX file.
+            include_clutter: read it although the settings do not say so.
 
         Raises:
             NotFoundError: there is no such run or bundle, or the bundle's run is missing.
@@ -115,6 +125,8 @@ class Subject:
             )
         run = _floor_run(bundle, floor) if bundle else find_run(model)
         config = read_config(RunFolder(run).config)
+        if include_clutter:
+            config = config.model_copy(update={"include_clutter": True})
         gallery = gallery or (Path(config.eval.gallery) if config.eval.gallery else None)
         queries = queries or (Path(config.eval.queries) if config.eval.queries else None)
         if gallery is None or queries is None:
@@ -149,7 +161,15 @@ def measure(
     else:
         embedders = bundle_embedders(run, subject.bundle, torch_device, bundle_device or device)
     notes = SELECTION_NOTES[subject.config.select]
-    return floor_table(embedders, subject.gallery, subject.queries, max_bad, measures, notes)
+    return floor_table(
+        embedders,
+        subject.gallery,
+        subject.queries,
+        max_bad,
+        measures,
+        notes,
+        include_clutter=subject.config.include_clutter,
+    )
 
 
 def _floor_run(bundle: Bundle, floor: Path | None) -> Path:

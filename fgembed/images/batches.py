@@ -58,7 +58,7 @@ class ImageBatches:
         try:
             return read_image(image if isinstance(image, Path) else image.open(), self.spec)
         except ImageError as error:
-            return Skipped(Path(str(image)), error.reason)
+            return Skipped.of(Path(str(image)), error)
 
 
 def split_readable(
@@ -77,7 +77,7 @@ def split_readable(
         try:
             load_rgb(path, at_least, reading)
         except ImageError as error:
-            return Skipped(path, error.reason)
+            return Skipped.of(path, error)
         return None
 
     results = list(prefetch(skipped_or_none, paths, threads, 64))

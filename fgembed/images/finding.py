@@ -1,69 +1,82 @@
-"""Which files of a folder are images, by file extension."""
+"""Which files of a folder are images: by extension, and by content where that says nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 from fgembed.errors import FgembedError, NotFoundError
+from fgembed.images.kinds.extensions import extension, is_archive, unread_reason
+from fgembed.images.kinds.formats import EXTENSIONS, NO_IMAGE
+from fgembed.images.kinds.signatures import format_of, is_read, read_head
 from fgembed.images.skipped import Skipped
+from fgembed.images.walk import Scan, Walk
+from fgembed.text import label
 
-EXTENSIONS = {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+
+def find_images(root: Path, include_clutter: bool = False) -> tuple[list[Path], list[Skipped]]:
+    """The images below `root` and what was left out; see `scan`."""
+    listing = scan(root, include_clutter)
+    return listing.paths, listing.skipped
 
 
-def find_images(root: Path) -> tuple[list[Path], list[Skipped]]:
-    """Every image below `root` by file extension, sorted; and the files and folders left out.
+def scan(root: Path, include_clutter: bool = False, *, may_be_empty: bool = False) -> Scan:
+    """Every image below `root`, the pictures that are not read, and how many are clutter.
 
-    Links to folders are followed; a folder that several links lead to is read once.
+    Links to folders are followed; a folder that several links lead to is read once. `root` itself
+    is read whatever its name is.
+
+    Args:
+        root: the folder.
+        include_clutter: read also what `fgembed.images.kinds.clutter` would pass over.
+        may_be_empty: give an empty scan where there is no picture.
 
     Raises:
-        NotFoundError: `root` is no folder, cannot be read, or holds no file named like an image.
+        NotFoundError: `root` is no folder, cannot be read, or holds no picture.
     """
     if not root.is_dir():
         raise NotFoundError(f"no folder at {root}", "give a folder that holds photographs")
-    paths: list[Path] = []
-    skipped: list[Skipped] = []
-    for entry in _walk(root):
-        skipped.append(entry) if isinstance(entry, Skipped) else paths.append(entry)
-    if skipped and skipped[0].path == root:
+    walk = Walk(include_clutter)
+    walk.read(root)
+    walk.count_clutter()
+    listing = walk.finished()
+    if listing.skipped and listing.skipped[0].path == root:
         raise NotFoundError(
-            f"cannot read folder {root}: {skipped[0].reason}",
+            f"cannot read folder {root}: {listing.skipped[0].reason}",
             "change its permissions, or give another folder",
         )
-    if not paths and not skipped:
-        raise NotFoundError(
-            f"no images in {root}", f"give a folder with {', '.join(sorted(EXTENSIONS))} files"
+    if (
+        not may_be_empty
+        and not listing.paths
+        and all(is_archive(bad.path.name) for bad in listing.skipped)
+    ):
+        raise _no_images(root, listing)
+    return listing
+
+
+def _no_images(root: Path, listing: Scan) -> NotFoundError:
+    fact = f"no images in {root}"
+    if listing.passed_over.images:
+        return NotFoundError(f"{fact}: {listing.passed_over.sentence()}", "or give another folder")
+    if listing.skipped:
+        first = listing.skipped[0].path.name
+        return NotFoundError(
+            f"{fact}, but {len(listing.skipped)} archives, the first {first}",
+            "unpack them, or give another folder",
         )
-    return sorted(paths), skipped
+    return NotFoundError(fact, f"give a folder with {', '.join(sorted(EXTENSIONS))} files")
 
 
-def _walk(root: Path) -> Iterator[Path | Skipped]:
-    pending, seen = [root], set()
-    while pending:
-        folder = pending.pop()
-        try:
-            status = folder.stat()
-            if (status.st_dev, status.st_ino) in seen:
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            entries = sorted(folder.iterdir(), reverse=True)
-            folders = [path for path in entries if path.is_dir()]
-        except OSError as error:
-            yield Skipped(folder, error.strerror or "cannot be read")
-            continue
-        pending += folders
-        images = (path for path in entries if path.suffix.lower() in EXTENSIONS)
-        yield from (_checked(path) for path in images if path not in folders)
+def is_image_file(path: Path) -> bool:
+    """Whether a file is an image that is read, by its extension, or by content without one."""
+    ending = extension(path.name)
+    if not path.is_file():
+        return False
+    if ending in EXTENSIONS or ending in NO_IMAGE or unread_reason(path.name) is not None:
+        return ending in EXTENSIONS
+    return is_read(format_of(read_head(path)))
 
 
-def _checked(path: Path) -> Path | Skipped:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return Skipped(path, "file name is not valid UTF-8")
-    return path
-
-
-def class_names(paths: list[Path], root: Path) -> list[str]:
-    """The label of each image: the first folder below `root` in its path.
+def class_names(paths: Sequence[Path], root: Path) -> list[str]:
+    """The label of each image: the first folder below `root` in its path, as `label` spells it.
 
     Raises:
         FgembedError: an image lies directly in `root`, so it has no class folder.
@@ -78,4 +91,4 @@ def class_names(paths: list[Path], root: Path) -> list[str]:
             raise FgembedError(
                 f"{path} is in no class folder", f"move it to {root}/<class>/{path.name}"
             )
-    return [names[0] for names in parts]
+    return [label(names[0]) for names in parts]

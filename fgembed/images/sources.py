@@ -1,56 +1,26 @@
 """Where the images to embed come from: folders, tar shards, manifests, and lists of files."""
 
 import csv
-import io
-import os
-import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from fgembed.disk.parquet import require_pyarrow
-from fgembed.errors import FgembedError, ImageError, NotFoundError
-from fgembed.images.finding import EXTENSIONS, find_images
+from fgembed.errors import FgembedError, NotFoundError
+from fgembed.images.finding import scan
+from fgembed.images.kinds.extensions import extension, is_archive, unread_reason
+from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.skipped import Skipped
+from fgembed.images.tar_files import TarMember, scan_tar
+from fgembed.text import label
 
 PATH_COLUMNS = ("image_path", "path", "filename")  # of a manifest; the first one that exists counts
 LABEL = "label"
-MAX_MEMBER_BYTES = 1 << 28
 SOURCE_REMEDY = (
     "give a folder of images, a .tar file, a .csv, .tsv or .parquet manifest, or a .txt list of "
     "paths"
 )
-
-
-@dataclass(frozen=True)
-class TarMember:
-    """An image inside an uncompressed tar file: `size` bytes at `offset`."""
-
-    tar: Path
-    name: str
-    offset: int
-    size: int
-
-    def __str__(self) -> str:
-        return str(self.tar / self.name)
-
-    def open(self) -> BinaryIO:
-        """The bytes of the image as a stream; thread-safe.
-
-        Raises:
-            ImageError: the tar file has become shorter, or cannot be read.
-        """
-        try:
-            with self.tar.open("rb") as file:
-                content = os.pread(file.fileno(), self.size, self.offset)
-        except OSError as error:
-            raise ImageError(str(self), error.strerror or "cannot be read") from None
-        if len(content) < self.size:
-            raise ImageError(str(self), f"{self.tar} ends before it")
-        return io.BytesIO(content)
-
-
 ImageFile = Path | TarMember
 
 
@@ -63,14 +33,18 @@ class Listing:
         columns: the values of each manifest column, one per image; of a folder, `label` is the
             name of the first-level subfolder.
         skipped: files and folders that cannot be read or named; they have no position.
+        passed_over: images of folders and tar files that are clutter.
     """
 
     images: list[ImageFile] = field(default_factory=list)
     columns: dict[str, list[Any]] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
 
-def list_images(sources: Sequence[Path], lines: Iterable[str] = ()) -> Listing:
+def list_images(
+    sources: Sequence[Path], lines: Iterable[str] = (), *, include_clutter: bool = False
+) -> Listing:
     """Every image of the sources, source by source.
 
     A source is a folder (its images, or if it has none its .tar files), a .tar file, a .csv, .tsv
@@ -80,67 +54,91 @@ def list_images(sources: Sequence[Path], lines: Iterable[str] = ()) -> Listing:
     Args:
         sources: what to read; several sources give no columns.
         lines: standard input.
+        include_clutter: read also what lies in folders and tar files as clutter.
 
     Raises:
         NotFoundError: a source is missing or empty.
         FgembedError: a manifest, a list or a tar file cannot be read.
     """
     if len(sources) == 1:
-        listing = _list_source(sources[0], lines)
+        listing = _list_source(sources[0], lines, include_clutter)
     else:
         listing = Listing()
         for source in sources:
-            part = _list_source(source, lines)
+            part = _list_source(source, lines, include_clutter)
             listing.images += part.images
             listing.skipped += part.skipped
+            listing.passed_over.add(part.passed_over)
     if not listing.images and not listing.skipped:
+        passed_over = f": {listing.passed_over.sentence()}" if listing.passed_over.images else ""
         raise NotFoundError(
-            f"no images in {', '.join(map(str, sources)) or 'no source'}", SOURCE_REMEDY
+            f"no images in {', '.join(map(str, sources)) or 'no source'}{passed_over}",
+            SOURCE_REMEDY,
         )
     return listing
 
 
-def _list_source(source: Path, lines: Iterable[str]) -> Listing:
-    extension = source.suffix.lower()
+def _list_source(source: Path, lines: Iterable[str], include_clutter: bool) -> Listing:
+    ending = extension(source.name)
     if str(source) == "-":
         return _from_lines(lines, Path())
     if source.is_dir():
-        return _from_folder(source)
+        return _from_folder(source, include_clutter)
     if not source.is_file():
         raise NotFoundError(f"no folder, manifest, list or tar file at {source}", SOURCE_REMEDY)
-    if extension == ".tar":
-        return _encodable(_tar_members(source))
-    if extension == ".txt":
+    if ending == ".tar":
+        return _from_tars([source], include_clutter)
+    if ending == ".txt":
         return _from_lines(source.read_text("utf-8", "surrogateescape").split("\n"), source.parent)
-    if extension in (".csv", ".tsv"):
+    if ending in (".csv", ".tsv"):
         return _from_columns(_csv_columns(source), source)
-    if extension == ".parquet":
+    if ending == ".parquet":
         return _from_columns(_parquet_columns(source), source)
+    reason = unread_reason(source.name)
+    if reason is not None and not is_archive(source.name):
+        fact, _, remedy = reason.partition("; ")
+        raise FgembedError(f"{source}: {fact}", remedy)
     raise FgembedError(f"{source} is no source of images that fgembed can read", SOURCE_REMEDY)
 
 
-def _from_folder(folder: Path) -> Listing:
-    tars = sorted(folder.glob("*.tar"))
-    try:
-        paths, skipped = find_images(folder)
-    except NotFoundError:
-        if not tars:
-            raise
-        paths, skipped = [], []
-    if paths or not tars:
-        return Listing(list(paths), labels_of(paths, folder), skipped)
-    return _encodable([member for tar in tars for member in _tar_members(tar)])
+def _from_folder(folder: Path, include_clutter: bool) -> Listing:
+    """The images of a folder, or where it has none, those of the tar files that lie in it."""
+    scanned = scan(folder, include_clutter, may_be_empty=True)
+    tars = [bad.path for bad in scanned.skipped if extension(bad.path.name) == ".tar"]
+    tars = [tar for tar in tars if tar.parent == folder]
+    if scanned.paths or not tars:
+        if not scanned.paths:
+            scanned = scan(folder, include_clutter)  # says why there is none
+        columns = labels_of(scanned.paths, folder)
+        return Listing(list(scanned.paths), columns, scanned.skipped, scanned.passed_over)
+    listing = _from_tars(tars, include_clutter)
+    listing.skipped += [bad for bad in scanned.skipped if bad.path not in tars]
+    listing.passed_over.add(scanned.passed_over)
+    return listing
+
+
+def _from_tars(tars: Sequence[Path], include_clutter: bool) -> Listing:
+    scans = [scan_tar(tar, include_clutter) for tar in tars]
+    listing = _encodable([member for scanned in scans for member in scanned.members])
+    for scanned in scans:
+        listing.skipped += scanned.skipped
+        listing.passed_over.add(scanned.passed_over)
+    return listing
 
 
 def labels_of(paths: Sequence[Path], folder: Path) -> dict[str, list[Any]]:
     """The `label` column: the first-level subfolder of `folder` of each image; {} if it has none.
+
+    Spelt as `fgembed.text.label` does, as in evaluations.
 
     Example:
         >>> labels_of([Path("birds/kiwi/1.jpg"), Path("birds/2.jpg")], Path("birds"))
         {'label': ['kiwi', None]}
     """
     parents = [path.relative_to(folder).parts[:-1] for path in paths]
-    return {LABEL: [names[0] if names else None for names in parents]} if any(parents) else {}
+    return (
+        {LABEL: [label(names[0]) if names else None for names in parents]} if any(parents) else {}
+    )
 
 
 def _from_lines(lines: Iterable[str], folder: Path) -> Listing:
@@ -183,6 +181,8 @@ def _from_columns(columns: dict[str, list[Any]], source: Path) -> Listing:
             f"{source} names no image in row {missing} of column {name!r}",
             "add its path, or remove the row",
         )
+    if LABEL in columns:
+        columns[LABEL] = [label(v) if isinstance(v, str) else v for v in columns[LABEL]]
     return Listing([source.parent / str(path) for path in paths], columns)
 
 
@@ -220,21 +220,3 @@ def _parquet_columns(file: Path) -> dict[str, list[Any]]:
             f"{file} cannot be read as Parquet: {error}", "write it again, or give it as .csv"
         ) from None
     return columns
-
-
-def _tar_members(tar: Path) -> list[TarMember]:
-    try:
-        with tarfile.open(tar, "r:") as archive:
-            return [
-                TarMember(tar, member.name, member.offset_data, member.size)
-                for member in archive
-                if member.isreg()
-                and not member.issparse()
-                and member.size <= MAX_MEMBER_BYTES
-                and Path(member.name).suffix.lower() in EXTENSIONS
-            ]
-    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-        raise FgembedError(
-            f"{tar} cannot be read as an uncompressed tar file: {error}",
-            f'make it again with "tar -cf {tar.name} FOLDER", or unpack it and give the folder',
-        ) from None

@@ -14,7 +14,7 @@ from fgembed.config import RunConfig
 from fgembed.data.loading import TrainingImages
 from fgembed.embedding.sampling import evenly_spaced
 from fgembed.errors import ImageError, NotFoundError
-from fgembed.evaluation.protocol import LabelledImages
+from fgembed.evaluation.labelled_images import LabelledImages
 from fgembed.images.decoding import load_rgb
 from fgembed.images.preprocessing import Preprocessing, fit_to_size, read_image
 from fgembed.methods.base import Method

@@ -19,7 +19,7 @@ from fgembed.disk.locks import sole_writer
 from fgembed.disk.outputs import Output, is_our_png, opening
 from fgembed.errors import FgembedError, IntegrityError, MissingExtraError
 from fgembed.evaluation.floor_table import FloorTable
-from fgembed.evaluation.protocol import LabelledImages
+from fgembed.evaluation.labelled_images import LabelledImages
 from fgembed.evaluation.subject import Subject
 from fgembed.model.encoder_files import load_encoder
 from fgembed.reports.maps import Samples, map_rows, method_rows
@@ -106,7 +106,7 @@ def write_report(
         file="recall_curves.png",
     )
     spec = load_encoder(run)[1]
-    samples = Samples.of(LabelledImages.find(queries), spec)
+    samples = Samples.of(LabelledImages.find(queries, config.include_clutter), spec)
     maps, method = _maps(folder, run, samples), _method(folder, run, config, samples)
     sections = [curves, *_training(folder, run), maps, *method]
     facts = {"command": command, "queries": str(queries), **_facts(run, config)}

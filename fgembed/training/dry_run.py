@@ -13,6 +13,7 @@ import torch
 from fgembed.config import RunConfig
 from fgembed.data.loading import TrainingImages
 from fgembed.errors import ConfigError
+from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.methods.base import Method
 from fgembed.model.out_of_memory import explained_memory
 from fgembed.progress import ReportStage, silent
@@ -70,6 +71,7 @@ class Estimate:
         config: the settings with every default written out.
         device: computes.
         images: number of training images, not yet checked; `pictures` in JSON.
+        passed_over: images beside them that are clutter.
         parameters: of the method.
         steps_per_epoch: batches in an epoch; the last incomplete one is dropped.
         steps: in the complete training; 0 where nothing is trained.
@@ -82,6 +84,7 @@ class Estimate:
     config: RunConfig
     device: str
     images: int
+    passed_over: PassedOver
     parameters: Parameters
     steps_per_epoch: int
     steps: int
@@ -101,6 +104,7 @@ class Estimate:
             "config": self.config.model_dump(mode="json", exclude_none=True),
             "device": self.device,
             "pictures": self.images,
+            "passed_over": self.passed_over.images,
             "parameters": self.parameters.to_json(),
             "steps_per_epoch": self.steps_per_epoch,
             "steps": self.steps,
@@ -140,6 +144,7 @@ def dry_run(
         config=config,
         device=str(prepared.device),
         images=len(prepared.paths),
+        passed_over=prepared.passed_over,
         parameters=count_parameters(method),
         steps_per_epoch=steps_per_epoch,
         steps=steps_per_epoch * config.optimiser.epochs,

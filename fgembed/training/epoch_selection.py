@@ -20,7 +20,8 @@ from fgembed.disk.json_records import record
 from fgembed.embedding.array_types import Labels
 from fgembed.errors import ConfigError, FgembedError, IntegrityError
 from fgembed.evaluation.floor_table import Selected
-from fgembed.evaluation.protocol import EmbeddedSplit, LabelledImages, Split
+from fgembed.evaluation.labelled_images import LabelledImages
+from fgembed.evaluation.protocol import EmbeddedSplit, Split
 from fgembed.images.finding import class_names
 from fgembed.model.encoder import Encoder
 from fgembed.model.module_state import keep_modes
@@ -146,7 +147,8 @@ def selection_split(config: RunConfig, paths: Sequence[Path]) -> tuple[list[Path
     if config.select == "holdout":
         return _holdout(config, paths)
     if config.select == "test" and config.eval.gallery and config.eval.queries:
-        return list(paths), Split.find(Path(config.eval.gallery), Path(config.eval.queries))
+        folders = Path(config.eval.gallery), Path(config.eval.queries)
+        return list(paths), Split.find(*folders, include_clutter=config.include_clutter)
     return list(paths), None
 
 

@@ -5,7 +5,8 @@ Every setting defines the trajectory, but for these, which may change before a r
 
 - `device`, `workers`, `threads`: where and how fast. The steps stay the same up to rounding.
 - `checkpoint_every_s`, `optimiser.log_every_step`: when something is written.
-- `images`, `max_bad`, `recipe`: names and limits. The contents of the readable images count.
+- `images`, `include_clutter`, `max_bad`, `recipe`: names and limits. The contents of the readable
+  images count.
 - `pooling.whitening`, `pooling.shrinkage`: used after the training.
 - `pooling.level_weight`, `pooling.mirror`, `eval.*`, `holdout_share`: also, unless the run's
   `select` scores epochs with them.
@@ -30,6 +31,7 @@ FREE = frozenset(
         "checkpoint_every_s",
         "device",
         "images",
+        "include_clutter",
         "max_bad",
         "optimiser.log_every_step",
         "pooling.shrinkage",

@@ -20,9 +20,11 @@ from fgembed.errors import ConfigError, FgembedError
 from fgembed.evaluation.floors import uncalibrated_start
 from fgembed.evaluation.protocol import Split
 from fgembed.images.batches import split_readable
-from fgembed.images.finding import find_images
+from fgembed.images.finding import scan
+from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from fgembed.images.skipped import Skipped, check_bad
+from fgembed.images.walk import Scan
 from fgembed.methods.base import Method
 from fgembed.model.devices import choose_device
 from fgembed.model.encoder import Encoder
@@ -39,7 +41,8 @@ class Prepared:
         config: the settings with the method's defaults written out.
         device: computes.
         paths: the training images by file name, not yet opened.
-        unreadable: files and folders that could not be listed.
+        unreadable: files and folders that could not be listed, and pictures that are not read.
+        passed_over: images beside them that are clutter.
         start: the untouched start, read as the highest floor, not yet calibrated.
         method: the method on the same start, on `device`.
     """
@@ -48,6 +51,7 @@ class Prepared:
     device: torch.device
     paths: list[Path]
     unreadable: list[Skipped]
+    passed_over: PassedOver
     start: Encoder
     method: Method
 
@@ -67,27 +71,29 @@ def prepare(config: RunConfig, method_class: type[Method]) -> Prepared:
     config = _with_normalisation(config)
     device = choose_device(config.device)
     torch.set_num_threads(config.threads or core_count())
-    paths, unreadable = list_images(config)
+    images = list_images(config)
     if config.eval.gallery and config.eval.queries:  # a fault in them is to show now
-        Split.find(Path(config.eval.gallery), Path(config.eval.queries))
+        folders = Path(config.eval.gallery), Path(config.eval.queries)
+        Split.find(*folders, include_clutter=config.include_clutter)
     torch.manual_seed(config.seed)
     start = uncalibrated_start(_backbone(config), config.pooling).to(device)
     method = make_method(config, method_class)
     method.to(device).to(memory_format=torch.channels_last)
     config = resolved(config, method)
-    check_selection(config, paths)
+    check_selection(config, images.paths)
     return Prepared(
         config=config,
         device=device,
-        paths=paths,
-        unreadable=unreadable,
+        paths=images.paths,
+        unreadable=images.skipped,
+        passed_over=images.passed_over,
         start=start,
         method=method,
     )
 
 
-def list_images(config: RunConfig) -> tuple[list[Path], list[Skipped]]:
-    """The training images by file name, and the files and folders that could not be listed.
+def list_images(config: RunConfig) -> Scan:
+    """The training images by file name, and what was left out.
 
     Raises:
         ConfigError: no folder is set.
@@ -97,7 +103,7 @@ def list_images(config: RunConfig) -> tuple[list[Path], list[Skipped]]:
         raise ConfigError(
             "no folder of images is set", 'run "fgembed init PHOTOS" first, or give --images PHOTOS'
         )
-    return find_images(Path(config.images))
+    return scan(Path(config.images), config.include_clutter)
 
 
 def readable_images(

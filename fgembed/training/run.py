@@ -209,6 +209,7 @@ def measure(run: CalibratedRun, report_stage: ReportStage) -> RunReport:
         held_out=ready.held_out,
         selected=run.selected,
         skipped=ready.skipped,
+        passed_over=ready.prepared.passed_over,
         guard=_verdict(run, table, report_stage),
         start=label_free_figures(run.start, ready.images),
         trained=label_free_figures(run.trained, ready.images),

@@ -5,7 +5,7 @@ two runs, or of two states of one run, are not taken for one run.
 """
 
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fgembed.disk.files import sha256
@@ -14,6 +14,7 @@ from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.evaluation.floor_table import FloorTable, Selected
 from fgembed.evaluation.guard import Verdict
 from fgembed.evaluation.label_free import Figures
+from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.skipped import Skipped
 from fgembed.workspace import RunFolder
 
@@ -34,6 +35,7 @@ class RunReport:
         trained: figures of the run's encoder.
         table: the scores, where there are labelled images.
         guard: whether the run is better than its start.
+        passed_over: images that are clutter.
     """
 
     method: str
@@ -45,10 +47,12 @@ class RunReport:
     trained: Figures
     table: FloorTable | None
     guard: Verdict
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON object."""
-        return asdict(self) | {"skipped": len(self.skipped)}
+        counts = {"skipped": len(self.skipped), "passed_over": self.passed_over.images}
+        return asdict(self) | counts
 
 
 def write_run_report(run: RunFolder, report: RunReport) -> None:

@@ -23,6 +23,7 @@ def add_images(
     *,
     sync: Sync | None = None,
     checksums: bool = False,
+    include_clutter: bool = False,
     max_bad: float = 0.5,
     device: str = "auto",
     report: ReportStep = silent,
@@ -37,6 +38,7 @@ def add_images(
         bundle: the model that made the index.
         sync: also remove the indexed images below the folder `source` whose files are gone.
         checksums: read every file, also where size and times are unchanged.
+        include_clutter: add also what systems and programs left among the images.
         max_bad: share of unreadable images, in [0, 1], above which the change fails.
         device: `auto`, `cpu`, `cuda`, or an ONNX Runtime execution provider by its name.
         report: receives the stage, how much of it is completed, and the total.
@@ -50,7 +52,14 @@ def add_images(
     """
     with only_writer(folder):
         change = Transaction.begin(folder)
-        plan = AddPlan.of(change.vectors, source, sync=sync, checksums=checksums, report=report)
+        plan = AddPlan.of(
+            change.vectors,
+            source,
+            sync=sync,
+            checksums=checksums,
+            include_clutter=include_clutter,
+            report=report,
+        )
         limit = BadImageLimit(max_bad, len(plan.comparison.unchanged) + len(plan.comparison.moves))
         segment, skipped = _embedded(change, plan, bundle, limit, device, report)
         return _publish(change, plan, segment, skipped)
@@ -68,8 +77,7 @@ def _embedded(
     rows = plan.to_embed
     left_out = plan.images.listing.skipped
     if not rows:
-        if left_out:
-            write_skipped(change.folder / SKIPPED_FILE, left_out)
+        write_skipped(change.folder / SKIPPED_FILE, left_out)
         return None, left_out
     settings = settings_for_count(change.manifest, len(rows))
     first_id = change.manifest.next_id
@@ -104,4 +112,5 @@ def _publish(
         skipped=skipped,
         kept=plan.kept,
         repeated=plan.repeated,
+        passed_over=plan.images.listing.passed_over,
     )

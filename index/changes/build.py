@@ -1,10 +1,11 @@
 """Builds an index from images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fgembed.bundle import Bundle
+from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.skipped import Skipped
 from fgembed.index.changes.embed_images import BadImageLimit, SourceImages, embed_segment
 from fgembed.index.format.manifest import Manifest, Model, Segment
@@ -18,11 +19,12 @@ from fgembed.progress import ReportStep, silent
 
 @dataclass(frozen=True)
 class BuildReport:
-    """The index that was built, the images that could not be read, and paths named again."""
+    """The index that was built; images that could not be read, named again, or are clutter."""
 
     manifest: Manifest
     skipped: list[Skipped]
     repeated: Sequence[Repeated] = ()
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
 
 def build_index(
@@ -31,6 +33,7 @@ def build_index(
     folder: Path,
     *,
     settings: IndexSettings = DEFAULTS,
+    include_clutter: bool = False,
     max_bad: float = 0.5,
     device: str = "auto",
     report: ReportStep = silent,
@@ -45,6 +48,7 @@ def build_index(
         bundle: the exported model.
         folder: the index.
         settings: kind, store, recall and memory of the new index.
+        include_clutter: index also what systems and programs left among the images.
         max_bad: share of unreadable images, in [0, 1], above which the build fails.
         device: `auto`, `cpu`, `cuda`, or an ONNX Runtime execution provider by its name.
         report: receives the stage, how much of it is completed, and the total.
@@ -55,7 +59,7 @@ def build_index(
         BadImagesError: more than the share `max_bad` cannot be read; skipped.jsonl lists them.
         ConfigError: the kind cannot be built, or not within the memory.
     """
-    source = SourceImages.of(images)
+    source = SourceImages.of(images, include_clutter=include_clutter)
     listed = distinct(source.paths, {} if source.folder_labels else source.listing.columns)
     source = source.only(listed.rows)
     dimensions = bundle.config.dimensions
@@ -74,7 +78,9 @@ def build_index(
             next_id=segment.count,
             roots=[segment.root],
         )
-        return BuildReport(publish(folder, manifest), skipped, listed.repeated)
+        return BuildReport(
+            publish(folder, manifest), skipped, listed.repeated, source.listing.passed_over
+        )
 
 
 def new_manifest(

@@ -11,7 +11,7 @@ from fgembed.disk.files import absolute
 from fgembed.disk.spelling import on_disk
 from fgembed.embedding.array_types import Vectors
 from fgembed.errors import FgembedError
-from fgembed.images.finding import EXTENSIONS
+from fgembed.images.finding import is_image_file
 from fgembed.images.skipped import Skipped, check_bad, write_skipped
 from fgembed.images.sources import Listing, labels_of, list_images
 from fgembed.index.changes.embedding_cache import Block, EmbeddingCache
@@ -39,7 +39,12 @@ class SourceImages:
 
     @classmethod
     def of(
-        cls, source: Path, roots: Sequence[Path] = (), folders: IndexedFolders | None = None
+        cls,
+        source: Path,
+        roots: Sequence[Path] = (),
+        folders: IndexedFolders | None = None,
+        *,
+        include_clutter: bool = False,
     ) -> "SourceImages":
         """Lists a folder, a manifest, a list file, or a single image.
 
@@ -49,14 +54,17 @@ class SourceImages:
             source: what to list.
             roots: root folders of an index; the first that holds the source becomes its root.
             folders: those of an index, whose spelling the paths take.
+            include_clutter: list also what systems and programs left in a folder.
 
         Raises:
             NotFoundError: the source is missing or empty.
             FgembedError: it cannot be parsed, or its images lie in tar files.
         """
         source = on_disk(source)
-        single = source.is_file() and source.suffix.lower() in EXTENSIONS
-        listing = Listing([source]) if single else list_images([source])
+        single = is_image_file(source)
+        listing = (
+            Listing([source]) if single else list_images([source], include_clutter=include_clutter)
+        )
         if not all(isinstance(image, Path) for image in listing.images):
             raise FgembedError(
                 f"the images of {source} lie in tar files, expected image files",
@@ -71,7 +79,7 @@ class SourceImages:
         paths = _absolute_paths(source, listing)
         if folders is not None:
             paths = [folders.spelled(path) for path in paths]
-        folder = absolute(source) if source.is_dir() else _common_folder(paths)
+        folder = absolute(source) if source.is_dir() else _common_folder(paths or [source])
         if folders is not None and source.is_dir():
             folder = folders.folder(folder)
             if not all(path.is_relative_to(folder) for path in paths):
@@ -87,7 +95,7 @@ class SourceImages:
         """The images at these rows of the listing, with their metadata."""
         columns = {name: [v[i] for i in rows] for name, v in self.listing.columns.items()}
         selected = [self.listing.images[row] for row in rows]
-        return replace(self, listing=Listing(selected, columns, self.listing.skipped))
+        return replace(self, listing=replace(self.listing, images=selected, columns=columns))
 
     @property
     def paths(self) -> list[Path]:
@@ -215,5 +223,5 @@ def _absolute_paths(source: Path, listing: Listing) -> list[Path]:
 
 
 def _common_folder(paths: Sequence[Path]) -> Path:
-    """The deepest folder that holds all paths."""
-    return Path(os.path.commonpath([path.parent for path in paths]))
+    """The deepest folder that holds all paths, absolute."""
+    return absolute(os.path.commonpath([path.parent for path in paths]) or ".")

@@ -71,6 +71,7 @@ class AddPlan:
         *,
         sync: Sync | None = None,
         checksums: bool = False,
+        include_clutter: bool = False,
         report: ReportStep = silent,
     ) -> Self:
         """Compares a source with an open index.
@@ -80,6 +81,7 @@ class AddPlan:
             source: a folder, manifest, list or image.
             sync: also remove the indexed images below the folder `source` that have no file.
             checksums: read every file, also where size and times are unchanged.
+            include_clutter: list also what systems and programs left among the images.
             report: receives the stage, how many files are read, and of how many.
 
         Raises:
@@ -89,7 +91,9 @@ class AddPlan:
         """
         indexed = indexed_images(vectors)
         folders = IndexedFolders(indexed, vectors.manifest.roots)
-        images = SourceImages.of(source, roots_of(vectors), folders)
+        images = SourceImages.of(
+            source, roots_of(vectors), folders, include_clutter=include_clutter
+        )
         columns = {} if images.folder_labels else images.listing.columns
         listed = distinct(images.paths, columns)
         images = images.only(listed.rows)

@@ -1,12 +1,13 @@
 """A change of an index by its only writer: open its state, publish the next one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from fgembed.embedding.array_types import Ids
+from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.skipped import Skipped
 from fgembed.index.format.manifest import Manifest, Segment
 from fgembed.index.format.publishing import changed_manifest, publish
@@ -31,9 +32,10 @@ class ChangeReport:
         moved: images that were known again at another path.
         removed: items that searches no longer find, those whose place a moved image took included.
         unchanged: images of the source that were in the index with the same content.
-        skipped: images that could not be read.
+        skipped: images that could not be read, and pictures that are not read.
         kept: folders that have lost so many images at once that their entries stay.
         repeated: paths of the source that name a file again.
+        passed_over: images of the source that are clutter.
     """
 
     manifest: Manifest
@@ -45,6 +47,7 @@ class ChangeReport:
     skipped: Sequence[Skipped] = ()
     kept: Sequence[LostFolder] = ()
     repeated: Sequence[Repeated] = ()
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
 
 @dataclass(frozen=True)

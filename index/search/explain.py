@@ -1,5 +1,6 @@
 """Explains a search: cards of the query and its hits, with rationale heat maps."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from fgembed.index.search.hits import Hit
 from fgembed.index.search.searcher import Searcher
 from fgembed.pages.cards import Card, ResultRow, placeholder
 from fgembed.pages.heat_maps import Heat
+from fgembed.text import label
 
 SHOWN_SIDE = 400
 
@@ -83,14 +85,16 @@ def _class_of(path: Path, roots: Sequence[Path]) -> str:
     for root in roots:
         if path.is_relative_to(root):
             folders = path.relative_to(root).parts[:-1]
-            return folders[0] if folders else ""
+            return label(folders[0]) if folders else ""
     return ""
 
 
 def _likely_class(query: Path, roots: Sequence[Path]) -> str:
     """The query's folder name if a root has a class folder of that name; else empty."""
     name = query.absolute().parent.name
-    return name if any((root / name).is_dir() for root in roots) else ""
+    forms = {name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))}
+    is_class = any((root / form).is_dir() for root in roots for form in forms)
+    return label(name) if is_class else ""
 
 
 def as_seen(image: Image.Image, spec: Preprocessing) -> Image.Image:

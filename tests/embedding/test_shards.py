@@ -219,7 +219,7 @@ def test_the_command_embeds_a_list_from_standard_input(
     assert (done.code, done.err) == (0, "")
     assert json.loads(done.out) == {
         "out": "embeddings", "dimensions": 16, "parts": 3, "written": 3, "found": 0,
-        "embedded": 9, "skipped": 0,
+        "embedded": 9, "skipped": 0, "passed_over": 0,
     }  # fmt: skip
     assert read(Path("embeddings"))[1]["image_path"] == paths
 

@@ -222,6 +222,6 @@ def test_our_own_bugs_show_their_traceback(
     def broken(*_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("fgembed.images.finding.find_images", broken)
+    monkeypatch.setattr("fgembed.images.finding.scan", broken)
     with pytest.raises(ZeroDivisionError):
         command("init", "photos")

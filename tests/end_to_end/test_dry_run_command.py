@@ -66,8 +66,8 @@ def test_the_output_is_a_settings_file_that_says_the_estimate(
 def test_json_is_one_object_with_everything(command: Command, settings: Path) -> None:
     found = json.loads(command("train", "--dry-run", "--json").out)
     assert set(found) == {
-        "config", "device", "pictures", "parameters", "steps_per_epoch", "steps", "pace",
-        "peak_memory_bytes", "peak_memory_of", "checkpoint_bytes", "training_s",
+        "config", "device", "pictures", "passed_over", "parameters", "steps_per_epoch", "steps",
+        "pace", "peak_memory_bytes", "peak_memory_of", "checkpoint_bytes", "training_s",
     }  # fmt: skip
     assert set(found["pace"]) == {"step_s", "waiting_s", "measured"}
     assert (found["steps"], found["parameters"]["encoder"]) == (3, 147968)

@@ -61,3 +61,19 @@ def test_more_skipped_images_than_allowed_are_refused():
         BadImagesError, match=r"none of 4 images can be read, .*; give other images"
     ):
         check_bad(skipped, 4, max_bad=1)
+
+
+def test_formats_that_are_not_read_do_not_count_as_bad():
+    other = [Skipped(Path(f"{n}.psd"), "not read", is_bad=False) for n in range(90)]
+    check_bad(other, 100, max_bad=0)
+    check_bad([*other, Skipped(Path("1.jpg"), "cut")], 100, max_bad=0.1)
+    with pytest.raises(BadImagesError, match=r"2 of 10 images cannot be read, allowed are 10%"):
+        check_bad([*other, *2 * [Skipped(Path("1.jpg"), "cut")]], 100, max_bad=0.1)
+
+
+def test_skipped_images_are_the_same_after_they_were_written(tmp_path: Path):
+    skipped = [Skipped(Path("a.jpg"), "cut"), Skipped(Path("b.psd"), "not read", is_bad=False)]
+    write_skipped(tmp_path / "skipped.jsonl", skipped)
+    lines = (tmp_path / "skipped.jsonl").read_text().splitlines()
+    assert [Skipped.from_json(json.loads(line)) for line in lines] == skipped
+    assert lines[0] == '{"path": "a.jpg", "reason": "cut"}'

@@ -12,7 +12,7 @@ import tomli_w
 from PIL import Image
 
 from fgembed.bundle import Bundle
-from fgembed.config import RunConfig, read_run_config
+from fgembed.config import RunConfig, read_config
 from fgembed.disk.files import digest, read_toml
 from fgembed.errors import IntegrityError
 from fgembed.images.decoding import load_rgb
@@ -72,7 +72,7 @@ def test_a_run_from_before_goes_on_with_the_first_version(run: Path, tmp_path: P
     settings = read_toml(RunFolder(run).config)
     assert settings["preprocessing"].pop("version") == 2
     RunFolder(tmp_path).config.write_text(tomli_w.dumps(settings))
-    config = read_run_config(tmp_path)
+    config = read_config(RunFolder(tmp_path).config)
     assert config.preprocessing.version == 1
     assert not any("version" in key for key in trajectory_settings(config))
     assert trajectory_settings(RunConfig())["preprocessing.version"] == 2

@@ -12,7 +12,8 @@ from PIL import Image
 
 from fgembed.errors import FgembedError, ImageError, NotFoundError
 from fgembed.images.decoding import load_rgb
-from fgembed.images.sources import Listing, TarMember, list_images
+from fgembed.images.sources import Listing, labels_of, list_images
+from fgembed.images.tar_files import TarMember
 
 
 def png(colour: str = "red") -> bytes:
@@ -84,6 +85,18 @@ def test_a_manifest_names_images_beside_itself_and_keeps_its_columns(tmp_path: P
     listing = list_images([file])
     assert names(listing) == [f"{tmp_path}/a.png", "/x/b.png"]
     assert listing.columns == {"label": ["kiwi", "pear"]}
+
+
+def test_labels_of_a_manifest_are_spelt_as_those_of_folders(tmp_path: Path):
+    file = tmp_path / "list.csv"
+    file.write_text("path,label,note\n1.png,Rose\u0301,e\u0301\n2.png,Ros\u00e9 ,\n")
+    columns = list_images([file]).columns
+    assert columns == {"label": ["Ros\u00e9", "Ros\u00e9"], "note": ["e\u0301", ""]}
+
+
+def test_folders_that_look_alike_are_one_label():
+    paths = [Path("r/Rose\u0301/1.png"), Path("r/Ros\u00e9/2.png"), Path("r/3.png")]
+    assert labels_of(paths, Path("r")) == {"label": ["Ros\u00e9", "Ros\u00e9", None]}
 
 
 def test_a_list_is_a_path_a_line(tmp_path: Path):

@@ -16,7 +16,7 @@ from fgembed.config import RunConfig, validate
 from fgembed.disk.files import read_toml
 from fgembed.errors import NotFoundError
 from fgembed.evaluation.floor_table import FloorTable, Score, ScoreRow
-from fgembed.evaluation.protocol import LabelledImages
+from fgembed.evaluation.labelled_images import LabelledImages
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.methods.lcr import LCR
 from fgembed.reports.maps import Samples, map_rows, method_rows

@@ -179,6 +179,7 @@ def test_settings_beside_the_trajectory_may_change(
         "workers": 1,
         "threads": 2,
         "max_bad": 0.25,
+        "include_clutter": True,
         "recipe": "lcr",
         "checkpoint_every_s": 7.0,
         "holdout_share": 0.2,

@@ -1,6 +1,7 @@
 """The Python API of a search, and the guarantees of an index on disk."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from fgembed.images.preprocessing import read_image
 from fgembed.index import Searcher
 from fgembed.index.changes.build import build_index
 from fgembed.index.search.explain import explain, peak
+from fgembed.pages.cards import agreement
 
 
 def test_hits_equal_exact_search_over_the_embeddings(index: Path, bundle: Path, photos: Path):
@@ -121,3 +123,13 @@ def test_vectors_of_another_dimension_are_refused(index: Path):
         FgembedError, match=r"queries of shape \(2, 5\) do not fit .*; give vectors"
     ):
         searcher.search_vectors(queries)
+
+
+def test_classes_of_a_page_are_compared_as_they_look(bundle: Path, photos: Path, tmp_path: Path):
+    for name in ("gallery/Ros\u00e9", "queries/Rose\u0301"):
+        shutil.copytree(next((photos / "test").iterdir()), tmp_path / name)
+    build_index(tmp_path / "gallery", Bundle.open(bundle), tmp_path / "i")
+    searcher = Searcher.open(tmp_path / "i", bundle)
+    query = find_images(tmp_path / "queries")[0][0]
+    row = explain(searcher, query, searcher.search(query, k=1)).row
+    assert agreement(row.query, row.hits[0]) == "same"
