@@ -5,13 +5,9 @@ The memory is mapped before a process is forked. So unlike torch's loader this n
 the other side has ended. Where processes are not forked, batches go through the pipes.
 """
 
-import math
-import mmap
 import os
 import signal
-import sys
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -21,16 +17,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from fgembed.data import loader_worker
+from fgembed.data.loader_worker import ImageKey, Load, Slots, byte_count, serve, shapes_of
 from fgembed.errors import FgembedError
-
-ImageKey = tuple[int, int]  # epoch, index of the image
-Load = Callable[[ImageKey], list[Tensor]]
-Shapes = list[tuple[tuple[int, ...], torch.dtype]]
 
 PATIENCE_S = 60.0  # to wait for a batch, and
 PATIENCE_S_AN_IMAGE = 10.0  # for each of its images
 CLOSE_S = 5.0
-FORKS = sys.platform == "linux"
 
 
 class LoaderLost(Exception):
@@ -45,44 +38,13 @@ class LoaderLost(Exception):
         self.remaining = remaining
 
 
-def stacked(samples: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-    """The views of several images as one tensor a view."""
-    return [torch.stack(list(view)) for view in zip(*samples, strict=True)]
-
-
-class _Slots:
-    """Shared memory for `count` batches."""
-
-    def __init__(self, count: int, batch_bytes: int) -> None:
-        self.batch_bytes = batch_bytes
-        self.memory = mmap.mmap(-1, count * batch_bytes)
-
-    def views(self, slot: int, shapes: Shapes) -> list[Tensor]:
-        """Tensors of these shapes over a slot's memory."""
-        views, offset = [], slot * self.batch_bytes
-        for shape, dtype in shapes:
-            count = math.prod(shape)
-            flat = torch.frombuffer(self.memory, dtype=dtype, count=count, offset=offset)
-            views.append(flat.view(shape))
-            offset += count * dtype.itemsize
-        return views
-
-
-def _shapes(sample: Sequence[Tensor], batch_size: int) -> Shapes:
-    return [((batch_size, *view.shape), view.dtype) for view in sample]
-
-
-def _size(shapes: Shapes) -> int:
-    return sum(math.prod(shape) * dtype.itemsize for shape, dtype in shapes)
-
-
 @dataclass
 class _Worker:
     """A process, the connection to it, and the memory shared with it (None: the pipe is used)."""
 
     process: Any
     connection: Connection
-    slots: _Slots | None
+    slots: Slots | None
     sent: int = 0
     received: int = 0
 
@@ -110,10 +72,10 @@ class LoaderProcesses:
         self.workers: list[_Worker] = []
         if self.first is None:
             return
-        shapes = _shapes(load(self.first[0]), len(self.first))
+        shapes = shapes_of(load(self.first[0]), len(self.first))
         try:
             for _ in range(workers):
-                self.workers.append(self._started(load, _size(shapes)))
+                self.workers.append(self._started(load, byte_count(shapes)))
         except OSError as error:
             self.close()
             raise LoaderLost(
@@ -162,15 +124,17 @@ class LoaderProcesses:
         return self.ahead if shared else 1
 
     def _started(self, load: Load, batch_bytes: int) -> _Worker:
-        context = get_context("fork" if FORKS else None)
+        context = get_context("fork" if loader_worker.FORKS else None)
         slots = None
-        if FORKS:
+        if loader_worker.FORKS:
             with suppress(OSError, ValueError):  # too little memory to map
-                slots = _Slots(self.ahead + 1, max(batch_bytes, 1))
+                slots = Slots(self.ahead + 1, max(batch_bytes, 1))
         ours, theirs = context.Pipe()
-        inherited = [ours, *(worker.connection for worker in self.workers)] if FORKS else []
+        inherited = (
+            [ours, *(worker.connection for worker in self.workers)] if loader_worker.FORKS else []
+        )
         process = context.Process(
-            target=_serve, args=(load, theirs, slots, inherited, os.getpid()), daemon=True
+            target=serve, args=(load, theirs, slots, inherited, os.getpid()), daemon=True
         )
         try:
             process.start()
@@ -222,62 +186,3 @@ class LoaderProcesses:
             if -code == signal.SIGKILL:
                 cause += ", as for want of memory"
         return LoaderLost(f"a loader process ended ({cause})", len(self.workers) // 2)
-
-
-def _serve(
-    load: Load,
-    connection: Connection,
-    slots: _Slots | None,
-    inherited: list[Connection],
-    parent: int,
-) -> None:
-    """Answers each request with a batch until the other side ends.
-
-    Args:
-        load: gives the views of one image.
-        connection: to the training process.
-        slots: shared with it.
-        inherited: its ends of this and earlier connections, which a fork has copied; an open copy
-            would hide its end from the others.
-        parent: its process number.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    try:
-        for other in inherited:
-            other.close()
-        torch.set_num_threads(1)
-        while True:
-            slot, keys = connection.recv()
-            _send(connection, _loaded(load, keys, parent), slots, slot)
-    except BaseException:
-        os._exit(1)  # the other side has ended, or this one is told to; nobody needs a traceback
-
-
-def _loaded(load: Load, keys: Sequence[ImageKey], parent: int) -> list[list[Tensor]] | Exception:
-    samples = []
-    try:
-        for key in keys:
-            if os.getppid() != parent and FORKS:
-                os._exit(1)
-            samples.append(load(key))
-    except Exception as error:
-        if not isinstance(error, FgembedError):
-            error.add_note(traceback.format_exc())
-        return error
-    return samples
-
-
-def _send(
-    connection: Connection, samples: list[list[Tensor]] | Exception, slots: _Slots | None, slot: int
-) -> None:
-    if isinstance(samples, Exception):
-        connection.send(samples)
-        return
-    shapes = _shapes(samples[0], len(samples))
-    if slots is None or _size(shapes) > slots.batch_bytes:
-        connection.send([view.numpy() for view in stacked(samples)])
-        return
-    for target, view in zip(slots.views(slot, shapes), zip(*samples, strict=True), strict=True):
-        torch.stack(list(view), out=target)
-    connection.send(shapes)

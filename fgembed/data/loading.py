@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from fgembed.data.loader_processes import ImageKey, LoaderLost, LoaderProcesses, stacked
+from fgembed.data.loader_processes import LoaderLost, LoaderProcesses
+from fgembed.data.loader_worker import ImageKey, stacked
 from fgembed.data.views import ViewMaker
 from fgembed.errors import ConfigError, ImageError
 from fgembed.images.batches import prefetch
@@ -144,8 +145,8 @@ def make_loader(
             return
         except LoaderLost as loss:
             workers = loss.remaining
-            rest = f"{workers} load the images" if workers else "this one loads the images itself"
-            warnings.warn(f"{loss}; {rest}", RuntimeWarning, stacklevel=2)
+            rest = f"with {workers}" if workers else "without any"
+            warnings.warn(f"{loss}; going on {rest}", RuntimeWarning, stacklevel=2)
     for keys in islice(batches, delivered, None):
         views = stacked([images[key] for key in keys])
         yield _pinned(views) if pin else views
