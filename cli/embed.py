@@ -1,6 +1,5 @@
 """`fgembed embed`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -55,6 +54,7 @@ def embed(
     Example: fgembed embed photos/ --out embeddings
     """
     from fgembed.bundle import Bundle
+    from fgembed.cli.process.streams import input_lines
     from fgembed.cli.progress import ImageProgress
     from fgembed.embedding.shards import embed_into
     from fgembed.images.skipped import check_bad
@@ -63,7 +63,7 @@ def embed(
     from fgembed.workspace import workspace_images
 
     share = _share(shard)
-    listing = list_images(images or [workspace_images()], sys.stdin)
+    listing = list_images(images or [workspace_images()], input_lines())
     opened = Bundle.open(bundle, precision.value)
     with ImageProgress("embedding") as progress:
         result = embed_into(

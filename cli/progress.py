@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fgembed.text import showable
+
 if TYPE_CHECKING:
     from fgembed.training.loop import Progress as TrainingState
 
@@ -31,9 +33,9 @@ class _Bar:
     def report_stage(self, stage: str) -> None:
         """Shows the name of the stage that begins."""
         if self.bar.disable:
-            print(stage, file=sys.stderr, flush=True)
+            print(showable(stage), file=sys.stderr, flush=True)
         else:
-            self.bar.console.print(stage, markup=False, highlight=False)
+            self.bar.console.print(showable(stage), markup=False, highlight=False)
 
     def line(self, text: str, *, last: bool) -> None:
         """Prints a line where there is no bar, if one is due or it is the last."""

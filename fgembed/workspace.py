@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fgembed.disk.files import read_toml, write_text
+from fgembed.disk.text_files import at_home
 from fgembed.errors import FgembedError, NotFoundError
 
 CONFIG = Path("fgembed.toml")
@@ -79,7 +80,7 @@ def workspace_images(folder: Path = Path()) -> Path:
             f"no folder of photographs: {file} names none",
             f'give a folder, or set images = "PHOTOS" in {file}',
         )
-    return folder / images
+    return folder / at_home(images)
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def find_run(name: str | None, folder: Path = Path()) -> Path:
         if not run.is_dir():
             raise NotFoundError(f"no run at {run}", 'make one with "fgembed train"')
         return run.resolve()
-    for run in (folder / RUNS / name, folder / name):
+    for run in (folder / RUNS / name, folder / at_home(name)):
         if RunFolder(run).config.is_file():
             return run
         if run.is_dir():

@@ -127,6 +127,7 @@ def remove(
     """
     import numpy as np
 
+    from fgembed.disk.text_files import at_home
     from fgembed.index.changes.remove import remove_ids, remove_paths, remove_where
 
     items = items or []
@@ -143,7 +144,7 @@ def remove(
             raise ConfigError(f"{wrong!r} is no id", "give ids as search --json prints them")
         report = remove_ids(index, np.unique(np.array([int(text) for text in items], np.int64)))
     else:
-        report = remove_paths(index, [Path(text) for text in items])
+        report = remove_paths(index, [Path(at_home(text)) for text in items])
     _print(report, index, as_json)
 
 
@@ -216,7 +217,8 @@ def _print(report: "ChangeReport", index: Path, as_json: bool, compacted: bool =
         print(", ".join(f"{n} {name}" for name, n in numbers.items() if n) or "no change")
     print(f"{showable(str(index))}: {described(manifest)}")
     for bad in report.skipped[:1]:
-        print(f"{len(report.skipped)} skipped, listed in {index / SKIPPED_FILE}; the first:")
+        file = showable(str(index / SKIPPED_FILE))
+        print(f"{len(report.skipped)} skipped, listed in {file}; the first:")
         print(showable(f"  {bad.path}: {bad.reason}"))
     dead = manifest.removed.count if manifest.removed else 0
     if len(manifest.segments) > COMPACT_FROM_SEGMENTS or dead > manifest.count:
