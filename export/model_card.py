@@ -9,6 +9,7 @@ from fgembed.evaluation.floor_table import FloorTable, Selected
 from fgembed.evaluation.guard import Verdict
 from fgembed.export.file_report import FileReport
 from fgembed.export.run_source import Source
+from fgembed.text import showable
 
 
 def model_card(config: BundleConfig, source: Source, files: Sequence[FileReport]) -> str:
@@ -72,7 +73,7 @@ def _files(files: Sequence[FileReport]) -> str:
 
 def _basename(weights: str) -> str:
     """A file's name without its folder: a path of the machine that trained is private."""
-    return PurePath(weights).name
+    return showable(PurePath(weights).name).replace("`", "'").replace("|", "\\|")
 
 
 def _method(name: str) -> str:

@@ -95,8 +95,7 @@ def _escaped(toml: str) -> str:
     encoding = sys.stdout.encoding or "utf-8"
 
     def is_shown(letter: str) -> bool:
-        return (
-            letter.isprintable() and letter.encode(encoding, "replace") != b"?"
-        ) or letter in "?\n"
+        printable = letter.isprintable() and letter.encode(encoding, "replace") != b"?"
+        return printable or letter in "?\n"
 
     return "".join(c if is_shown(c) else f"\\U{ord(c):08x}" for c in toml)

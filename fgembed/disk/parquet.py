@@ -33,3 +33,19 @@ def _value_or_none(scalar: Any) -> Any:
         return scalar.as_py()
     except (ValueError, OverflowError):
         return None
+
+
+def arrow_array(values: list[Any], kind: Any = None) -> Any:
+    """The values as an Arrow array; as text if no Arrow type holds them all.
+
+    Args:
+        values: of any types.
+        kind: the Arrow type; None takes the one that fits the values.
+    """
+    import pyarrow
+
+    try:
+        return pyarrow.array(values, kind)
+    except (pyarrow.ArrowException, OverflowError, TypeError, ValueError):
+        texts = [None if value is None else str(value) for value in values]
+        return pyarrow.array(texts, pyarrow.string())

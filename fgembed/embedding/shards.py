@@ -13,7 +13,7 @@ from typing import Any
 
 from fgembed.bundle import Bundle
 from fgembed.disk.files import absolute, atomic_write
-from fgembed.disk.parquet import require_pyarrow
+from fgembed.disk.parquet import arrow_array, require_pyarrow
 from fgembed.embedding.resumable import Part, ResumableEmbedding
 from fgembed.embedding.shard_plan import Plan, agree
 from fgembed.images.skipped import Skipped
@@ -105,7 +105,7 @@ class _Metadata:
         types = {"id": pyarrow.int64(), "image_path": pyarrow.string()}
         columns = self._columns(rows)
         table = pyarrow.table(
-            {name: pyarrow.array(values, types.get(name)) for name, values in columns.items()}
+            {name: arrow_array(values, types.get(name)) for name, values in columns.items()}
         )
         with atomic_write(part.record) as file:
             pyarrow.parquet.write_table(table, file)

@@ -21,6 +21,7 @@ def csv_columns(file: Path) -> dict[str, list[Any]]:
     """
     try:
         text = decoded(file.read_bytes())
+        text = text if "\n" in text else text.replace("\r", "\n")
         delimiter = "\t" if file.suffix.lower() == ".tsv" else _delimiter(text)
         lines = io.StringIO(text.removeprefix(f"sep={delimiter}").lstrip("\r\n"), newline="")
         rows = [row for row in csv.reader(lines, delimiter=delimiter) if any(row)]

@@ -12,7 +12,7 @@ from fgembed.disk.files import atomic_write
 from fgembed.errors import FgembedError
 from fgembed.pages.cards import Card, ResultRow, agreement, score_text, thumbnail
 from fgembed.pages.heat_maps import heat_overlay
-from fgembed.text import showable
+from fgembed.text import drawable
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -29,6 +29,8 @@ BORDER = 3
 HITS_PER_LINE = 10
 # Pillow warns of a decompression bomb when it opens more than 89 million pixels.
 MAX_PIXELS = 80_000_000
+
+NO_LETTER = "\U0010fffd"  # of private use
 
 BACKGROUND = (251, 250, 248)
 TEXT_COLOUR = (29, 28, 26)
@@ -56,7 +58,7 @@ class _Line:
 def write_png(file: Path, rows: Sequence[ResultRow], heat: bool = False) -> None:
     """Write the sheet, replacing `file` only once it is complete.
 
-    Names are drawn in Pillow's own typeface, which has Latin letters; others become boxes.
+    Names are drawn in Pillow's own typeface, which has Latin letters; others are escaped.
 
     Args:
         file: Where the image goes; its folder must exist.
@@ -151,9 +153,19 @@ def _font() -> Font:
     return ImageFont.load_default(size=TEXT_SIZE)
 
 
+@cache
+def _has_glyph(letter: str) -> bool:
+    """Whether the typeface has a letter: those that it lacks are drawn as one and the same box."""
+    try:
+        mask, box = (_font().getmask(text) for text in (letter, NO_LETTER))
+    except UnicodeError:  # of the typeface without outlines
+        return False
+    return letter.isspace() or (mask.size, bytes(mask)) != (box.size, bytes(box))
+
+
 def _shortened(text: str, font: Font) -> str:
     """The text cut in the middle to the width of a thumbnail, because names differ at the ends."""
-    text = showable(text)
+    text = drawable(text, _has_glyph)
     if font.getlength(text) <= THUMBNAIL:
         return text
     lengths = range(len(text))

@@ -151,6 +151,7 @@ def embed_segment(
         OSError: the segment cannot be written, as on a full disk.
     """
     paths = images.paths
+    columns, values = _metadata(images.listing)  # before the work: a fault in it is to show now
     blocks = EmbeddingCache(folder, bundle).embed(
         paths, device, lambda done, total: report("embedding", done, total)
     )
@@ -161,7 +162,6 @@ def embed_segment(
     count = sum(len(block.files) for block in blocks)
     if count == 0:
         return None, skipped
-    columns, values = _metadata(images.listing)
     parts: list[Part] = []
     for block in blocks:
         part = EmbeddedPart(

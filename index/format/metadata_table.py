@@ -75,7 +75,7 @@ def write_items(file: Path, items: Iterable[Item], columns: dict[str, str]) -> I
     def rows() -> Iterator[tuple[Any, ...]]:
         for position, item in enumerate(items):
             ids.append(item.id)
-            file_values = (item.path, item.sha256, item.size, item.mtime_ns)
+            file_values = (item.path, item.sha256, item.size, _within_int64(item.mtime_ns))
             yield item.id, position, *file_values, *item.values
 
     try:
@@ -94,6 +94,11 @@ def write_items(file: Path, items: Iterable[Item], columns: dict[str, str]) -> I
     except sqlite3.OperationalError as error:
         raise OSError(errno.EIO, str(error), str(file)) from None
     return np.array(ids, np.int64)
+
+
+def _within_int64(time_ns: int | None) -> int | None:
+    """The time, or the nearest one that SQLite holds: from 1677 to 2262."""
+    return time_ns if time_ns is None else min(max(time_ns, -(1 << 63)), (1 << 63) - 1)
 
 
 def open_items(file: Path) -> sqlite3.Connection:
