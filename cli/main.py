@@ -36,7 +36,7 @@ from typer.core import TyperGroup
 from fgembed import __version__
 from fgembed.cli.process.endings import end_of, require_current_folder
 from fgembed.cli.process.home_paths import expand_home
-from fgembed.cli.process.streams import OutputLost, flush_output, prepare_streams
+from fgembed.cli.process.streams import OutputLost, flush_output, prepare_streams, use_utf8_names
 from fgembed.text import showable
 
 # In the order of the job; each command's module is fgembed.cli.<name>.
@@ -104,6 +104,7 @@ def run() -> None:
     if sys.argv[1:2] == ["search"]:
         gc.set_threshold(100_000)
     prepare_streams()
+    use_utf8_names()
     code: str | int | None = 0
     try:
         main()

@@ -36,6 +36,19 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def use_utf8_names() -> None:
+    """Starts Python anew where an old locale makes it read the names of files as another encoding.
+
+    Names would be spelt otherwise in the index, or be taken for damaged. What is printed stays in
+    the encoding of the locale.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or not sys.executable:
+        return
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    environment = {"PYTHONIOENCODING": f"{encoding}:backslashreplace"} | os.environ
+    os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], environment)
+
+
 def flush_output() -> None:
     """Writes what is printed so far; commands report only what has arrived.
 
