@@ -51,20 +51,21 @@ def _delimiter(text: str) -> str:
     header = text.lstrip("\r\n").partition("\n")[0].rstrip("\r")
     if len(header) == 5 and header.startswith("sep="):
         return header[4]
-    readings = {d: next(csv.reader([header], delimiter=d), []) for d in ",;\t"}
+    readings = {d: _unique(next(csv.reader([header], delimiter=d), [])) for d in ",;\t"}
     return next((d for d, names in readings.items() if {*names} & {*PATH_COLUMNS}), ",")
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    """The column names; one that is empty or taken gets its number.
+    r"""The column names on one line each; one that is empty or taken gets its number.
 
     Example:
-        >>> _unique(["path", "", "path"])
-        ['path', 'column_2', 'path_3']
+        >>> _unique([" path", "", "path", "taken\non"])
+        ['path', 'column_2', 'path_3', 'taken on']
     """
     unique: list[str] = []
     for number, name in enumerate(names, start=1):
-        new = name or f"column_{number}"
+        words = "".join(c if c.isprintable() else " " for c in name).split()
+        new = " ".join(words) or f"column_{number}"
         while new in unique:
             new = f"{new}_{number}"
         unique.append(new)

@@ -15,7 +15,7 @@ from fgembed.images.skipped import Skipped, check_bad, write_skipped
 from fgembed.images.sources import Listing, labels_of, list_images
 from fgembed.index.changes.embedding_cache import Block, EmbeddingCache
 from fgembed.index.format.manifest import SKIPPED_FILE, Segment
-from fgembed.index.format.metadata_columns import sql_columns, sql_type, sql_value
+from fgembed.index.format.metadata_columns import check_row, sql_columns, sql_type, sql_value
 from fgembed.index.format.metadata_table import BUILTIN_COLUMNS, Item
 from fgembed.index.segments.segment_builder import IndexSettings, Part, Source, assemble
 from fgembed.progress import ReportStep
@@ -187,7 +187,10 @@ def _metadata(listing: Listing) -> tuple[dict[str, str], list[tuple[Any, ...]]]:
         for name, values in listing.columns.items()
     ]
     names = sql_columns(listing.columns, BUILTIN_COLUMNS)
-    return {names[name]: kind for name, kind in types.items()}, list(zip(*columns, strict=True))
+    rows = list(zip(*columns, strict=True))
+    for image, row in zip(listing.images, rows, strict=False):
+        check_row(row, str(image))
+    return {names[name]: kind for name, kind in types.items()}, rows
 
 
 def _common_folder(paths: Sequence[Path]) -> Path:
