@@ -30,8 +30,8 @@ def read_recipe(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: there is no such recipe.
     """
-    if name.endswith(".toml") and Path(at_home(name)).is_file():
-        return read_toml(Path(at_home(name)))
+    if name.endswith(".toml") and (file := Path(at_home(name))).is_file():
+        return read_toml(file)
     if name not in recipe_names():
         raise ConfigError(f"no recipe {name!r}", nearest(name, recipe_names()))
     return tomllib.loads(_recipes().joinpath(f"{name}.toml").read_text(encoding="utf-8"))

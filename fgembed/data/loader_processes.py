@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from fgembed.data import loader_worker
-from fgembed.data.loader_worker import ImageKey, Load, Slots, byte_count, serve, shapes_of
+from fgembed.data.batch_memory import Slots, byte_count, shapes_of
+from fgembed.data.loader_worker import ImageKey, Load, serve
 from fgembed.errors import FgembedError
 
 PATIENCE_S = 60.0  # to wait for a batch, and

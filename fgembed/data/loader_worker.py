@@ -1,7 +1,5 @@
 """A loader process: answers each request with a batch, in memory shared with the training."""
 
-import math
-import mmap
 import os
 import signal
 import sys
@@ -12,46 +10,13 @@ from multiprocessing.connection import Connection
 import torch
 from torch import Tensor
 
+from fgembed.data.batch_memory import Slots, byte_count, shapes_of, stacked
 from fgembed.errors import FgembedError
 
 ImageKey = tuple[int, int]  # epoch, index of the image
 Load = Callable[[ImageKey], list[Tensor]]
-Shapes = list[tuple[tuple[int, ...], torch.dtype]]
 
 FORKS = sys.platform == "linux"
-
-
-def stacked(samples: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-    """The views of several images as one tensor a view."""
-    return [torch.stack(list(view)) for view in zip(*samples, strict=True)]
-
-
-class Slots:
-    """Shared memory for `count` batches."""
-
-    def __init__(self, count: int, batch_bytes: int) -> None:
-        self.batch_bytes = batch_bytes
-        self.memory = mmap.mmap(-1, count * batch_bytes)
-
-    def views(self, slot: int, shapes: Shapes) -> list[Tensor]:
-        """Tensors of these shapes over a slot's memory."""
-        views, offset = [], slot * self.batch_bytes
-        for shape, dtype in shapes:
-            count = math.prod(shape)
-            flat = torch.frombuffer(self.memory, dtype=dtype, count=count, offset=offset)
-            views.append(flat.view(shape))
-            offset += count * dtype.itemsize
-        return views
-
-
-def shapes_of(sample: Sequence[Tensor], batch_size: int) -> Shapes:
-    """Shapes and types of the views of a batch, from those of one image."""
-    return [((batch_size, *view.shape), view.dtype) for view in sample]
-
-
-def byte_count(shapes: Shapes) -> int:
-    """The memory that tensors of these shapes take."""
-    return sum(math.prod(shape) * dtype.itemsize for shape, dtype in shapes)
 
 
 def serve(

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from fgembed.data.batch_memory import stacked
 from fgembed.data.loader_processes import LoaderLost, LoaderProcesses
-from fgembed.data.loader_worker import ImageKey, stacked
+from fgembed.data.loader_worker import ImageKey
 from fgembed.data.views import ViewMaker
 from fgembed.errors import ConfigError, ImageError
 from fgembed.images.batches import prefetch

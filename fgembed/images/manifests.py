@@ -2,15 +2,13 @@
 
 import csv
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fgembed.disk.parquet import require_pyarrow, values_of
 from fgembed.disk.text_files import decoded
 from fgembed.errors import FgembedError
-
-PATH_COLUMNS = ("image_path", "path", "filename")  # of a manifest; the first one that exists counts
+from fgembed.images.table_header import delimiter_of, unique_names
 
 
 def csv_columns(file: Path) -> dict[str, list[Any]]:
@@ -22,7 +20,7 @@ def csv_columns(file: Path) -> dict[str, list[Any]]:
     try:
         text = decoded(file.read_bytes())
         text = text if "\n" in text else text.replace("\r", "\n")
-        delimiter = "\t" if file.suffix.lower() == ".tsv" else _delimiter(text)
+        delimiter = "\t" if file.suffix.lower() == ".tsv" else delimiter_of(text)
         lines = io.StringIO(text.removeprefix(f"sep={delimiter}").lstrip("\r\n"), newline="")
         rows = [row for row in csv.reader(lines, delimiter=delimiter) if any(row)]
     except (csv.Error, UnicodeDecodeError) as error:
@@ -32,7 +30,7 @@ def csv_columns(file: Path) -> dict[str, list[Any]]:
         ) from None
     if not rows:
         raise FgembedError(f"{file} is empty", "begin it with a line of column names")
-    names, *rows = _unique(rows[0]), *rows[1:]
+    names, *rows = unique_names(rows[0]), *rows[1:]
     for number, row in enumerate(rows, start=1):
         if len(row) != len(names):
             raise FgembedError(
@@ -40,36 +38,6 @@ def csv_columns(file: Path) -> dict[str, list[Any]]:
                 "correct the row, with quotes around values that hold the separator",
             )
     return {name: [row[column] for row in rows] for column, name in enumerate(names)}
-
-
-def _delimiter(text: str) -> str:
-    """What separates the values of a .csv file: some spreadsheets write `;` or tabs.
-
-    Excel may say so in a first line like `sep=;`. Otherwise it is the one that gives the header a
-    column of paths, or else a comma.
-    """
-    header = text.lstrip("\r\n").partition("\n")[0].rstrip("\r")
-    if len(header) == 5 and header.startswith("sep="):
-        return header[4]
-    readings = {d: _unique(next(csv.reader([header], delimiter=d), [])) for d in ",;\t"}
-    return next((d for d, names in readings.items() if {*names} & {*PATH_COLUMNS}), ",")
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    r"""The column names on one line each; one that is empty or taken gets its number.
-
-    Example:
-        >>> _unique([" path", "", "path", "taken\non"])
-        ['path', 'column_2', 'path_3', 'taken on']
-    """
-    unique: list[str] = []
-    for number, name in enumerate(names, start=1):
-        words = "".join(c if c.isprintable() else " " for c in name).split()
-        new = " ".join(words) or f"column_{number}"
-        while new in unique:
-            new = f"{new}_{number}"
-        unique.append(new)
-    return unique
 
 
 def parquet_columns(file: Path) -> dict[str, list[Any]]:
@@ -90,4 +58,4 @@ def parquet_columns(file: Path) -> dict[str, list[Any]]:
         raise FgembedError(
             f"{file} cannot be read as Parquet: {error}", "write it again, or give it as .csv"
         ) from None
-    return dict(zip(_unique(table.column_names), columns, strict=True))
+    return dict(zip(unique_names(table.column_names), columns, strict=True))

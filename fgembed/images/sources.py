@@ -11,8 +11,9 @@ from typing import Any, BinaryIO
 from fgembed.disk.text_files import at_home, decoded, lines_of
 from fgembed.errors import FgembedError, ImageError, NotFoundError
 from fgembed.images.finding import EXTENSIONS, find_images
-from fgembed.images.manifests import PATH_COLUMNS, csv_columns, parquet_columns
+from fgembed.images.manifests import csv_columns, parquet_columns
 from fgembed.images.skipped import Skipped
+from fgembed.images.table_header import PATH_COLUMNS
 
 LABEL = "label"
 MAX_MEMBER_BYTES = 1 << 28
