@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from fgembed.training.loop import Progress as TrainingState
 
 LINE_EVERY_S = 30
+
+
+def _tell(line: str) -> None:
+    with suppress(OSError):  # work goes on without those who no longer listen
+        print(line, file=sys.stderr, flush=True)
 
 
 class _Bar:
@@ -33,7 +39,7 @@ class _Bar:
     def report_stage(self, stage: str) -> None:
         """Shows the name of the stage that begins."""
         if self.bar.disable:
-            print(showable(stage), file=sys.stderr, flush=True)
+            _tell(showable(stage))
         else:
             self.bar.console.print(showable(stage), markup=False, highlight=False)
 
@@ -42,7 +48,7 @@ class _Bar:
         now = time.monotonic()
         if self.bar.disable and (last or now - self.shown >= LINE_EVERY_S):
             self.shown = now
-            print(text, file=sys.stderr, flush=True)
+            _tell(text)
 
     def __enter__(self) -> Self:
         self.bar.start()

@@ -68,7 +68,7 @@ class LoaderProcesses:
     ) -> None:
         self.pending = iter(batches)
         self.first = next(self.pending, None)
-        self.asked: list[int] = []  # sizes of the batches that are not yet received, in order
+        self.requested: list[int] = []  # sizes of the batches that are not yet received, in order
         self.ahead = ahead
         self.workers: list[_Worker] = []
         if self.first is None:
@@ -100,11 +100,11 @@ class LoaderProcesses:
         """
         for _ in range(self._depth()):
             for number in range(len(self.workers)):
-                self._ask(number)
+                self._request(number)
         turn = 0
-        while self.asked:
+        while self.requested:
             views = self._receive(turn)
-            self._ask(turn)
+            self._request(turn)
             yield views
             turn = (turn + 1) % len(self.workers)
 
@@ -120,7 +120,7 @@ class LoaderProcesses:
             worker.connection.close()
 
     def _depth(self) -> int:
-        """Batches ahead; through pipes one, as a process that still writes could not be asked."""
+        """Batches ahead; through pipes one: a process that writes reads no further request."""
         shared = all(worker.slots is not None for worker in self.workers)
         return self.ahead if shared else 1
 
@@ -146,7 +146,7 @@ class LoaderProcesses:
             theirs.close()
         return _Worker(process, ours, slots)
 
-    def _ask(self, number: int) -> None:
+    def _request(self, number: int) -> None:
         keys = self.first if self.first is not None else next(self.pending, None)
         self.first = None
         if keys is None:
@@ -157,10 +157,13 @@ class LoaderProcesses:
         except OSError:
             raise self._loss(worker) from None
         worker.sent += 1
-        self.asked.append(len(keys))
+        self.requested.append(len(keys))
 
     def _receive(self, number: int) -> list[Tensor]:
-        worker, patience_s = self.workers[number], PATIENCE_S + PATIENCE_S_AN_IMAGE * self.asked[0]
+        worker, patience_s = (
+            self.workers[number],
+            PATIENCE_S + PATIENCE_S_AN_IMAGE * self.requested[0],
+        )
         try:
             if not worker.connection.poll(patience_s):
                 raise FgembedError(
@@ -170,7 +173,7 @@ class LoaderProcesses:
             answer = worker.connection.recv()
         except (EOFError, OSError):
             raise self._loss(worker) from None
-        self.asked.pop(0)
+        self.requested.pop(0)
         slot, worker.received = worker.received % (self.ahead + 1), worker.received + 1
         if isinstance(answer, Exception):
             raise answer

@@ -157,8 +157,10 @@ def _from_lines(lines: Iterable[str], folder: Path) -> Listing:
 
 def _located(path: str, folder: Path) -> Path:
     """A path that is relative to `folder`, or to the home folder if it begins with `~`."""
-    here = folder / path
-    return here if not path.startswith("~") or here.exists() else folder / at_home(path)
+    relative = folder / path
+    if not path.startswith("~") or os.path.lexists(relative):
+        return relative
+    return folder / at_home(path)
 
 
 def _encodable(images: Sequence[ImageFile]) -> Listing:

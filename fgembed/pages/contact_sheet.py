@@ -2,8 +2,10 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -30,6 +32,7 @@ HITS_PER_LINE = 10
 # Pillow warns of a decompression bomb when it opens more than 89 million pixels.
 MAX_PIXELS = 80_000_000
 
+TYPEFACES = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "Arial.ttf")
 NO_LETTER = "\U0010fffd"  # of private use
 
 BACKGROUND = (251, 250, 248)
@@ -58,7 +61,8 @@ class _Line:
 def write_png(file: Path, rows: Sequence[ResultRow], heat: bool = False) -> None:
     """Write the sheet, replacing `file` only once it is complete.
 
-    Names are drawn in Pillow's own typeface, which has Latin letters; others are escaped.
+    Names are drawn in the first of `TYPEFACES` that there is, or else in Pillow's own, which has
+    the letters of ASCII. Letters that it lacks are escaped.
 
     Args:
         file: Where the image goes; its folder must exist.
@@ -150,6 +154,12 @@ def _draw_border(sheet: Image.Image, query: Card, corner: tuple[int, int]) -> No
 
 @cache
 def _font() -> Font:
+    library = find_spec("matplotlib")
+    folders = library.submodule_search_locations or [] if library else []
+    shipped = [str(Path(folder, "mpl-data/fonts/ttf", TYPEFACES[0])) for folder in folders]
+    for name in (*shipped, *TYPEFACES):  # Pillow looks for names where the system has typefaces
+        with suppress(OSError, ImportError):
+            return ImageFont.truetype(name, TEXT_SIZE)
     return ImageFont.load_default(size=TEXT_SIZE)
 
 

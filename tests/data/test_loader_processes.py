@@ -15,7 +15,8 @@ from torch import Tensor
 
 from fgembed.config import ViewSettings
 from fgembed.data import loader_processes, loader_worker
-from fgembed.data.loading import EpochBatches, ImageKey, TrainingImages, make_loader
+from fgembed.data.loader_worker import ImageKey
+from fgembed.data.loading import EpochBatches, TrainingImages, make_loader
 from fgembed.data.views import TwoViews
 from fgembed.errors import FgembedError
 from fgembed.images.finding import find_images
@@ -186,7 +187,7 @@ os.kill(os.getpid(), 9)
 
 
 def test_a_killed_training_leaves_no_process_behind(photos: Path):
-    command = [sys.executable, "-c", ORPHANING, photos / "train"]
+    command = [sys.executable, "-c", ORPHANING, str(photos / "train")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     children = done.stdout.split()
     assert len(children) == 2, done.stderr
@@ -223,7 +224,7 @@ print(len(list(make_loader(images, [[(0, 0)], [(0, 1)], [(0, 2)]], 4))))
 
 @pytest.mark.parametrize("descriptors", [3, 12])
 def test_few_descriptors_cost_processes_and_no_batch(photos: Path, descriptors: int):
-    command = [sys.executable, "-c", FEW_DESCRIPTORS, photos / "train", str(descriptors)]
+    command = [sys.executable, "-c", FEW_DESCRIPTORS, str(photos / "train"), str(descriptors)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "3\n", done.stderr
     assert "of 4 loader processes could be started (Too many open files)" in done.stderr
