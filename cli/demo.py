@@ -27,6 +27,7 @@ def demo(
     from fgembed.cli.progress import TrainingProgress
     from fgembed.cli.tables import print_floor_table
     from fgembed.resolve import merge, parse_assignment
+    from fgembed.text import showable
 
     require_torch()
     from fgembed.demo.run import run_demo
@@ -47,4 +48,4 @@ def demo(
     )
     if game.rationale <= game.centre:
         print("here the learned rationale does not find the deciding part: see the heat maps")
-    print(f"results page: {result.results_page}")
+    print(f"results page: {showable(str(result.results_page))}")

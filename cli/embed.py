@@ -1,6 +1,5 @@
 """`fgembed embed`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -59,6 +58,7 @@ def embed(
     Example: fgembed embed photos/ --out embeddings
     """
     from fgembed.bundle import Bundle
+    from fgembed.cli.process.streams import input_lines
     from fgembed.cli.progress import ImageProgress
     from fgembed.embedding.shards import embed_into
     from fgembed.images.skipped import check_bad
@@ -70,7 +70,7 @@ def embed(
     if not images:
         images = [workspace_images()]
         include_clutter = include_clutter or workspace_includes_clutter()
-    listing = list_images(images, sys.stdin, include_clutter=include_clutter)
+    listing = list_images(images, input_lines(), include_clutter=include_clutter)
     opened = Bundle.open(bundle, precision.value)
     with ImageProgress("embedding") as progress:
         result = embed_into(

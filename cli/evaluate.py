@@ -78,9 +78,11 @@ def evaluate(
     from fgembed.cli.tables import print_floor_table
 
     require_torch()
+    from fgembed.disk.text_files import at_home
     from fgembed.evaluation.subject import Subject, measure
     from fgembed.reports.report import prepared_report, report_on
 
+    model = None if model is None else at_home(model)
     subject = Subject.find(
         model, floor, gallery, queries, precision.value, include_clutter=include_clutter
     )

@@ -11,6 +11,7 @@ import typer
 
 from fgembed.cli.options import JsonOption, Precision
 from fgembed.errors import ConfigError
+from fgembed.text import showable
 from fgembed.workspace import BUNDLE
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def export(
         precisions=precisions,
         max_drop=max_drop,
         dynamic_size=dynamic_size,
-        report_stage=lambda text: print(text, file=sys.stderr),
+        report_stage=lambda text: print(showable(text), file=sys.stderr),
         labelled=(gallery, queries) if gallery and queries else None,
     )
     if as_json:
@@ -141,7 +142,8 @@ def _export_layout(
 
         print(json.dumps({"out": str(out), "layout": layout.value, "parity": parity.to_json()}))
         return
-    print(f"{out}: for {layout}, {source.encoder.backbone.name}, {source.method}")
+    names = f"{source.encoder.backbone.name}, {source.method}"
+    print(showable(f"{out}: for {layout}, {names}"))
     print(f"parity with torch on {parity.images} images: {parity.sentence()}")
     print(f"guard: {source.verdict.headline()}")
 
@@ -159,7 +161,8 @@ def _precisions(text: str) -> list[str]:
 
 def _print(exported: "Exported") -> None:
     config = exported.config
-    print(f"{exported.folder}: {config.backbone}, {config.method}, {config.dimensions} dimensions")
+    names = f"{exported.folder}: {config.backbone}, {config.method}"
+    print(showable(f"{names}, {config.dimensions} dimensions"))
     for name, report in exported.files.items():
         parity = report.parity
         print(f"{name}: parity with torch on {parity.images} images: {parity.sentence()}")

@@ -26,6 +26,7 @@ import logging
 import os
 import sys
 import warnings
+from contextlib import suppress
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -33,7 +34,9 @@ import typer
 from typer.core import TyperGroup
 
 from fgembed import __version__
-from fgembed.errors import FgembedError
+from fgembed.cli.process.endings import end_of, require_current_folder
+from fgembed.cli.process.home_paths import expand_home
+from fgembed.cli.process.streams import OutputLost, flush_output, prepare_streams, use_utf8_names
 from fgembed.text import showable
 
 # In the order of the job; each command's module is fgembed.cli.<name>.
@@ -64,6 +67,7 @@ class LazyGroup(TyperGroup):
             return None
         command = typer.main.get_command(import_module(f"fgembed.cli.{COMMANDS[cmd_name]}").app)
         command.name = cmd_name
+        expand_home(command)
         return command
 
 
@@ -99,56 +103,38 @@ def run() -> None:
     """The installed program: `main`, then an immediate exit unless torch was imported."""
     if sys.argv[1:2] == ["search"]:
         gc.set_threshold(100_000)
+    prepare_streams()
+    use_utf8_names()
     code: str | int | None = 0
     try:
         main()
     except SystemExit as stop:
         code = stop.code or 0
     if "torch" in sys.modules or not isinstance(code, int):
-        sys.exit(code)  # data loaders and TensorBoard need their clean-up
-    try:
-        sys.stdout.flush()
+        sys.exit(code)  # loader processes and TensorBoard need their clean-up
+    with suppress(OSError):
         sys.stderr.flush()
-    except OSError:
-        code = code or 1  # the reader of the pipe has closed it
     os._exit(code)
 
 
 def main() -> None:
-    """Runs the command line; an error that a user can act on becomes one line and an exit code."""
+    """Runs the command line; an error becomes one line and an exit code, whatever it is.
+
+    `FGEMBED_TRACEBACK=1` in the environment shows the traceback of one that no one foresaw.
+    """
     # Pillow's warnings (a large image, odd metadata) do not help the user of a command: the image
     # is read, or it is listed with the reason.
     warnings.filterwarnings("ignore", module="PIL")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     warnings.formatwarning = lambda message, *_, **__: f"warning: {showable(str(message))}\n"
     try:
-        sys.exit(app(prog_name="fgembed", standalone_mode=False))
-    except typer.TyperException as error:
-        if not error.format_message().strip():  # the help has been printed
-            sys.exit(error.exit_code)
-        _fail(_usage(error), error.exit_code)
-    except FgembedError as error:
-        _fail(str(error), error.exit_code)
-    except MemoryError:
-        _fail("not enough memory; use smaller batches or images", 1)
-    except OSError as error:
-        # A full disk, a read-only folder, a deleted file: the system names the cause.
-        path = f": {error.filename}" if error.filename else ""
-        _fail(f"{error.strerror or error}{path}", 1)
-    except (KeyboardInterrupt, typer.Abort):
-        sys.exit(130)
-
-
-def _usage(error: typer.TyperException) -> str:
-    """A usage error in our form: no capital, no final stop, and the help that explains it."""
-    message = error.format_message().rstrip(". ").replace("Value error, ", "")
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "fgembed"
-    return f'{message[:1].lower()}{message[1:]}; see "{command} --help"'
-
-
-def _fail(message: str, code: int) -> None:
-    """Prints the message as one line and exits."""
-    line = showable(" ".join(message.split()))
-    print(f"error: {line}", file=sys.stderr)
+        require_current_folder(sys.argv[1:])
+        line, code = "", app(prog_name="fgembed", standalone_mode=False)
+        flush_output()
+    except BaseException as error:
+        line, code = end_of(error)
+        with suppress(OutputLost):
+            flush_output()
+    if line:
+        print(f"error: {showable(' '.join(line.split()))}", file=sys.stderr)
     sys.exit(code)

@@ -2,15 +2,23 @@
 
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fgembed.text import showable
+
 if TYPE_CHECKING:
     from fgembed.training.loop import Progress as TrainingState
 
 LINE_EVERY_S = 30
+
+
+def _tell(line: str) -> None:
+    with suppress(OSError):  # work goes on without those who no longer listen
+        print(line, file=sys.stderr, flush=True)
 
 
 class _Bar:
@@ -31,16 +39,16 @@ class _Bar:
     def report_stage(self, stage: str) -> None:
         """Shows the name of the stage that begins."""
         if self.bar.disable:
-            print(stage, file=sys.stderr, flush=True)
+            _tell(showable(stage))
         else:
-            self.bar.console.print(stage, markup=False, highlight=False)
+            self.bar.console.print(showable(stage), markup=False, highlight=False)
 
     def line(self, text: str, *, last: bool) -> None:
         """Prints a line where there is no bar, if one is due or it is the last."""
         now = time.monotonic()
         if self.bar.disable and (last or now - self.shown >= LINE_EVERY_S):
             self.shown = now
-            print(text, file=sys.stderr, flush=True)
+            _tell(text)
 
     def __enter__(self) -> Self:
         self.bar.start()

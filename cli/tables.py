@@ -9,6 +9,8 @@ from fgembed.text import showable
 if TYPE_CHECKING:
     from fgembed.evaluation.floor_table import FloorTable
 
+NARROWEST = 20  # columns of a terminal, below which a table is not folded
+
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: set[str]) -> None:
     """Prints a table; the columns in `right` are right-aligned.
@@ -24,12 +26,16 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: se
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    if console.width < NARROWEST:
+        _print_plain(columns, shown, right)
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
         table.add_column(name, justify="right" if name in right else "left", overflow="fold")
     for row in shown:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    console.print(table)
 
 
 def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], right: set[str]) -> None:

@@ -9,6 +9,7 @@ from fgembed.evaluation.floor_table import FloorTable, Selected
 from fgembed.evaluation.guard import Verdict
 from fgembed.export.file_report import FileReport
 from fgembed.export.run_source import Source
+from fgembed.text import showable
 
 
 def model_card(config: BundleConfig, source: Source, files: Sequence[FileReport]) -> str:
@@ -20,6 +21,7 @@ def model_card(config: BundleConfig, source: Source, files: Sequence[FileReport]
         files: what was measured of each ONNX file, float32 first.
     """
     report, verdict, parity = source.report, source.verdict, files[0].parity
+    size = int(config.preprocessing["size"])
     untrained = verdict.by == "weights"
     return f"""---
 library_name: fgembed
@@ -40,7 +42,7 @@ it among the hits of one query: whitened vectors have small cosines even where a
 | pooling | {config.pooling}; the heat map is {_rationale(config.rationale)} |
 | training images | {report["images"]}, without labels |
 | epoch | {"none" if untrained else _epoch(report.get("selected"))} |
-| input | `image`, uint8 (batch, {_size(config)}, {_size(config)}, 3), RGB; normalised inside |
+| input | `image`, uint8 (batch, {size}, {size}, 3), RGB; normalised inside |
 | fit | {config.preprocessing["fit"]}, {config.preprocessing["resample"]} |
 | outputs | `embedding` float32 (batch, {config.dimensions}), `rationale` float32 (batch, h, w) |
 
@@ -72,7 +74,7 @@ def _files(files: Sequence[FileReport]) -> str:
 
 def _basename(weights: str) -> str:
     """A file's name without its folder: a path of the machine that trained is private."""
-    return PurePath(weights).name
+    return showable(PurePath(weights).name).replace("`", "'").replace("|", "\\|")
 
 
 def _method(name: str) -> str:
@@ -100,10 +102,6 @@ def _scores(table: dict[str, Any] | None, untrained: bool) -> str:
 
 def _rationale(kind: str) -> str:
     return "learned" if kind == "learned" else "the strength of the activation, not learned"
-
-
-def _size(config: BundleConfig) -> int:
-    return int(config.preprocessing["size"])
 
 
 def _list(numbers: tuple[int, ...]) -> str:

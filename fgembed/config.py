@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fgembed.disk.sealed_files import read_sealed_toml, write_sealed_toml
+from fgembed.disk.text_files import at_home
 from fgembed.errors import ConfigError
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.text import nearest
+
+PathText = Annotated[str, AfterValidator(at_home)]  # `~` at its start is the home folder
 
 
 class Settings(BaseModel):
@@ -33,7 +36,9 @@ class BackboneSettings(Settings):
     """The network that computes the feature map."""
 
     name: str = Field("torchvision/resnet50", description="<library>/<name>")
-    weights: str = Field("imagenet", description="`pretrained`, `imagenet`, `random`, or a file")
+    weights: PathText = Field(
+        "imagenet", description="`pretrained`, `imagenet`, `random`, or a file"
+    )
     freeze_statistics: bool = Field(False, description="leave batch-norm statistics unchanged")
     frozen: float = Field(0, ge=0, lt=1, description="share of blocks, from the first, not trained")
 
@@ -112,8 +117,8 @@ class ViewSettings(Settings):
 class EvaluationSettings(Settings):
     """Labelled folders (`<class>/<image>`) for the floor table; twice the same: leave-one-out."""
 
-    gallery: str | None = None
-    queries: str | None = None
+    gallery: PathText | None = None
+    queries: PathText | None = None
 
 
 class RunConfig(Settings):
@@ -125,7 +130,7 @@ class RunConfig(Settings):
         (20, 128)
     """
 
-    images: str | None = Field(None, description="folder of training photographs")
+    images: PathText | None = Field(None, description="folder of training photographs")
     recipe: str | None = Field(None, description="the recipe that these settings started from")
     seed: int = Field(0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"

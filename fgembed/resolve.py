@@ -12,6 +12,7 @@ from typing import Any
 
 from fgembed.config import RunConfig, validate
 from fgembed.disk.files import read_toml
+from fgembed.disk.text_files import at_home
 from fgembed.errors import ConfigError
 from fgembed.text import nearest
 
@@ -29,8 +30,8 @@ def read_recipe(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: there is no such recipe.
     """
-    if name.endswith(".toml") and Path(name).is_file():
-        return read_toml(Path(name))
+    if name.endswith(".toml") and (file := Path(at_home(name))).is_file():
+        return read_toml(file)
     if name not in recipe_names():
         raise ConfigError(f"no recipe {name!r}", nearest(name, recipe_names()))
     return tomllib.loads(_recipes().joinpath(f"{name}.toml").read_text(encoding="utf-8"))

@@ -3,12 +3,14 @@
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-# Control characters, line separators, bidirectional overrides, lone surrogates (which is how
-# Python spells the bytes of a file name that is not UTF-8, and which UTF-8 cannot encode).
+# Control characters, line separators, bidirectional marks and overrides, letters without width,
+# lone surrogates (which is how Python spells the bytes of a file name that is not UTF-8, and which
+# UTF-8 cannot encode).
 _UNSHOWABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
+    "\ufeff\ufffe\uffff]"
 )
 
 
@@ -20,6 +22,17 @@ def showable(text: str) -> str:
         two\nlines
     """
     return _UNSHOWABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def drawable(text: str, has_glyph: Callable[[str], bool]) -> str:
+    r"""The text for a typeface: letters that it lacks are escaped too, for all boxes look alike.
+
+    Example:
+        >>> print(drawable("kiwi \u6771.jpg", str.isascii))
+        kiwi \u6771.jpg
+    """
+    shown = composed(showable(text))
+    return "".join(c if has_glyph(c) else c.encode("unicode_escape").decode() for c in shown)
 
 
 MAX_NAMES = 12  # listed in a message

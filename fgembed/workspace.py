@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fgembed.disk.files import atomic_write, read_json, read_toml, write_text
 from fgembed.disk.temporaries import temporary
+from fgembed.disk.text_files import at_home
 from fgembed.errors import FgembedError, NotFoundError
 
 CONFIG = Path("fgembed.toml")
@@ -82,7 +83,7 @@ def workspace_images(folder: Path = Path()) -> Path:
             f"no folder of photographs: {file} names none",
             f'give a folder, or set images = "PHOTOS" in {file}',
         )
-    return folder / images
+    return folder / at_home(images)
 
 
 def workspace_includes_clutter(folder: Path = Path()) -> bool:
@@ -225,7 +226,7 @@ def _named_run(name: str | None, folder: Path) -> Path:
         if not run.is_dir():
             raise NotFoundError(f"no run at {run}", 'make one with "fgembed train"')
         return run.resolve()
-    for run in (_followed(folder / RUNS / name), _followed(folder / name)):
+    for run in (_followed(folder / RUNS / name), _followed(folder / at_home(name))):
         if RunFolder(run).config.is_file():
             return run
         if run.is_dir():

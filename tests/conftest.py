@@ -96,6 +96,7 @@ def command(
 ) -> Command:
     """Runs a command line in an empty folder, in this process."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FGEMBED_TRACEBACK", "1")
 
     def call(*arguments: object) -> Outcome:
         from fgembed.cli.main import main

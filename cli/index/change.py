@@ -35,6 +35,7 @@ def remove(
     """
     import numpy as np
 
+    from fgembed.disk.text_files import at_home
     from fgembed.index.changes.remove import remove_ids, remove_paths, remove_where
 
     items = items or []
@@ -51,7 +52,7 @@ def remove(
             raise ConfigError(f"{wrong!r} is no id", "give ids as search --json prints them")
         report = remove_ids(index, np.unique(np.array([int(text) for text in items], np.int64)))
     else:
-        report = remove_paths(index, [Path(text) for text in items])
+        report = remove_paths(index, [Path(at_home(text)) for text in items])
     print_report(report, index, as_json)
 
 

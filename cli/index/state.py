@@ -95,6 +95,7 @@ def verify(
     from fgembed.errors import IntegrityError
     from fgembed.index.format.model_binding import find_bundle
     from fgembed.index.tools.verify import verify as verify_index
+    from fgembed.text import showable
 
     result = verify_index(
         index, lambda manifest: find_bundle(index, manifest, bundle), checksums=checksums
@@ -124,12 +125,12 @@ def verify(
         print(json.dumps({"index": str(index)} | numbers | {"notes": result.notes}))
         return
     print(
-        f"{index}: {result.files} files unchanged, {numbers['vectors']} vectors of "
+        f"{showable(str(index))}: {result.files} files unchanged, {numbers['vectors']} vectors of "
         f"length 1 with their items, {result.self_recall:.0%} of {result.searched} found by "
         f"themselves, {result.embedded} images embedded again with the same vectors"
     )
     for note in result.notes:
-        print(note)
+        print(showable(note))
 
 
 def duplicates(

@@ -40,6 +40,7 @@ def tune(
     from fgembed.index.changes.retune import retune
     from fgembed.index.tools.tuning_plot import check_plot
     from fgembed.index.tools.tuning_plot import plot as draw
+    from fgembed.text import showable
 
     check_recall(recall)
     if plot is not None:
@@ -73,4 +74,4 @@ def tune(
         print_table(columns, rows, right={*PARAMETERS, "recall@10", "ms"})
     else:
         print("every vector is compared: there is nothing to tune")
-    print(f"{index}: {described(retuned.manifest)}")
+    print(f"{showable(str(index))}: {described(retuned.manifest)}")

@@ -97,5 +97,11 @@ def _duration(seconds: float) -> str:
 
 
 def _escaped(toml: str) -> str:
-    """The same TOML with unprintable characters escaped, as a terminal may act on them."""
-    return "".join(c if c.isprintable() or c == "\n" else f"\\U{ord(c):08x}" for c in toml)
+    """The same TOML with characters escaped that are not to be printed, or cannot be."""
+    encoding = sys.stdout.encoding or "utf-8"
+
+    def is_shown(letter: str) -> bool:
+        printable = letter.isprintable() and letter.encode(encoding, "replace") != b"?"
+        return printable or letter in "?\n"
+
+    return "".join(c if is_shown(c) else f"\\U{ord(c):08x}" for c in toml)

@@ -4,21 +4,26 @@ The order of an epoch depends on (seed, epoch) only, and the views of an image o
 index) only. So neither the number of workers nor an interruption changes the training.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, islice, takewhile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import Dataset, Sampler
 
+from fgembed.data.batch_memory import stacked
+from fgembed.data.loader_processes import LoaderLost, LoaderProcesses
+from fgembed.data.loader_worker import ImageKey
 from fgembed.data.views import ViewMaker
-from fgembed.errors import ConfigError, FgembedError, ImageError
+from fgembed.errors import ConfigError, ImageError
+from fgembed.images.batches import prefetch
 from fgembed.images.decoding import load_rgb
 from fgembed.images.preprocessing import Preprocessing
 
-ImageKey = tuple[int, int]  # epoch, index of the image
+PINNED_AHEAD = 2  # batches that wait in pinned memory for the GPU
 
 
 class TrainingImages(Dataset[list[Tensor]]):
@@ -38,13 +43,6 @@ class TrainingImages(Dataset[list[Tensor]]):
 
     def __len__(self) -> int:
         return len(self.paths)
-
-    def __getitems__(self, keys: Sequence[ImageKey]) -> list[list[Tensor]] | FgembedError:
-        """The views of a batch, or the error: torch changes the class of one that is raised."""
-        try:
-            return [self[key] for key in keys]
-        except FgembedError as error:
-            return error
 
     def __getitem__(self, key: ImageKey) -> list[Tensor]:
         """The views, each (3, side, side) normalised.
@@ -121,34 +119,54 @@ def make_loader(
 ) -> Iterator[list[Tensor]]:
     """Loads batches of views, each view (B, 3, side, side).
 
+    Where loader processes cannot be started, or one is lost, fewer go on with the same batches,
+    and in the end this process alone; a warning says so.
+
     Args:
         images: gives the views.
-        batches: the keys of each batch, in order.
+        batches: the keys of each batch, in order; it can be iterated again.
         workers: number of loader processes; 0 loads in this process.
         ahead: number of batches that each worker prefetches.
 
+    Yields:
+        The views of a batch, valid until the next one is taken.
+
     Raises:
         ConfigError: no image can be read.
+        FgembedError: a loader process hangs.
     """
-    loader: DataLoader[list[Tensor]] = DataLoader(
-        images,
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=_collated,
-        pin_memory=torch.cuda.is_available(),
-        prefetch_factor=ahead if workers else None,
-        # A loader draws from its generator when it starts. A draw from the global one would shift
-        # the random numbers of a resumed run against those of an uninterrupted one.
-        generator=torch.Generator(),
-    )
-    for views in loader:
-        if isinstance(views, FgembedError):
-            raise views
-        yield views
+    pin = torch.cuda.is_available()
+    delivered = 0
+    while workers:
+        try:
+            keys_left = islice(batches, delivered, None)
+            with LoaderProcesses(images.__getitem__, keys_left, workers, ahead) as processes:
+                for views in _pinned_ahead(processes.batches()) if pin else processes.batches():
+                    delivered += 1
+                    yield views
+            return
+        except LoaderLost as loss:
+            workers = loss.remaining
+            rest = f"with {workers}" if workers else "without any"
+            warnings.warn(f"{loss}; going on {rest}", RuntimeWarning, stacklevel=2)
+    for keys in islice(batches, delivered, None):
+        views = stacked([images[key] for key in keys])
+        yield _pinned(views) if pin else views
 
 
-def _collated(batch: list[list[Tensor]] | FgembedError) -> Any:
-    return batch if isinstance(batch, FgembedError) else default_collate(batch)
+def _pinned_ahead(batches: Iterator[list[Tensor]]) -> Iterator[list[Tensor]]:
+    """The same batches; a thread copies them into pinned memory while the GPU computes."""
+
+    def take(_: int) -> list[Tensor] | None:
+        views = next(batches, None)
+        return None if views is None else _pinned(views)
+
+    results = prefetch(take, count(), threads=1, window=PINNED_AHEAD)
+    yield from takewhile(lambda views: views is not None, results)
+
+
+def _pinned(views: list[Tensor]) -> list[Tensor]:
+    return [view.pin_memory() for view in views]
 
 
 def _derived_seed(seed: int, *key: int) -> int:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from fgembed.disk.flushing import named, sync
 from fgembed.disk.locks import lock_beside, sole_writer
 from fgembed.disk.temporaries import beside, sweep_abandoned, temporary
+from fgembed.disk.text_files import read_text
 from fgembed.errors import ConfigError, FgembedError, IntegrityError
 
 
@@ -71,7 +72,7 @@ def read_json(path: Path, kind: str, command: str = "") -> dict[str, Any]:
         IntegrityError: the file is not a JSON object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise IntegrityError(
             f"{kind} {path} is damaged: not valid JSON ({error})", restore_or_repeat(command)
@@ -100,7 +101,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: the file is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(
             f"{path} is not valid TOML: {error}", "correct it in an editor and save it as UTF-8"

@@ -16,7 +16,7 @@ from typing import Any
 from fgembed.bundle import Bundle
 from fgembed.disk.file_state import state_or_none
 from fgembed.disk.files import absolute, atomic_write, digest
-from fgembed.disk.parquet import require_pyarrow
+from fgembed.disk.parquet import arrow_array, require_pyarrow
 from fgembed.embedding.part_checksums import check_part, write_checksums
 from fgembed.embedding.resumable import Part, ResumableEmbedding
 from fgembed.embedding.shard_plan import Plan
@@ -119,7 +119,7 @@ class _Metadata:
         types = {"id": pyarrow.int64(), "image_path": pyarrow.string()}
         columns = self._columns(rows)
         table = pyarrow.table(
-            {name: pyarrow.array(values, types.get(name)) for name, values in columns.items()}
+            {name: arrow_array(values, types.get(name)) for name, values in columns.items()}
         ).replace_schema_metadata({FILES_KEY: self.files})
         with atomic_write(part.record) as file:
             pyarrow.parquet.write_table(table, file)

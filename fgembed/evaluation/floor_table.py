@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from fgembed.embedding.array_types import Vectors
 from fgembed.evaluation.metrics import bootstrap_interval
+from fgembed.text import showable
 
 POOLING_NAMES = {"gem": "GeM", "mean": "mean", "class-token": "class token"}
 
@@ -131,7 +132,7 @@ class FloorTable:
         ]
         for row in self.rows:
             cells = " | ".join(percent(row.scores[name]) for name in names)
-            name = row.encoder.replace("|", "\\|")
+            name = showable(row.encoder).replace("|", "\\|")
             lines.append(f"| {name} | {row.dimensions} | {cells} |")
         paragraphs = ["\n".join(lines), *self.caption().splitlines()]
         return "\n\n".join(paragraphs) + "\n"

@@ -1,21 +1,22 @@
 """Where the images to embed come from: folders, tar shards, manifests, and lists of files."""
 
-import csv
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fgembed.disk.parquet import require_pyarrow
+from fgembed.disk.text_files import at_home, decoded, lines_of
 from fgembed.errors import FgembedError, NotFoundError
 from fgembed.images.finding import scan
 from fgembed.images.kinds.extensions import extension, is_archive, unread_reason
 from fgembed.images.kinds.passed_over import PassedOver
+from fgembed.images.manifests import csv_columns, parquet_columns
 from fgembed.images.skipped import Skipped
+from fgembed.images.table_header import PATH_COLUMNS
 from fgembed.images.tar_files import TarMember, scan_tar
 from fgembed.text import label
 
-PATH_COLUMNS = ("image_path", "path", "filename")  # of a manifest; the first one that exists counts
 LABEL = "label"
 SOURCE_REMEDY = (
     "give a folder of images, a .tar file, a .csv, .tsv or .parquet manifest, or a .txt list of "
@@ -89,11 +90,12 @@ def _list_source(source: Path, lines: Iterable[str], include_clutter: bool) -> L
     if ending == ".tar":
         return _from_tars([source], include_clutter)
     if ending == ".txt":
-        return _from_lines(source.read_text("utf-8", "surrogateescape").split("\n"), source.parent)
+        lines = lines_of(decoded(source.read_bytes(), "surrogateescape"))
+        return _from_lines(lines, source.parent)
     if ending in (".csv", ".tsv"):
-        return _from_columns(_csv_columns(source), source)
+        return _from_columns(csv_columns(source), source)
     if ending == ".parquet":
-        return _from_columns(_parquet_columns(source), source)
+        return _from_columns(parquet_columns(source), source)
     reason = unread_reason(source.name)
     if reason is not None and not is_archive(source.name):
         fact, _, remedy = reason.partition("; ")
@@ -143,13 +145,21 @@ def labels_of(paths: Sequence[Path], folder: Path) -> dict[str, list[Any]]:
 
 def _from_lines(lines: Iterable[str], folder: Path) -> Listing:
     try:
-        paths = [path for line in lines if (path := line.rstrip("\r\n"))]
+        paths = [path for line in lines if (path := line.lstrip("\ufeff").rstrip("\r\n"))]
     except UnicodeDecodeError as error:
         raise FgembedError(
             f"the list on standard input is not UTF-8: {error}",
             "convert it, or save it as a .txt list, of which such lines are skipped",
         ) from None
-    return _encodable([folder / path for path in paths])
+    return _encodable([_located(path, folder) for path in paths])
+
+
+def _located(path: str, folder: Path) -> Path:
+    """A path that is relative to `folder`, or to the home folder if it begins with `~`."""
+    relative = folder / path
+    if not path.startswith("~") or os.path.lexists(relative):
+        return relative
+    return folder / at_home(path)
 
 
 def _encodable(images: Sequence[ImageFile]) -> Listing:
@@ -183,40 +193,4 @@ def _from_columns(columns: dict[str, list[Any]], source: Path) -> Listing:
         )
     if LABEL in columns:
         columns[LABEL] = [label(v) if isinstance(v, str) else v for v in columns[LABEL]]
-    return Listing([source.parent / str(path) for path in paths], columns)
-
-
-def _csv_columns(file: Path) -> dict[str, list[Any]]:
-    with file.open(newline="", encoding="utf-8-sig") as lines:
-        try:
-            delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
-            rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise FgembedError(
-                f"{file} cannot be read as a table: {error}",
-                "save it again as comma-separated (.csv) or tab-separated (.tsv) UTF-8 text",
-            ) from None
-    if not rows:
-        raise FgembedError(f"{file} is empty", "begin it with a line of column names")
-    names, *rows = rows
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(names):
-            raise FgembedError(
-                f"{file}: row {number} has {len(row)} values, expected {len(names)}",
-                "correct the row, with quotes around values that hold the separator",
-            )
-    return {name: [row[column] for row in rows] for column, name in enumerate(names)}
-
-
-def _parquet_columns(file: Path) -> dict[str, list[Any]]:
-    require_pyarrow("a Parquet manifest")
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        columns: dict[str, list[Any]] = pyarrow.parquet.read_table(file).to_pydict()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise FgembedError(
-            f"{file} cannot be read as Parquet: {error}", "write it again, or give it as .csv"
-        ) from None
-    return columns
+    return Listing([_located(str(path), source.parent) for path in paths], columns)

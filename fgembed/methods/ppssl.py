@@ -29,7 +29,7 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
 
-from fgembed.config import ViewSettings
+from fgembed.config import PathText, ViewSettings
 from fgembed.data.views import TwoViews, ViewMaker
 from fgembed.errors import ConfigError
 from fgembed.images.preprocessing import Preprocessing
@@ -60,11 +60,13 @@ class PPSSL(LCR):
             "mean", description="over images [over images and descriptions]"
         )
         teacher: str = Field("ViT-B-32:openai", description="open_clip model:tag")
-        teacher_weights: str = Field("pretrained", description="`pretrained`: the tag's, or a file")
+        teacher_weights: PathText = Field(
+            "pretrained", description="`pretrained`: the tag's, or a file"
+        )
         teacher_normalisation: bool = Field(
             True, description="the teacher's own [false: the student's]"
         )
-        corpus: str | None = Field(None, description="TOML file of descriptions")
+        corpus: PathText | None = Field(None, description="TOML file of descriptions")
 
     config: Config
 

@@ -2,8 +2,10 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -13,7 +15,7 @@ from fgembed.disk.outputs import SOFTWARE, Output, is_our_png
 from fgembed.errors import FgembedError
 from fgembed.pages.cards import Card, ResultRow, agreement, score_text, thumbnail
 from fgembed.pages.heat_maps import heat_overlay
-from fgembed.text import showable
+from fgembed.text import drawable
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -30,6 +32,9 @@ BORDER = 3
 HITS_PER_LINE = 10
 # Pillow warns of a decompression bomb when it opens more than 89 million pixels.
 MAX_PIXELS = 80_000_000
+
+TYPEFACES = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "Arial.ttf")
+NO_LETTER = "\U0010fffd"  # of private use
 
 BACKGROUND = (251, 250, 248)
 TEXT_COLOUR = (29, 28, 26)
@@ -57,7 +62,8 @@ class _Line:
 def write_png(file: Path, rows: Sequence[ResultRow], heat: bool = False) -> None:
     """Write the sheet, replacing `file` only once it is complete.
 
-    Names are drawn in Pillow's own typeface, which has Latin letters; others become boxes.
+    Names are drawn in the first of `TYPEFACES` that there is, or else in Pillow's own, which has
+    the letters of ASCII. Letters that it lacks are escaped.
 
     Args:
         file: Where the image goes; missing folders are made.
@@ -175,12 +181,28 @@ def _draw_border(sheet: Image.Image, query: Card, corner: tuple[int, int]) -> No
 
 @cache
 def _font() -> Font:
+    library = find_spec("matplotlib")
+    folders = library.submodule_search_locations or [] if library else []
+    shipped = [str(Path(folder, "mpl-data/fonts/ttf", TYPEFACES[0])) for folder in folders]
+    for name in (*shipped, *TYPEFACES):  # Pillow looks for names where the system has typefaces
+        with suppress(OSError, ImportError):
+            return ImageFont.truetype(name, TEXT_SIZE)
     return ImageFont.load_default(size=TEXT_SIZE)
+
+
+@cache
+def _has_glyph(letter: str) -> bool:
+    """Whether the typeface has a letter: those that it lacks are drawn as one and the same box."""
+    try:
+        mask, box = (_font().getmask(text) for text in (letter, NO_LETTER))
+    except UnicodeError:  # of the typeface without outlines
+        return False
+    return letter.isspace() or (mask.size, bytes(mask)) != (box.size, bytes(box))
 
 
 def _shortened(text: str, font: Font) -> str:
     """The text cut in the middle to the width of a thumbnail, because names differ at the ends."""
-    text = showable(text)
+    text = drawable(text, _has_glyph)
     if font.getlength(text) <= THUMBNAIL:
         return text
     lengths = range(len(text))

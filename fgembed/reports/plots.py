@@ -4,6 +4,7 @@ import textwrap
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from PIL import Image
 from fgembed.disk.files import atomic_write
 from fgembed.disk.outputs import SOFTWARE
 from fgembed.evaluation.floor_table import FloorTable
-from fgembed.text import showable
+from fgembed.text import drawable
 
 if TYPE_CHECKING:  # at run time only where something is drawn: the extra may be missing
     from matplotlib.figure import Figure
@@ -114,14 +115,21 @@ def draw_sheet(file: Path, title: str, columns: Sequence[str], rows: Sequence[Sh
 
 def _shortened(text: str, characters: int) -> str:
     """The text, cut in the middle because names differ at their ends."""
-    text = showable(text)
+    text = drawable(text, _has_glyph)
     if len(text) <= characters:
         return text
     tail = (characters - 1) // 2
     return f"{text[: characters - 1 - tail]}…{text[len(text) - tail :]}"
 
 
+@cache
+def _has_glyph(letter: str) -> bool:
+    from matplotlib.font_manager import findfont, get_font
+
+    return get_font(findfont("sans-serif")).get_char_index(ord(letter)) != 0
+
+
 def _save(figure: "Figure", file: Path) -> None:
     with warnings.catch_warnings(), atomic_write(file) as stream:
-        warnings.filterwarnings("ignore", "Glyph")  # names in scripts that the typeface lacks
+        warnings.filterwarnings("ignore", "Glyph")  # text that is not shortened is not escaped
         figure.savefig(stream, format="png", metadata=SOFTWARE)

@@ -89,9 +89,17 @@ def image_checksums(root: Path, paths: Sequence[Path]) -> dict[str, str]:
     """The SHA-256 of every file, by its path below `root`.
 
     Modification times do not count: they change without the content, and the other way round.
+    That of a file that has become unreadable is empty.
     """
     names = [path.relative_to(root).as_posix() for path in paths]
-    return dict(zip(names, prefetch(sha256, paths, core_count(), window=64), strict=True))
+    return dict(zip(names, prefetch(_checksum, paths, core_count(), window=64), strict=True))
+
+
+def _checksum(path: Path) -> str:
+    try:
+        return sha256(path)
+    except OSError:
+        return ""
 
 
 def check_settings(run: RunFolder, config: RunConfig, checkpoint: Fingerprint) -> None:

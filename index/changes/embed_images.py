@@ -16,7 +16,7 @@ from fgembed.images.skipped import Skipped, check_bad, write_skipped
 from fgembed.images.sources import Listing, labels_of, list_images
 from fgembed.index.changes.embedding_cache import Block, EmbeddingCache
 from fgembed.index.format.manifest import SKIPPED_FILE, Segment
-from fgembed.index.format.metadata_columns import sql_columns, sql_type, sql_value
+from fgembed.index.format.metadata_columns import check_row, sql_columns, sql_type, sql_value
 from fgembed.index.format.metadata_table import BUILTIN_COLUMNS, Item
 from fgembed.index.library.indexed_folders import IndexedFolders
 from fgembed.index.segments.segment_builder import IndexSettings, Part, Source, assemble
@@ -175,6 +175,7 @@ def embed_segment(
         OSError: the segment cannot be written, as on a full disk.
     """
     paths = images.paths
+    columns, values = _metadata(images.listing)  # before the work: a fault in it is to show now
     blocks = EmbeddingCache(folder, bundle).embed(
         paths, device, lambda done, total: report("embedding", done, total)
     )
@@ -185,7 +186,6 @@ def embed_segment(
     count = sum(len(block.files) for block in blocks)
     if count == 0:
         return None, skipped
-    columns, values = _metadata(images.listing)
     parts: list[Part] = []
     for block in blocks:
         part = EmbeddedPart(
@@ -211,7 +211,10 @@ def _metadata(listing: Listing) -> tuple[dict[str, str], list[tuple[Any, ...]]]:
         for name, values in listing.columns.items()
     ]
     names = sql_columns(listing.columns, BUILTIN_COLUMNS)
-    return {names[name]: kind for name, kind in types.items()}, list(zip(*columns, strict=True))
+    rows = list(zip(*columns, strict=True))
+    for image, row in zip(listing.images, rows, strict=False):
+        check_row(row, str(image))
+    return {names[name]: kind for name, kind in types.items()}, rows
 
 
 def _absolute_paths(source: Path, listing: Listing) -> list[Path]:

@@ -11,7 +11,7 @@ from typing import Any
 from fgembed.disk.files import absolute
 from fgembed.disk.parquet import require_pyarrow
 from fgembed.errors import IntegrityError
-from fgembed.images.sources import PATH_COLUMNS
+from fgembed.images.table_header import PATH_COLUMNS
 from fgembed.index.format.metadata_columns import sql_columns, sql_type, sql_value
 from fgembed.index.format.metadata_table import BUILTIN_COLUMNS
 

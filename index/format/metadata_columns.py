@@ -12,6 +12,7 @@ from typing import Any
 
 from fgembed.errors import FgembedError
 
+TEXT_LIMIT = 10_000_000  # bytes of a text that a condition may make; a row has half of it
 MAX_COLUMNS = 1000  # below the limit of every SQLite build
 NUMBERS = frozenset({"INTEGER", "REAL", "NUMERIC"})
 INTEGER = r"-?(0|[1-9]\d{0,17})"
@@ -127,6 +128,30 @@ def sql_value(value: Any, kind: str) -> Any:
     if plain is None:
         return None
     return {"INTEGER": int, "REAL": float, "TEXT": str}[kind](plain)
+
+
+def check_row(values: Sequence[Any], name: str) -> None:
+    """Refuses an image's metadata that would be too large for a table.
+
+    Args:
+        values: of its metadata columns.
+        name: of the image, for the message.
+
+    Raises:
+        FgembedError: it is too large.
+    """
+    texts = [value for value in values if isinstance(value, str)]
+    if sum(map(len, texts)) > TEXT_LIMIT // 8:  # else it is small in any letters
+        if sum(len(text.encode()) for text in texts) > TEXT_LIMIT // 2:
+            raise too_large(name)
+
+
+def too_large(name: str) -> FgembedError:
+    """The error about metadata that a table cannot hold."""
+    return FgembedError(
+        f"the metadata of {name} takes more than {TEXT_LIMIT // 2} bytes",
+        "leave out its longest values",
+    )
 
 
 def in_arrow(values: Sequence[Any], kind: str) -> Any:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from fgembed.embedding.array_types import Ids
-from fgembed.errors import FgembedError, IntegrityError
+from fgembed.errors import IntegrityError
 from fgembed.index.format.manifest import REBUILD
-from fgembed.index.format.metadata_columns import declared, quoted
+from fgembed.index.format.metadata_columns import TEXT_LIMIT, declared, quoted, too_large
 
 QUERY_IDS = 500  # below the limit on variables of every SQLite build
 INDEXED_COLUMNS = 8  # metadata columns with an index, so that a filter need not read every row
@@ -26,7 +26,6 @@ BUILTIN_COLUMNS = {
     "mtime_ns": "INTEGER",
     "ctime_ns": "INTEGER",
 }
-TEXT_LIMIT = 10_000_000  # bytes of a text that a condition may make
 
 
 @dataclass(frozen=True)
@@ -85,10 +84,7 @@ def write_items(file: Path, items: Iterable[Item], columns: dict[str, str]) -> I
             for number, name in enumerate([*columns][:INDEXED_COLUMNS]):
                 connection.execute(f"CREATE INDEX by_{number} ON items ({quoted(name)}, position)")
     except sqlite3.DataError:
-        raise FgembedError(
-            f"the metadata of item {ids[-1]} takes more than {TEXT_LIMIT // 2} bytes",
-            "leave out its longest values",
-        ) from None
+        raise too_large(f"item {ids[-1]}") from None
     except sqlite3.OperationalError as error:
         raise OSError(errno.EIO, str(error), str(file)) from None
     return np.array(ids, np.int64)

@@ -157,3 +157,24 @@ def test_a_sheet_too_large_for_viewers_is_refused(tmp_path):
 def test_a_sheet_of_no_rows_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no rows to show"):
         write_png(tmp_path / "sheet.png", [])
+
+
+@pytest.mark.parametrize(
+    ("name", "drawn"),
+    [
+        ("größe Ångström.jpg", "größe Ångström.jpg"),
+        ("Rose\u0301.jpg", "Rosé.jpg"),
+        ("東京.jpg", r"\u6771\u4eac.jpg"),
+        ("\u0c05.jpg", r"\u0c05.jpg"),
+        ("🦜.jpg", r"\U0001f99c.jpg"),
+        ("\udcff\n.jpg", r"\udcff\n.jpg"),
+    ],
+)
+def test_letters_that_the_typeface_lacks_are_escaped(name: str, drawn: str):
+    assert contact_sheet._shortened(name, contact_sheet._font()) == drawn
+
+
+def test_names_in_letters_that_the_typeface_lacks_are_told_apart(draw):
+    hits = [card("東.jpg", GREEN, score=0.5), card("西.jpg", GREEN, score=0.5)]
+    sheet = draw([ResultRow(card("query.jpg"), hits)])
+    assert (sheet[261:, 276:476] != sheet[261:, 496:696]).any()

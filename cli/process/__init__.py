@@ -1,0 +1,1 @@
+"""A command as a process: its streams, its paths, its end."""

@@ -1,0 +1,231 @@
+"""Loader processes hand over the same batches whatever becomes of them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fgembed.config import ViewSettings
+from fgembed.data import loader_processes, loader_worker
+from fgembed.data.loader_worker import ImageKey
+from fgembed.data.loading import EpochBatches, TrainingImages, make_loader
+from fgembed.data.views import TwoViews
+from fgembed.errors import FgembedError
+from fgembed.images.finding import find_images
+from fgembed.images.preprocessing import Preprocessing
+
+SPEC = Preprocessing(size=32)
+Views = list[Tensor]
+
+
+class Disturbed:
+    """A view maker that does something in a loader process before its views."""
+
+    def __init__(self, disturb: Callable[[], None]) -> None:
+        self.views = TwoViews(ViewSettings(), SPEC)
+        self.disturb = disturb
+        self.parent = os.getpid()
+
+    def __call__(self, image: Image.Image) -> Views:
+        if os.getpid() != self.parent:
+            self.disturb()
+        return self.views(image)
+
+
+def keys() -> EpochBatches:
+    return EpochBatches(24, 5, epochs=3, seed=1, start=2)
+
+
+def images_of(photos: Path, maker: Callable[[Image.Image], Views]) -> TrainingImages:
+    return TrainingImages(find_images(photos / "train")[0], maker, SPEC, seed=3)
+
+
+def loaded(
+    photos: Path, workers: int, disturb: Callable[[], None] = lambda: None, ahead: int = 2
+) -> list[Views]:
+    loader = make_loader(images_of(photos, Disturbed(disturb)), keys(), workers, ahead)
+    return [[view.clone() for view in views] for views in loader]
+
+
+def once(marker: Path, action: Callable[[], None]) -> Callable[[], None]:
+    """The action, but only the first process that comes to it does it."""
+
+    def act() -> None:
+        try:
+            marker.mkdir()
+        except FileExistsError:
+            return
+        action()
+
+    return act
+
+
+def end_self() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("workers", "ahead"), [(1, 1), (1, 3), (2, 1), (3, 2)])
+def test_any_number_of_processes_gives_the_batches_of_none(photos: Path, workers: int, ahead: int):
+    expected = loaded(photos, 0)
+    assert [view.shape for view in expected[0]] == [(5, 3, 32, 32)] * 2
+    assert len(expected) == len(keys())
+    torch.testing.assert_close(loaded(photos, workers, ahead=ahead), expected, rtol=0, atol=0)
+
+
+def test_batches_through_pipes_are_the_same(photos: Path, monkeypatch: pytest.MonkeyPatch):
+    expected = loaded(photos, 0)
+    monkeypatch.setattr(loader_worker, "FORKS", False)
+    images = images_of(photos, TwoViews(ViewSettings(), SPEC))
+    pipes = [[view.clone() for view in views] for views in make_loader(images, keys(), 2)]
+    torch.testing.assert_close(pipes, expected, rtol=0, atol=0)
+
+
+def test_batches_that_outgrow_the_first_one_arrive_whole(photos: Path):
+    images = images_of(photos, TwoViews(ViewSettings(), SPEC))
+    lengths: list[list[ImageKey]] = [[(0, i) for i in range(n)] for n in (2, 7, 1, 5)]
+    expected = [[v.clone() for v in views] for views in make_loader(images, lengths, 0)]
+    actual = [[v.clone() for v in views] for views in make_loader(images, lengths, 1)]
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0)
+
+
+def test_no_batches_start_no_process(photos: Path):
+    assert list(make_loader(images_of(photos, TwoViews(ViewSettings(), SPEC)), [], 2)) == []
+
+
+def test_after_a_kill_fewer_processes_give_the_same_batches(photos: Path, tmp_path: Path):
+    kill = once(tmp_path / "killed", end_self)
+    with pytest.warns(
+        RuntimeWarning,
+        match=r"process ended \(signal 9, as for want of memory\); going on with 1",
+    ):
+        disturbed = loaded(photos, 2, kill)
+    torch.testing.assert_close(disturbed, loaded(photos, 0), rtol=0, atol=0)
+
+
+def test_if_every_process_ends_this_one_loads_the_images(photos: Path):
+    with pytest.warns(RuntimeWarning) as told:
+        disturbed = loaded(photos, 2, lambda: os._exit(3))
+    assert [str(warning.message) for warning in told] == [
+        "a loader process ended (code 3); going on with 1",
+        "a loader process ended (code 3); going on without any",
+    ]
+    torch.testing.assert_close(disturbed, loaded(photos, 0), rtol=0, atol=0)
+
+
+def test_a_kill_while_a_large_batch_is_handed_over_is_noticed(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Through a pipe, in the middle of a message."""
+    monkeypatch.setattr(loader_worker, "FORKS", False)
+    images = images_of(photos, TwoViews(ViewSettings(), Preprocessing(size=224)))
+    expected = [views[1].clone() for views in make_loader(images, keys(), 0)]
+    loader = make_loader(images, keys(), 1)
+    actual = [next(loader)[1].clone()]
+    time.sleep(1)  # the next batch, of 6 MB, now fills the pipe
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    with pytest.warns(RuntimeWarning, match="signal 9"):
+        actual += [views[1].clone() for views in loader]
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0)
+
+
+def test_a_process_that_hangs_is_not_waited_for_without_end(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(loader_processes, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(loader_processes, "PATIENCE_S_AN_IMAGE", 0.0)
+    began = time.monotonic()
+    with pytest.raises(FgembedError, match="given no batch for 1 s; check the disk of the images"):
+        loaded(photos, 1, lambda: time.sleep(600))
+    assert time.monotonic() - began < 30
+
+
+def test_a_fault_in_a_loader_process_keeps_its_class_and_its_place(photos: Path):
+    def fail() -> None:
+        raise ZeroDivisionError("in the views")
+
+    with pytest.raises(ZeroDivisionError, match="in the views") as caught:
+        loaded(photos, 1, fail)
+    assert "in fail" in caught.value.__notes__[0]
+
+
+def test_the_processes_end_with_the_loader(photos: Path):
+    images = images_of(photos, TwoViews(ViewSettings(), SPEC))
+    loader = make_loader(images, keys(), 2)
+    next(loader)
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    before = children.read_text().split()
+    loader.close()  # type: ignore[attr-defined]
+    assert len(children.read_text().split()) == len(before) - 2
+
+
+ORPHANING = """
+import os, sys, time
+from pathlib import Path
+from fgembed.config import ViewSettings
+from fgembed.data.loading import TrainingImages, make_loader
+from fgembed.data.views import TwoViews
+from fgembed.images.finding import find_images
+from fgembed.images.preprocessing import Preprocessing
+
+spec = Preprocessing(size=32)
+images = TrainingImages(find_images(Path(sys.argv[1]))[0], TwoViews(ViewSettings(), spec), spec, 0)
+endless = [[(e, i % 24) for i in range(200)] for e in range(500)]
+loader = make_loader(images, endless, 2)
+next(loader)
+print(Path(f"/proc/self/task/{os.getpid()}/children").read_text(), flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_killed_training_leaves_no_process_behind(photos: Path):
+    command = [sys.executable, "-c", ORPHANING, str(photos / "train")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    children = done.stdout.split()
+    assert len(children) == 2, done.stderr
+    deadline = time.monotonic() + 20
+    while any(_runs(child) for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _runs(process: str) -> bool:
+    try:
+        return " Z " not in Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
+
+
+FEW_DESCRIPTORS = """
+import os, resource, sys, warnings
+from pathlib import Path
+from fgembed.config import ViewSettings
+from fgembed.data.loading import TrainingImages, make_loader
+from fgembed.data.views import TwoViews
+from fgembed.images.finding import find_images
+from fgembed.images.preprocessing import Preprocessing
+
+spec = Preprocessing(size=32)
+images = TrainingImages(find_images(Path(sys.argv[1]))[0], TwoViews(ViewSettings(), spec), spec, 0)
+images[0, 0]  # imports what it needs
+highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + int(sys.argv[2]),) * 2)
+print(len(list(make_loader(images, [[(0, 0)], [(0, 1)], [(0, 2)]], 4))))
+"""
+
+
+@pytest.mark.parametrize("descriptors", [3, 12])
+def test_few_descriptors_cost_processes_and_no_batch(photos: Path, descriptors: int):
+    command = [sys.executable, "-c", FEW_DESCRIPTORS, str(photos / "train"), str(descriptors)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "3\n", done.stderr
+    assert "of 4 loader processes could be started (Too many open files)" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,56 @@
+"""Training where loader processes have no room, place or right for what they usually need."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SIZE, TINY
+
+FGEMBED = "from fgembed.cli.main import run; run()"
+
+
+def mounts_work() -> bool:
+    """Whether this machine lets us mount in a namespace of our own."""
+    if shutil.which("unshare") is None:
+        return False
+    command = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/dev/shm"]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not mounts_work(), reason="needs mount namespaces (root)"),
+]
+
+
+@pytest.mark.parametrize(
+    "preparation",
+    [
+        "mount -t tmpfs -o size=64k tmpfs /dev/shm",
+        "mount -t tmpfs -o ro tmpfs /dev/shm",
+        "mount -t tmpfs -o size=4k,nr_inodes=2 tmpfs /dev/shm && touch /dev/shm/full",
+        "mount --bind /proc/self /dev",  # without shm, null or tty
+        "TMPDIR=$PWD/" + "/".join(["long" * 20] * 3) + " && mkdir -p $TMPDIR && export TMPDIR",
+        "mount -t tmpfs -o ro tmpfs /tmp; export TMPDIR=/tmp",
+        "export TMPDIR=/nowhere",
+        "ulimit -n 64",
+    ],
+    ids=["small", "read-only", "full", "no /dev", "long TMPDIR", "read-only TMPDIR",
+         "no TMPDIR", "descriptors"],
+)  # fmt: skip
+def test_a_training_with_loader_processes_ends_well(preparation: str, photos: Path, tmp_path: Path):
+    images = tmp_path / "photos"
+    shutil.copytree(photos / "train", images)
+    settings = ["optimiser.epochs=2", "optimiser.batch_size=8", f"preprocessing.size={SIZE}"]
+    settings += ["workers=2", "threads=1", "pooling.whitening=8", "views.side=1"]
+    options = [part for text in settings for part in ("--set", text)]
+    start = ["train", "--images", images, "--backbone", TINY, "--weights", "random"]
+    line = [sys.executable, "-c", FGEMBED, *map(str, start), "--method", "moco", *options]
+    shell = ["unshare", "--mount", "sh", "-c", f'{preparation} && exec "$@"', "sh", *line]
+    done = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "runs" / "moco-1" / "report.json").is_file()
