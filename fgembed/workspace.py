@@ -59,7 +59,7 @@ def write_template(folder: Path, images: Path) -> Path:
         FgembedError: the file exists.
     """
     file = folder / CONFIG
-    if file.exists():
+    if file.exists() or file.is_symlink():
         raise FgembedError(f"{file} exists", "edit it, or remove it to write a new one")
     write_text(file, Template(str(images)).text())
     return file

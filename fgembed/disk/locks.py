@@ -18,13 +18,16 @@ from pathlib import Path
 from fgembed.errors import FgembedError, InUseError
 
 LOCK_FILE = ".lock"
+GRACE_S = 0.5  # in which a process that was forked just before the kill closes the lock
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 
 _held: ContextVar[frozenset[Path]] = ContextVar("_held", default=frozenset())
 
 
 @contextmanager
-def sole_writer(folder: Path, lock_file: Path | None = None, wait_s: float = 0) -> Iterator[None]:
+def sole_writer(
+    folder: Path, lock_file: Path | None = None, wait_s: float = GRACE_S
+) -> Iterator[None]:
     """Within the block nobody else who asks for the same lock writes `folder`.
 
     The code of the block may ask again; another thread may not.

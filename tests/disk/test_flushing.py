@@ -46,6 +46,20 @@ def test_a_file_that_cannot_be_flushed_is_named_and_the_old_one_stays(tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_file_of_a_new_folder_that_cannot_be_flushed_is_named_and_nothing_appears(
+    tmp_path: Path,
+) -> None:
+    code = NO_FILE_FLUSH + (
+        "from pathlib import Path\n"
+        "from fgembed.disk.files import staged_folder\n"
+        "with staged_folder(Path('bundle')) as staged: (staged / 'model').write_text('whole')\n"
+    )
+    done = ended(python(code, folder=tmp_path))
+    assert done.code == 1
+    assert "Input/output error: '" in done.err and "/model'" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="gone"):
         sync(tmp_path / "gone")
