@@ -20,7 +20,7 @@ from fgembed.methods.base import Method
 from fgembed.model.out_of_memory import explained_memory
 from fgembed.progress import ReportStage, silent
 from fgembed.training import loop
-from fgembed.training.calibration import CalibratedRun, calibrate
+from fgembed.training.calibration import Embedders, fit_and_save
 from fgembed.training.checkpoint import read_position, where_it_continues
 from fgembed.training.claim import claimed
 from fgembed.training.collapse import CollapseStop
@@ -126,8 +126,9 @@ def run_training(
                 where_it_continues(ready.folder, ready.steps_done, ready.steps, ready.epochs)
             )
         trained = train(ready, report)
-        calibrated = calibrate(trained, report_stage)
-        return measure(calibrated, report_stage)
+        report_stage("fitting the whitening, of the start and of the trained encoder")
+        embedders = fit_and_save(ready.prepared, ready.images.paths, ready.folder, ready.is_start)
+        return measure(trained, embedders, report_stage)
 
 
 def prepare(
@@ -198,7 +199,7 @@ def train(ready: ReadyRun, report: loop.Report) -> TrainedRun:
     return TrainedRun(ready, selection.restore() if selection else None)
 
 
-def measure(run: CalibratedRun, report_stage: ReportStage) -> RunReport:
+def measure(run: TrainedRun, embedders: Embedders, report_stage: ReportStage) -> RunReport:
     """Scores the run beside its start and writes its report."""
     report_stage("measuring")
     ready, config = run.ready, run.ready.prepared.config
@@ -210,20 +211,22 @@ def measure(run: CalibratedRun, report_stage: ReportStage) -> RunReport:
         selected=run.selected,
         skipped=ready.skipped,
         passed_over=ready.prepared.passed_over,
-        guard=_verdict(run, table, report_stage),
-        start=label_free_figures(run.start, ready.images),
-        trained=label_free_figures(run.trained, ready.images),
+        guard=_verdict(ready, embedders, table, report_stage),
+        start=label_free_figures(embedders.start, ready.images),
+        trained=label_free_figures(embedders.trained, ready.images),
         table=table,
     )
     write_run_report(ready.folder, report)
     return report
 
 
-def _verdict(run: CalibratedRun, table: FloorTable | None, report_stage: ReportStage) -> Verdict:
-    if run.ready.is_start:
+def _verdict(
+    ready: ReadyRun, embedders: Embedders, table: FloorTable | None, report_stage: ReportStage
+) -> Verdict:
+    if ready.is_start:
         return START_ITSELF
     if table is not None:
         return judged_by_labels(table)
     report_stage("comparing with the start, without labels")
-    start = score_views(run.start, run.ready.images.paths)
-    return judged_by_views(score_views(run.trained, run.ready.images.paths), start)
+    start = score_views(embedders.start, ready.images.paths)
+    return judged_by_views(score_views(embedders.trained, ready.images.paths), start)
