@@ -1,6 +1,7 @@
 """The folder that a user works in: where each command finds what the one before it wrote."""
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -238,9 +239,7 @@ def _named_run(name: str | None, folder: Path) -> Path:
 
 
 def set_latest(run: Path) -> None:
-    """Makes `latest` beside the run's folder a link to it, or a file that names it, atomically.
-
-    exFAT, SMB shares and several network disks have no links.
+    """Makes `latest` beside the run's folder a link to it, or a file where a disk has no links.
 
     Raises:
         FgembedError: `latest` is a folder.
@@ -263,7 +262,8 @@ def check_latest(link: Path) -> None:
     Raises:
         FgembedError: it is a folder, as after a copy that follows links.
     """
-    if link.is_dir() and not link.is_symlink():
+    # Asked once, since other processes may be replacing it.
+    if os.path.lexists(link) and stat.S_ISDIR(link.lstat().st_mode):
         raise FgembedError(
             f"{link} is a folder, expected a link to the latest run", "give it another name"
         )
@@ -273,8 +273,11 @@ def _followed(path: Path) -> Path:
     """The run that a file `latest` names; any other path as it is."""
     if path.name != LATEST.name or not path.is_file():
         return path
-    with path.open("rb") as file:
-        name = os.fsdecode(file.read(4096)).strip("\r\n")
+    try:
+        with path.open("rb") as file:
+            name = os.fsdecode(file.read(4096)).strip("\r\n")
+    except IsADirectoryError:  # it has just become a link
+        return path
     if not name or name in (".", "..") or Path(name).name != name or "\0" in name:
         raise NotFoundError(
             f"{path} does not name a run", "give the run, as runs/NAME, or remove that file"
