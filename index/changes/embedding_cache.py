@@ -5,6 +5,7 @@ and time of each image. So a later call reuses a block of the same images and th
 embeds again what has changed.
 """
 
+import errno
 import json
 import os
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from fgembed.index.format.manifest import PENDING_FOLDER
 from fgembed.progress import ReportCount
 
 BLOCK = 512  # images
+State = list[str | int]  # a file's name, size and time
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,9 @@ class EmbeddingCache:
             IntegrityError: the model is damaged.
         """
         total = len(paths)
-        parts = [self._part(paths, start) for start in range(0, total, BLOCK)]
-        records = _FileRecords(paths)
+        states = [_state(path) for path in paths]
+        parts = [self._part(states, start) for start in range(0, total, BLOCK)]
+        records = _FileRecords(paths, states)
         embedding = ResumableEmbedding(self.bundle, paths, records, device)
         missing = embedding.missing(parts)
         cached = total - sum(len(part.positions) for part in missing)
@@ -81,10 +84,10 @@ class EmbeddingCache:
         embedding.embed(missing, lambda done, _: report(cached + done, total))
         return [Block(records.read(part), part.vectors, part.read_skipped()) for part in parts]
 
-    def _part(self, paths: Sequence[Path], start: int) -> Part:
-        positions = range(start, min(start + BLOCK, len(paths)))
-        states = [_state(paths[position]) for position in positions]
-        name = digest([self.model, self.bundle.config.fingerprint, states])
+    def _part(self, states: Sequence[State], start: int) -> Part:
+        positions = range(start, min(start + BLOCK, len(states)))
+        block = [states[position] for position in positions]
+        name = digest([self.model, self.bundle.config.fingerprint, block])
         return Part(
             positions=positions,
             vectors=self.folder / f"{name}.npy",
@@ -99,13 +102,17 @@ class _FileRecords:
     Positions are counted from the first one of the part, because the listing may grow before it.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], states: Sequence[State]) -> None:
         self.paths = paths
+        self.states = states
 
     def row(self, position: int) -> EmbeddedFile:
         path = self.paths[position]
         status = path.stat()
-        return EmbeddedFile(position, sha256(path), status.st_size, status.st_mtime_ns)
+        row = EmbeddedFile(position, sha256(path), status.st_size, status.st_mtime_ns)
+        if _state(path) != self.states[position]:  # so its vector may be of other content
+            raise OSError(errno.EAGAIN, "the file changed while it was embedded", str(path))
+        return row
 
     def write(self, part: Part, rows: Sequence[EmbeddedFile]) -> None:
         first = part.positions.start
@@ -139,7 +146,7 @@ def _image_files(content: dict[str, list[list[str | int]]], first: int) -> list[
     ]
 
 
-def _state(path: Path) -> list[str | int]:
+def _state(path: Path) -> State:
     """What tells whether an image has changed: its name, size and time."""
     try:
         status = path.stat()
