@@ -115,7 +115,7 @@ class _FileRecords:
         path = self.paths[position]
         checksum, state = sha256(path), FileState.of(path)
         if not state.may_equal(self.before[position]):  # the vector may be of other content
-            raise OSError(errno.EAGAIN, "it was changed while it was read", str(path))
+            raise OSError(errno.EAGAIN, "the file changed while it was embedded", str(path))
         return EmbeddedFile(position, checksum, state.size, state.mtime_ns, state.ctime_ns)
 
     def write(self, part: Part, rows: Sequence[EmbeddedFile]) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from fgembed.disk.file_state import FileState
-from fgembed.disk.files import sha256, sync
+from fgembed.disk.files import sha256
+from fgembed.disk.flushing import sync
 from fgembed.index.format.manifest import ITEMS_FILE, Segment
 from fgembed.index.format.metadata_columns import folded, merged_columns, sql_type, sql_value
 from fgembed.index.format.metadata_table import Item, all_items, write_items

@@ -178,19 +178,25 @@ from fgembed.images.preprocessing import Preprocessing
 
 spec = Preprocessing(size=32)
 images = TrainingImages(find_images(Path(sys.argv[1]))[0], TwoViews(ViewSettings(), spec), spec, 0)
-endless = [[(e, i % 24) for i in range(200)] for e in range(500)]
+endless = [[(e, i % 24) for i in range(int(sys.argv[2]))] for e in range(500)]
 loader = make_loader(images, endless, 2)
 next(loader)
+time.sleep(float(sys.argv[3]))
 print(Path(f"/proc/self/task/{os.getpid()}/children").read_text(), flush=True)
 os.kill(os.getpid(), 9)
 """
 
 
-def test_a_killed_training_leaves_no_process_behind(photos: Path):
-    command = [sys.executable, "-c", ORPHANING, str(photos / "train")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    children = done.stdout.split()
-    assert len(children) == 2, done.stderr
+@pytest.mark.parametrize(("batch_size", "wait_s"), [(400, 0), (2, 2)], ids=["busy", "idle"])
+def test_a_killed_training_leaves_no_process_behind(
+    photos: Path, tmp_path: Path, batch_size: int, wait_s: int
+):
+    folder, output = str(photos / "train"), tmp_path / "output"
+    command = [sys.executable, "-c", ORPHANING, folder, str(batch_size), str(wait_s)]
+    with output.open("w") as stream:  # a pipe would be open as long as a process is left
+        subprocess.run(command, stdout=stream, check=False)
+    children = output.read_text().split()
+    assert len(children) == 2
     deadline = time.monotonic() + 20
     while any(_runs(child) for child in children):
         assert time.monotonic() < deadline

@@ -15,7 +15,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from fgembed.bundle import Bundle
 from fgembed.disk.parquet import arrow_array
+from fgembed.index.changes.add import add_images
+from fgembed.index.changes.build import build_index
 from fgembed.index.format.metadata_table import Item, all_items, open_items, write_items
 from tests.conftest import Command
 from tests.end_to_end.refusals import checked_picture, vectors_by_path, within
@@ -210,8 +213,40 @@ def test_a_text_that_no_table_holds_is_named_before_any_work(
 
 
 @pytest.mark.parametrize(
-    "values", [[1, "a"], [2**64, 1], [b"1", 2], [[1], "x"], [object(), None]], ids=str
+    "values",
+    [[1, "a"], [2**64, 1], [b"1", 2], [[1], "x"], [object(), None]],
+    ids=["text", "large", "bytes", "list", "object"],
 )
 def test_values_that_no_arrow_type_holds_become_text(values: list[object]):
     texts = arrow_array(values).to_pylist()
     assert texts == [None if value is None else str(value) for value in values]
+
+
+def test_files_that_change_or_vanish_while_they_are_embedded_are_left_out(
+    pictures: Path, bundle: Path, index: Path, tmp_path: Path
+):
+    grown, replaced, gone, touched = (one(pictures, number) for number in (0, 5, 11, 17))
+    other = one(pictures, 20).read_bytes()
+    folder = tmp_path / "changing.index"
+
+    def disturb(stage: str, done: int, total: int) -> None:
+        if stage != "embedding" or not gone.exists():
+            return
+        with grown.open("ab") as stream:
+            stream.write(b"more")
+        replaced.write_bytes(other)
+        gone.unlink()
+        os.utime(touched, (1, 1))
+
+    report = build_index(pictures, Bundle.open(bundle), folder, report=disturb)
+    left_out = {bad.path: bad.reason for bad in report.skipped}
+    changed = "the file changed while it was embedded"
+    assert left_out == {
+        grown: changed, replaced: changed, touched: changed, gone: "No such file or directory",
+    }  # fmt: skip
+    vectors, expected = vectors_by_path(folder), vectors_by_path(index)
+    assert len(vectors) == 20
+    for path, vector in vectors.items():
+        np.testing.assert_allclose(vector @ expected[path].T, 1, atol=1e-5)
+    added = add_images(folder, pictures, Bundle.open(bundle))
+    assert (added.added, added.unchanged) == (3, 20)

@@ -167,6 +167,6 @@ def test_an_image_that_changes_while_it_is_read_is_skipped(bundle, paths, tmp_pa
     monkeypatch.setattr(OnnxEmbedder, "embed", embedding_late)
     block = fill(tmp_path, bundle, paths)[0]
     assert [(bad.path, bad.reason) for bad in block.skipped] == [
-        (paths[2], "it was changed while it was read")
+        (paths[2], "the file changed while it was embedded")
     ]
     assert [file.position for file in block.files] == [0, 1, 3]
