@@ -19,7 +19,7 @@ TURNED = {  # undoes LibRaw's `flip`
     6: Image.Transpose.ROTATE_270,
 }
 SIDEWAYS = (5, 6)
-_ONE_BY_ONE = threading.Lock()  # LibRaw computes with all cores, and shares some state
+_ONE_BY_ONE = threading.Lock()  # LibRaw computes with all cores by itself
 MAX_PIXELS_A_BYTE = 32  # more is a lie, and would be developed for minutes
 
 
