@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from PIL import Image
 
 from fgembed.errors import ImageError
 from fgembed.images.batches import ImageBatches
+from fgembed.images.formats.signatures import kind_of
 from fgembed.images.icc_profiles import D65, DISPLAY_P3, matrix_profile, srgb_curve
 from fgembed.images.preprocessing import Preprocessing, read_image
 from tests.images.photographs import dng, encoded, heic, jpeg_xl, scene
@@ -198,13 +200,15 @@ def main(folder: Path) -> None:
     }
     skipped = {bad.path.name: bad.reason for bad in batches.skipped}
     faulthandler.cancel_dump_traceback_later()
-    shifted = [name for name in rows.keys() | batched.keys() if rows.get(name) != batched.get(name)]
+    both = rows.keys() & batched.keys()
+    kinds = {path.name: kind_of(BytesIO(path.read_bytes())) for path in paths}
     became = {
         "files": len(paths),
         "read": len(rows),
         "reasons": reasons,
         "skipped": len(skipped),
-        "shifted": shifted,
+        "shifted": [name for name in both if rows[name] != batched[name]],
+        "wavering": [kinds[name] for name in (rows.keys() | batched.keys()) - both],
         "memory_mb": memory,
         "slowest": slowest,
     }

@@ -4,6 +4,7 @@ A preview is what the camera's screen and most viewers show. Without one the sen
 developed with the camera's white balance, at half the size if that is enough.
 """
 
+import threading
 from io import BytesIO
 from typing import Any, BinaryIO
 
@@ -18,6 +19,7 @@ TURNED = {  # undoes LibRaw's `flip`
     6: Image.Transpose.ROTATE_270,
 }
 SIDEWAYS = (5, 6)
+_ONE_BY_ONE = threading.Lock()  # LibRaw computes with all cores by itself
 MAX_PIXELS_A_BYTE = 32  # more is a lie, and would be developed for minutes
 
 
@@ -26,11 +28,20 @@ def opened(stream: BinaryIO, at_least: int | None) -> Image.Image:
 
     Raises:
         RefusedError: the extra `formats` is missing, or the image is too small or too large.
-        Exception: whatever LibRaw raises for a damaged file.
+        ValueError: LibRaw cannot read it.
     """
     with needed_for("camera raw"):
         import rawpy
-    content = stream.read()
+    try:
+        with _ONE_BY_ONE:
+            return _photograph(rawpy, stream.read(), at_least)
+    except rawpy.LibRawError as error:
+        reason = error.args[0] if error.args else "damaged"
+        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+        raise ValueError(f"damaged camera raw: {text}") from None
+
+
+def _photograph(rawpy: Any, content: bytes, at_least: int | None) -> Image.Image:
     with rawpy.imread(BytesIO(content)) as raw:
         width, height = raw.sizes.width, raw.sizes.height
         check_sides(width, height)
