@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from fgembed.disk.sealed_files import read_sealed_toml
 from fgembed.errors import FgembedError
-from fgembed.training.run_report import read_run_report
+from fgembed.evaluation.finished_run import read_run_report
 from fgembed.workspace import RunFolder
 
 TRAINED = "run "  # how the trained row of a run's table begins

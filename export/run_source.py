@@ -7,13 +7,13 @@ from typing import Any, Self
 
 from fgembed.disk.sealed_files import read_sealed_toml
 from fgembed.errors import IntegrityError, NotFoundError
+from fgembed.evaluation.finished_run import read_run_report
 from fgembed.evaluation.floor_table import FloorTable, Selected
 from fgembed.evaluation.guard import START_ITSELF, Verdict, refuse_below_floor, verdict_in
 from fgembed.evaluation.protocol import Split
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.encoder import Encoder
 from fgembed.model.encoder_files import load_encoder
-from fgembed.training.run_report import read_run_report
 from fgembed.workspace import RunFolder
 
 

@@ -11,6 +11,7 @@ from fgembed.config import RunConfig, read_config
 from fgembed.disk.files import sha256
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import ConfigError, IntegrityError, NotFoundError
+from fgembed.evaluation.finished_run import read_run_report
 from fgembed.evaluation.floor_table import SELECTION_NOTES, FloorTable
 from fgembed.evaluation.floors import Floors
 from fgembed.evaluation.protocol import Embed, Measure, floor_table
@@ -127,6 +128,8 @@ class Subject:
         config = read_config(RunFolder(run).config)
         if include_clutter:
             config = config.model_copy(update={"include_clutter": True})
+        if RunFolder(run).report.is_file():
+            read_run_report(RunFolder(run))  # settings, encoder and floors are of one run
         gallery = gallery or (Path(config.eval.gallery) if config.eval.gallery else None)
         queries = queries or (Path(config.eval.queries) if config.eval.queries else None)
         if gallery is None or queries is None:

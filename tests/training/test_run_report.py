@@ -10,10 +10,10 @@ import pytest
 from fgembed.disk.files import sha256
 from fgembed.disk.sealed_files import KEY, TOML_START
 from fgembed.errors import IntegrityError, NotFoundError
+from fgembed.evaluation.finished_run import read_run_report
 from fgembed.export.run_source import Source
 from fgembed.model.encoder_files import load_encoder, save_encoder
 from fgembed.training.checkpoint import load_state, read_position
-from fgembed.training.run_report import read_run_report
 from fgembed.workspace import RunFolder
 from tests.conftest import Command
 from tests.end_to_end.refusals import refused
@@ -140,3 +140,13 @@ def test_a_best_encoder_in_place_of_the_checkpoint_is_refused(copied: RunFolder,
         read_position(copied)
     with pytest.raises(IntegrityError):
         load_state(copied, nn.Module(), [])
+
+
+def test_the_settings_of_another_run_are_not_evaluated(copied: RunFolder):
+    from fgembed.config import read_config, write_config
+    from fgembed.evaluation.subject import Subject
+
+    assert Subject.find(str(copied.path), None, None, None).run == copied.path
+    write_config(copied.config, read_config(copied.config).model_copy(update={"seed": 5}))
+    with pytest.raises(IntegrityError, match=r"config\.toml is not the one that"):
+        Subject.find(str(copied.path), None, None, None)
