@@ -23,7 +23,7 @@ from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.encoder import Encoder, PixelEncoder
 from fgembed.model.module_state import evaluation_mode
 
-SPREAD, RANK = "spread", "effective rank"  # in the log
+SPREAD, RANK = "embedding spread", "embedding rank"  # in the log; a loss may have "spread"
 SAMPLE = 64
 LOWEST_DEVIATION = 0.02  # of the start's
 LOWEST_RANK = 0.02  # of the start's, both less 1: a line has rank 1

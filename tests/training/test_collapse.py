@@ -25,7 +25,7 @@ from fgembed.training.collapse import milder
 from fgembed.training.metrics_log import logged
 from fgembed.training.preparation import make_method
 from fgembed.training.run import run_training
-from fgembed.training.spread import Spread, SpreadWatch
+from fgembed.training.spread import RANK, SPREAD, Spread, SpreadWatch
 from fgembed.workspace import RunFolder
 from tests.conftest import TINY, TINY_VIT, Command
 from tests.end_to_end.refusals import refused
@@ -84,7 +84,7 @@ def test_a_collapsed_training_stops_at_once_and_says_what_to_lower(
     with pytest.raises(FgembedError, match=f"the training has {words}") as stop:
         train(config, tmp_path / "runs" / "r")
     last = json.loads((tmp_path / "runs/r/metrics.jsonl").read_text().splitlines()[-1])
-    assert {"step", "contrast", "spread", "effective rank"} <= last.keys()
+    assert {"step", "contrast", SPREAD, RANK} <= last.keys()
     with pytest.raises(FgembedError) as again:
         train(config, tmp_path / "runs" / "r")
     assert str(stop.value) in str(again.value)
@@ -123,7 +123,7 @@ def test_sound_trainings_of_every_method_are_not_stopped(
     changes = {"method": {"name": name} | own, "backbone": backbone}
     learning = {"optimiser": {"epochs": 2, "batch_size": 8}}
     train(resolve(plain, changes | learning, "tests"), tmp_path / "r")
-    figures = logged(tmp_path / "r" / "metrics.jsonl", ("spread", "effective rank"))
+    figures = logged(tmp_path / "r" / "metrics.jsonl", (SPREAD, RANK))
     if name == "none":
         assert figures == []
         return
