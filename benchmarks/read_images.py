@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fgembed.images.icc_profiles import (
+from fgembed.images.colours.icc_profiles import (
     ADOBE_RGB,
     D65,
     DISPLAY_P3,

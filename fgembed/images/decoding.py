@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from fgembed.errors import ImageError
-from fgembed.images.earlier_reading import to_rgb
+from fgembed.images.colours.earlier_reading import to_rgb
+from fgembed.images.colours.source_colours import Decoded, in_source_colours
 from fgembed.images.formats.opening import opened
 from fgembed.images.formats.repair import lacks_rows, repaired
 from fgembed.images.formats.signatures import kind_of
 from fgembed.images.limits import RefusedError, check_pixels, check_sides, room_for
-from fgembed.images.source_colours import Decoded, in_source_colours
 
 READING = 2  # how colours are read: 1 as before profiles and grounds counted, 2 as viewers do
 UPRIGHT: Mapping[Any, Image.Transpose] = {  # undoes each EXIF orientation

@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 from fgembed.disk.files import digest
 from fgembed.disk.json_records import record
 from fgembed.errors import IntegrityError
+from fgembed.images.colours.source_colours import Decoded
 from fgembed.images.decoding import Pixels, decode
-from fgembed.images.source_colours import Decoded
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -23,8 +23,8 @@ from PIL import Image
 
 from fgembed.errors import ImageError
 from fgembed.images.batches import ImageBatches
+from fgembed.images.colours.icc_profiles import D65, DISPLAY_P3, matrix_profile, srgb_curve
 from fgembed.images.formats.signatures import kind_of
-from fgembed.images.icc_profiles import D65, DISPLAY_P3, matrix_profile, srgb_curve
 from fgembed.images.preprocessing import Preprocessing, read_image
 from tests.images.photographs import dng, encoded, heic, jpeg_xl, scene
 from tests.images.tiff_writer import tiff

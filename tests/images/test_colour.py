@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from fgembed.images.colour import to_srgb
-from fgembed.images.decoding import load_rgb
-from fgembed.images.icc_profiles import (
+from fgembed.images.colours.icc_profiles import (
     ADOBE_RGB,
     BT709,
     BT2020,
@@ -22,6 +20,8 @@ from fgembed.images.icc_profiles import (
     matrix_profile,
     srgb_curve,
 )
+from fgembed.images.colours.srgb import to_srgb
+from fgembed.images.decoding import load_rgb
 from fgembed.images.preprocessing import Preprocessing, read_image
 from tests.images.photographs import encoded, heic, scene
 

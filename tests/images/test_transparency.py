@@ -8,8 +8,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from fgembed.errors import ImageError
+from fgembed.images.colours.transparency import ground
 from fgembed.images.decoding import load_rgb
-from fgembed.images.transparency import ground
 from tests.images.photographs import encoded, scene
 
 BOXES = [(20, 30, 150, 160), (90, 20, 190, 60), (5, 5, 60, 190)]

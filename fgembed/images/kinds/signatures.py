@@ -2,23 +2,20 @@
 
 import os
 import re
+from io import BytesIO
 from pathlib import Path
 
+from fgembed.images.formats.signatures import kind_of
 from fgembed.images.kinds.formats import NOT_READ, READ
 
 HEAD_BYTES = 128
-_SIGNATURES = (
-    (rb"[\0\t\n\r ]*\xff\xd8\xff", "JPEG"),
-    (rb"\x89PNG\r\n\x1a\n", "PNG"),
-    (rb"GIF8[79]a", "GIF"),
-    (rb"RIFF....WEBP", "WebP"),
-    (rb"BM.{4}\0{4}..\0\0[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", "BMP"),
-    (rb"(II|MM)([*+]\0|\0[*+])", "TIFF"),
-    (rb"....ftyp(hei[cxms]|hev[cxms]|mif[12]|msf1|miaf)", "HEIC"),
-    (rb"....ftypavi[fs]", "AVIF"),
-    (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
-    (rb"....ftypcrx |IIR[OS]|MMOR|IIU\0|FUJIFILMCCD-RAW|FOVb|\0MRM", "camera raw"),
-    (rb"II\x1a\0\0\0HEAPCCDR", "camera raw"),
+_READ = {
+    "JPEG": "JPEG", "PNG": "PNG", "GIF": "GIF", "WEBP": "WebP", "BMP": "BMP", "TIFF": "TIFF",
+    "HEIF": "HEIC", "AVIF": "AVIF", "JXL": "JPEG XL", "RAW": "camera raw",
+}  # fmt: skip
+# The decoder asks for less: it is given files that are named like images.
+_BITMAP = re.compile(rb"BM.{4}\0{4}..\0\0[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL)
+_NOT_READ = (
     (rb"8BPS\0[\1\2]", "Photoshop"),
     (rb"gimp xcf", "GIMP"),
     (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "JPEG 2000"),
@@ -33,7 +30,7 @@ _SIGNATURES = (
     (rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<svg[\s>]", "SVG"),
     (rb"SIMPLE  =  ", "FITS"),
 )
-_PATTERNS = tuple((re.compile(pattern, re.DOTALL), name) for pattern, name in _SIGNATURES)
+_PATTERNS = tuple((re.compile(pattern, re.DOTALL), name) for pattern, name in _NOT_READ)
 # fgembed's contact sheets and plots say so in a text chunk before their pixels.
 _FGEMBED_PNG = b"Software\0fgembed"
 
@@ -48,6 +45,9 @@ def format_of(head: bytes) -> str | None:
         >>> format_of(b"GIF89a\x20\x00"), format_of(b"a list of things")
         ('GIF', None)
     """
+    kind = kind_of(BytesIO(head))
+    if kind is not None and (kind != "BMP" or _BITMAP.match(head)):
+        return _READ[kind]
     return next((name for pattern, name in _PATTERNS if pattern.match(head)), None)
 
 

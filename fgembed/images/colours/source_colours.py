@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fgembed.images.colour import ToSrgb, to_srgb
-from fgembed.images.formats.named_colours import profile_of
+from fgembed.images.colours.named_colours import profile_of
+from fgembed.images.colours.srgb import ToSrgb, to_srgb
+from fgembed.images.colours.transparency import over_ground
 from fgembed.images.limits import RefusedError
-from fgembed.images.transparency import over_ground
 
 DARK = (
     "uses a sixteenth of its 16-bit range and is read nearly black; if its values have 12 bits, "

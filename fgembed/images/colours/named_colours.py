@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 from PIL import ExifTags, Image
 
-from fgembed.images.icc_profiles import (
+from fgembed.images.colours.icc_profiles import (
     ADOBE_RGB,
     BT709,
     D65,

@@ -1,0 +1,1 @@
+"""Colours and transparency: what an image's samples mean, in sRGB."""
