@@ -124,9 +124,9 @@ def _shortened(text: str, characters: int) -> str:
 
 @cache
 def _has_glyph(letter: str) -> bool:
-    from matplotlib.font_manager import findfont, get_font
+    from matplotlib.font_manager import FontProperties, findfont, get_font
 
-    return get_font(findfont("sans-serif")).get_char_index(ord(letter)) != 0
+    return get_font(findfont(FontProperties())).get_char_index(ord(letter)) != 0
 
 
 def _save(figure: "Figure", file: Path) -> None:
