@@ -1,6 +1,7 @@
 """Edits a JSON file as fgembed itself would write it: with the checksum of its new content."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,3 +18,11 @@ def write_with_checksum(file: Path, content: dict[str, Any]) -> None:
 def edit(file: Path, **changes: Any) -> None:
     """Changes top-level keys."""
     write_with_checksum(file, json.loads(file.read_text()) | changes)
+
+
+def without_checksums(folder: Path) -> None:
+    """Makes a folder of embeddings one that an earlier fgembed wrote."""
+    shutil.rmtree(folder / "checksums")
+    content = json.loads((folder / "embed.json").read_text())
+    del content[KEY]
+    (folder / "embed.json").write_text(json.dumps(content | {"format": 2}, indent=2) + "\n")

@@ -18,7 +18,7 @@ from fgembed.images.sources import Listing, list_images
 from fgembed.index.changes.embeddings_folder import ImportedEmbeddings
 from tests.end_to_end.refusals import flipped
 from tests.index.making import unit_vectors, write_embeddings
-from tests.sealing import edit
+from tests.sealing import edit, without_checksums
 
 
 @pytest.fixture
@@ -35,14 +35,6 @@ def folder(bundle: Path, listing: Listing, tmp_path: Path) -> Path:
     """Three parts; the second has a skipped image."""
     embed_into(tmp_path / "out", listing, Bundle.open(bundle), part_size=3)
     return tmp_path / "out"
-
-
-def as_format_2(folder: Path) -> None:
-    """Makes the folder one that the first fgembed wrote."""
-    shutil.rmtree(folder / "checksums")
-    content = json.loads((folder / "embed.json").read_text())
-    del content["file_sha256"]
-    (folder / "embed.json").write_text(json.dumps(content | {"format": 2}, indent=2) + "\n")
 
 
 def test_a_part_names_its_number_its_plan_and_its_files(folder: Path):
@@ -131,7 +123,7 @@ def test_embeddings_of_the_first_format_are_read_and_continued(
     folder: Path, bundle: Path, listing: Listing
 ):
     expected = [part.vectors() for part in ImportedEmbeddings.open(folder).parts()]
-    as_format_2(folder)
+    without_checksums(folder)
     earlier = [part.vectors() for part in ImportedEmbeddings.open(folder).parts()]
     np.testing.assert_equal(earlier, expected)
     (folder / "metadata" / "metadata_0002.parquet").unlink()

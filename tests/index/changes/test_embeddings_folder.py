@@ -19,6 +19,7 @@ from fgembed.index.changes.build import build_index
 from fgembed.index.changes.embeddings_folder import ImportedEmbeddings
 from fgembed.index.changes.from_embeddings import build_from_embeddings
 from tests.index.making import exact, open_index, unit_vectors, write_embeddings
+from tests.sealing import without_checksums
 
 
 def test_embeddings_of_fgembed_embed_give_the_hits_of_an_index_of_the_images(
@@ -125,6 +126,7 @@ def test_ids_that_come_twice_are_refused(tmp_path: Path):
 def test_embeddings_of_another_model_are_refused(bundle: Path, photos: Path, tmp_path: Path):
     opened = Bundle.open(bundle)
     embed_into(tmp_path / "e", list_images([photos / "test"]), opened)
+    without_checksums(tmp_path / "e")
     plan = tmp_path / "e" / "embed.json"
     plan.write_text(plan.read_text().replace(opened.config.fingerprint, "0" * 64))
     with pytest.raises(
@@ -205,7 +207,11 @@ def test_files_are_matched_by_their_numbers_and_parts_must_be_complete(
     ):
         ImportedEmbeddings.open(folder)
     embed_into(tmp_path / "half", list_images([photos / "test"]), Bundle.open(bundle), part_size=4)
-    for name in ("img_emb/img_emb_0002.npy", "metadata/metadata_0002.parquet"):
+    for name in (
+        "img_emb/img_emb_0002.npy",
+        "metadata/metadata_0002.parquet",
+        "checksums/part_0002.json",
+    ):
         (tmp_path / "half" / name).unlink()
     with pytest.raises(IntegrityError, match="has 2 of its 3 parts"):
         ImportedEmbeddings.open(tmp_path / "half")

@@ -21,6 +21,7 @@ from fgembed.index.changes.remove import remove_ids
 from fgembed.index.format.manifest import Manifest
 from fgembed.index.tools.verify import verify
 from tests.index.making import indexed_ids, open_index, unit_vectors, write_embeddings
+from tests.sealing import without_checksums
 
 
 def test_imported_embeddings_give_the_same_hits_as_added_images(
@@ -88,6 +89,7 @@ def test_vectors_of_another_or_an_unknown_model_are_refused(
 ):
     opened = Bundle.open(bundle)
     embed_into(tmp_path / "e", list_images([photos / "test"]), opened)
+    without_checksums(tmp_path / "e")
     plan = tmp_path / "e" / "embed.json"
     original = plan.read_text()
     plan.write_text(original.replace(opened.config.fingerprint, "0" * 64))
