@@ -1,4 +1,4 @@
-"""Every row of the table in docs/formats-decoding.md, by a file that is written here."""
+"""Every row of the table in docs/formats.md, by a file that is written here."""
 
 import subprocess
 import sys
