@@ -4,9 +4,10 @@ The order of an epoch depends on (seed, epoch) only, and the views of an image o
 index) only. So neither the number of workers nor an interruption changes the training.
 """
 
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count, islice, takewhile
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from fgembed.data.batch_memory import stacked
-from fgembed.data.loader_processes import LoaderLost, LoaderProcesses
-from fgembed.data.loader_worker import ImageKey
+from fgembed.data.batch_transport import LoaderLost, batches_of_processes, pinned, stacked
 from fgembed.data.views import ViewMaker
-from fgembed.errors import ConfigError, ImageError
-from fgembed.images.batches import prefetch
+from fgembed.errors import ConfigError, FgembedError, ImageError
 from fgembed.images.decoding import load_rgb
 from fgembed.images.preprocessing import Preprocessing
 
-PINNED_AHEAD = 2  # batches that wait in pinned memory for the GPU
+ImageKey = tuple[int, int]  # epoch, index of the image
 
 
 class TrainingImages(Dataset[list[Tensor]]):
@@ -43,6 +41,15 @@ class TrainingImages(Dataset[list[Tensor]]):
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def __getitems__(self, keys: Sequence[ImageKey]) -> list[list[Tensor]] | Exception:
+        """The views of a batch, or the error: torch changes one that a loader process raises."""
+        try:
+            return [self[key] for key in keys]
+        except Exception as error:
+            if not isinstance(error, FgembedError):
+                error.add_note(traceback.format_exc())
+            return error
 
     def __getitem__(self, key: ImageKey) -> list[Tensor]:
         """The views, each (3, side, side) normalised.
@@ -128,45 +135,24 @@ def make_loader(
         workers: number of loader processes; 0 loads in this process.
         ahead: number of batches that each worker prefetches.
 
-    Yields:
-        The views of a batch, valid until the next one is taken.
-
     Raises:
         ConfigError: no image can be read.
         FgembedError: a loader process hangs.
     """
-    pin = torch.cuda.is_available()
-    delivered = 0
+    delivered, shares = 0, True
     while workers:
+        keys_left = islice(batches, delivered, None)
         try:
-            keys_left = islice(batches, delivered, None)
-            with LoaderProcesses(images.__getitem__, keys_left, workers, ahead) as processes:
-                for views in _pinned_ahead(processes.batches()) if pin else processes.batches():
-                    delivered += 1
-                    yield views
+            for views in batches_of_processes(images, keys_left, workers, ahead, shares):
+                delivered += 1
+                yield views
             return
         except LoaderLost as loss:
-            workers = loss.remaining
+            workers, shares = loss.remaining, loss.shares
             rest = f"with {workers}" if workers else "without any"
             warnings.warn(f"{loss}; going on {rest}", RuntimeWarning, stacklevel=2)
     for keys in islice(batches, delivered, None):
-        views = stacked([images[key] for key in keys])
-        yield _pinned(views) if pin else views
-
-
-def _pinned_ahead(batches: Iterator[list[Tensor]]) -> Iterator[list[Tensor]]:
-    """The same batches; a thread copies them into pinned memory while the GPU computes."""
-
-    def take(_: int) -> list[Tensor] | None:
-        views = next(batches, None)
-        return None if views is None else _pinned(views)
-
-    results = prefetch(take, count(), threads=1, window=PINNED_AHEAD)
-    yield from takewhile(lambda views: views is not None, results)
-
-
-def _pinned(views: list[Tensor]) -> list[Tensor]:
-    return [view.pin_memory() for view in views]
+        yield pinned(stacked([images[key] for key in keys]))
 
 
 def _derived_seed(seed: int, *key: int) -> int:

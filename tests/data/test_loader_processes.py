@@ -14,9 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from fgembed.config import ViewSettings
-from fgembed.data import loader_processes, loader_worker
-from fgembed.data.loader_worker import ImageKey
-from fgembed.data.loading import EpochBatches, TrainingImages, make_loader
+from fgembed.data import batch_transport
+from fgembed.data.loading import EpochBatches, ImageKey, TrainingImages, make_loader
 from fgembed.data.views import TwoViews
 from fgembed.errors import FgembedError
 from fgembed.images.finding import find_images
@@ -51,8 +50,7 @@ def images_of(photos: Path, maker: Callable[[Image.Image], Views]) -> TrainingIm
 def loaded(
     photos: Path, workers: int, disturb: Callable[[], None] = lambda: None, ahead: int = 2
 ) -> list[Views]:
-    loader = make_loader(images_of(photos, Disturbed(disturb)), keys(), workers, ahead)
-    return [[view.clone() for view in views] for views in loader]
+    return list(make_loader(images_of(photos, Disturbed(disturb)), keys(), workers, ahead))
 
 
 def once(marker: Path, action: Callable[[], None]) -> Callable[[], None]:
@@ -66,6 +64,10 @@ def once(marker: Path, action: Callable[[], None]) -> Callable[[], None]:
         action()
 
     return act
+
+
+def no_sharing(*_: object) -> bool:
+    return False
 
 
 def end_self() -> None:
@@ -82,17 +84,18 @@ def test_any_number_of_processes_gives_the_batches_of_none(photos: Path, workers
 
 def test_batches_through_pipes_are_the_same(photos: Path, monkeypatch: pytest.MonkeyPatch):
     expected = loaded(photos, 0)
-    monkeypatch.setattr(loader_worker, "FORKS", False)
+    monkeypatch.setattr(batch_transport, "sharing_works", no_sharing)
     images = images_of(photos, TwoViews(ViewSettings(), SPEC))
-    pipes = [[view.clone() for view in views] for views in make_loader(images, keys(), 2)]
+    with pytest.warns(RuntimeWarning, match="shared memory has no room .*; pipes are used"):
+        pipes = list(make_loader(images, keys(), 2))
     torch.testing.assert_close(pipes, expected, rtol=0, atol=0)
 
 
 def test_batches_that_outgrow_the_first_one_arrive_whole(photos: Path):
     images = images_of(photos, TwoViews(ViewSettings(), SPEC))
     lengths: list[list[ImageKey]] = [[(0, i) for i in range(n)] for n in (2, 7, 1, 5)]
-    expected = [[v.clone() for v in views] for views in make_loader(images, lengths, 0)]
-    actual = [[v.clone() for v in views] for views in make_loader(images, lengths, 1)]
+    expected = list(make_loader(images, lengths, 0))
+    actual = list(make_loader(images, lengths, 1))
     torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
 
@@ -124,24 +127,25 @@ def test_a_kill_while_a_large_batch_is_handed_over_is_noticed(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Through a pipe, in the middle of a message."""
-    monkeypatch.setattr(loader_worker, "FORKS", False)
+    monkeypatch.setattr(batch_transport, "sharing_works", no_sharing)
     images = images_of(photos, TwoViews(ViewSettings(), Preprocessing(size=224)))
-    expected = [views[1].clone() for views in make_loader(images, keys(), 0)]
+    expected = [views[1] for views in make_loader(images, keys(), 0)]
     loader = make_loader(images, keys(), 1)
-    actual = [next(loader)[1].clone()]
+    with pytest.warns(RuntimeWarning, match="pipes are used"):
+        actual = [next(loader)[1]]
     time.sleep(1)  # the next batch, of 6 MB, now fills the pipe
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
     with pytest.warns(RuntimeWarning, match="signal 9"):
-        actual += [views[1].clone() for views in loader]
+        actual += [views[1] for views in loader]
     torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
 
 def test_a_process_that_hangs_is_not_waited_for_without_end(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(loader_processes, "PATIENCE_S", 1.0)
-    monkeypatch.setattr(loader_processes, "PATIENCE_S_AN_IMAGE", 0.0)
+    monkeypatch.setattr(batch_transport, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(batch_transport, "PATIENCE_S_AN_IMAGE", 0.0)
     began = time.monotonic()
     with pytest.raises(FgembedError, match="given no batch for 1 s; check the disk of the images"):
         loaded(photos, 1, lambda: time.sleep(600))
