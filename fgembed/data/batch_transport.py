@@ -19,6 +19,7 @@ from itertools import chain
 from multiprocessing import active_children
 from multiprocessing.connection import Listener, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,7 @@ def sharing_works(sample: Sequence[Tensor], batch_size: int, batches: int) -> bo
         memory = os.statvfs("/dev/shm")
         Listener(family="AF_UNIX").close()
         if limit != resource.RLIM_INFINITY:
-            descriptors += len(os.listdir("/proc/self/fd"))
+            descriptors += sum(1 for _ in Path("/proc/self/fd").iterdir())
     except OSError:
         return False
     needed = held * batch_size * sum(view.nbytes for view in sample)

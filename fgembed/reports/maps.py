@@ -25,8 +25,8 @@ from fgembed.model.maps import min_max
 from fgembed.model.pooling import MeanPooling, RationalePooling
 from fgembed.pages.heat_maps import heat_overlay
 from fgembed.reports.plots import SheetRow
-from fgembed.training.checkpoint import has_state, load_method
 from fgembed.training.preparation import make_method
+from fgembed.training.resuming.checkpoint import has_state, load_method
 from fgembed.workspace import RunFolder
 
 MAX_SAMPLES = 8

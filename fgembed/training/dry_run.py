@@ -17,7 +17,6 @@ from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.methods.base import Method
 from fgembed.model.out_of_memory import explained_memory
 from fgembed.progress import ReportStage, silent
-from fgembed.training.checkpoint import state_tensors
 from fgembed.training.epoch_selection import selection_split
 from fgembed.training.optimiser import make_optimisers
 from fgembed.training.pace import Pace, measure_pace
@@ -29,6 +28,7 @@ from fgembed.training.preparation import (
     require_batch,
     trains,
 )
+from fgembed.training.resuming.checkpoint import state_tensors
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from fgembed.images.finding import class_names
 from fgembed.model.encoder import Encoder
 from fgembed.model.module_state import keep_modes
 from fgembed.model.torch_embedder import TorchEmbedder
-from fgembed.training.state_file import read_state_file, read_state_note, write_state_file
+from fgembed.training.resuming.state_file import read_state_file, read_state_note, write_state_file
 from fgembed.workspace import RunFolder
 
 RESTART = "start a new run"

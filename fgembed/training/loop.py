@@ -18,11 +18,11 @@ from fgembed.data.loading import EpochBatches, TrainingImages, make_loader
 from fgembed.errors import FgembedError
 from fgembed.methods.base import Method
 from fgembed.methods.components.momentum import update_keys
-from fgembed.training.checkpoint import Position, has_state, load_state, save_state
 from fgembed.training.collapse import CollapseStop
-from fgembed.training.fingerprint import Fingerprint
 from fgembed.training.metrics_log import MetricsLog
 from fgembed.training.optimiser import learning_rate_factor, make_optimisers, set_learning_rates
+from fgembed.training.resuming.checkpoint import Position, has_state, load_state, save_state
+from fgembed.training.resuming.fingerprint import Fingerprint
 from fgembed.training.spread import is_due
 from fgembed.workspace import RunFolder
 

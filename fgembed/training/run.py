@@ -21,11 +21,9 @@ from fgembed.model.out_of_memory import explained_memory
 from fgembed.progress import ReportStage, silent
 from fgembed.training import loop
 from fgembed.training.calibration import Embedders, fit_and_save
-from fgembed.training.checkpoint import read_position, where_it_continues
 from fgembed.training.claim import claimed
 from fgembed.training.collapse import CollapseStop
 from fgembed.training.epoch_selection import Selection, selection_split
-from fgembed.training.fingerprint import Fingerprint, check_images, check_settings, image_checksums
 from fgembed.training.preparation import (
     Prepared,
     batch_memory,
@@ -35,6 +33,13 @@ from fgembed.training.preparation import (
     trains,
 )
 from fgembed.training.preparation import prepare as prepare_method
+from fgembed.training.resuming.checkpoint import read_position, where_it_continues
+from fgembed.training.resuming.fingerprint import (
+    Fingerprint,
+    check_images,
+    check_settings,
+    image_checksums,
+)
 from fgembed.training.run_report import RunReport, write_run_report
 from fgembed.training.spread import SpreadWatch
 from fgembed.workspace import RunFolder, set_latest
@@ -51,7 +56,7 @@ class ReadyRun:
         held_out: number of images that only select the epoch.
         split: gallery and queries that select the epoch, if any.
         skipped: the images that could not be read.
-        fingerprint: see `fgembed.training.fingerprint`.
+        fingerprint: see `fgembed.training.resuming.fingerprint`.
         steps_done: in the checkpoint that the run continues, 0 without one.
     """
 

@@ -41,6 +41,7 @@ class Spread:
         rank: the effective rank about their mean (RankMe, arXiv:2210.02885), 1 for a line.
 
     Example:
+        >>> import numpy as np
         >>> Spread.of(np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])).deviation
         1.0
         >>> Spread.of(np.array([[1.0, 0.0], [1.0, 0.0]])).deviation

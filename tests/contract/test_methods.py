@@ -18,10 +18,10 @@ from fgembed.methods.components.momentum import update_keys
 from fgembed.methods.table import METHODS, method_named
 from fgembed.model.encoder import Encoder
 from fgembed.model.pooling import POOLINGS, make_pooling
-from fgembed.training.checkpoint import Position, load_state, save_state
 from fgembed.training.dry_run import count_parameters
-from fgembed.training.fingerprint import Fingerprint
 from fgembed.training.optimiser import make_optimisers
+from fgembed.training.resuming.checkpoint import Position, load_state, save_state
+from fgembed.training.resuming.fingerprint import Fingerprint
 from fgembed.workspace import RunFolder
 from tests.conftest import TINY, TINY_VIT
 from tests.teachers import tiny_teacher

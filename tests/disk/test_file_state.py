@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fgembed.disk.file_state import LARGEST, FileState, is_gone, state_or_none
+from fgembed.disk.file_state import LARGEST, FileState, clipped, is_gone, state_or_none
 
 
 def test_a_replaced_file_differs_in_its_status_alone(tmp_path: Path):
@@ -39,6 +39,13 @@ def test_what_lies_in_a_closed_folder_cannot_be_told(tmp_path: Path):
     with pytest.raises(PermissionError):
         is_gone(tmp_path / "1.jpg")
     tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("number", "stored"), [(10**30, LARGEST), (-(10**30), -LARGEST - 1), (LARGEST, LARGEST)]
+)
+def test_a_number_beyond_64_bits_is_stored_as_the_nearest(number: int, stored: int):
+    assert clipped(number) == stored
 
 
 def test_a_time_beyond_64_bits_is_clipped(tmp_path: Path):

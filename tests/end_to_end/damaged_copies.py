@@ -197,10 +197,10 @@ def run_readers(arguments: dict[str, str]) -> dict[str, Reader]:
     from fgembed.evaluation.subject import Subject, run_embedders
     from fgembed.export.run_source import Source
     from fgembed.methods.table import method_named
-    from fgembed.training.checkpoint import load_state, read_position
     from fgembed.training.epoch_selection import Selection
-    from fgembed.training.fingerprint import check_images, check_settings
     from fgembed.training.preparation import prepare
+    from fgembed.training.resuming.checkpoint import load_state, read_position
+    from fgembed.training.resuming.fingerprint import check_images, check_settings
     from fgembed.workspace import RunFolder
 
     gallery, queries, cpu = Path(arguments["gallery"]), Path(arguments["queries"]), "cpu"

@@ -19,7 +19,6 @@ from fgembed.bundle import Bundle
 from fgembed.disk.parquet import arrow_array
 from fgembed.index.changes.add import add_images
 from fgembed.index.changes.build import build_index
-from fgembed.index.format.metadata_table import Item, all_items, open_items, write_items
 from tests.conftest import Command
 from tests.end_to_end.refusals import checked_picture, vectors_by_path, within
 
@@ -78,19 +77,6 @@ def test_a_file_of_an_odd_time_is_embedded_searched_with_and_removed(
     done = command("search", "--queries", pictures, "--index", index, "--out", "hits.jsonl")
     assert done.code == 0, done.err
     assert command("search", one(pictures), "--index", index, "-k", "1").code == 0
-
-
-@pytest.mark.parametrize(
-    ("time", "stored"),
-    [(10**30, LARGEST), (-(10**30), -LARGEST - 1), (LARGEST, LARGEST), (None, None)],
-)
-def test_a_time_beyond_64_bits_is_stored_as_the_nearest(
-    tmp_path: Path, time: int | None, stored: int | None
-):
-    item = Item(id=0, path="a.jpg", sha256=None, size=1, mtime_ns=time, values=())
-    write_items(tmp_path / "items.sqlite", [item], {})
-    with closing(open_items(tmp_path / "items.sqlite")) as connection:
-        assert [item.mtime_ns for item in all_items(connection)] == [stored]
 
 
 @pytest.fixture

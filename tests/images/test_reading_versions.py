@@ -19,7 +19,7 @@ from fgembed.images.decoding import load_rgb
 from fgembed.images.preprocessing import Preprocessing, read_image
 from fgembed.index.changes.build import build_index
 from fgembed.index.search.searcher import Searcher
-from fgembed.training.fingerprint import trajectory_settings
+from fgembed.training.resuming.fingerprint import trajectory_settings
 from fgembed.workspace import RunFolder
 from tests.images.photographs import encoded, scene
 from tests.images.test_colour import PROFILES, in_space

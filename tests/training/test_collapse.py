@@ -20,10 +20,10 @@ from fgembed.model.encoder import Encoder
 from fgembed.model.pooling import MeanPooling
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.resolve import resolve
-from fgembed.training.checkpoint import where_it_continues
 from fgembed.training.collapse import milder
 from fgembed.training.metrics_log import logged
 from fgembed.training.preparation import make_method
+from fgembed.training.resuming.checkpoint import where_it_continues
 from fgembed.training.run import run_training
 from fgembed.training.spread import RANK, SPREAD, Spread, SpreadWatch
 from fgembed.workspace import RunFolder

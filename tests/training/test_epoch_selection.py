@@ -23,9 +23,9 @@ from fgembed.resolve import resolve
 from fgembed.training.epoch_selection import Selection, held_out, selection_split
 from fgembed.training.loop import Progress
 from fgembed.training.preparation import make_method
+from fgembed.training.resuming.state_file import read_state_file, write_state_file
 from fgembed.training.run import run_training
 from fgembed.training.run_report import RunReport
-from fgembed.training.state_file import read_state_file, write_state_file
 from fgembed.workspace import RunFolder
 from tests.conftest import Command
 from tests.end_to_end.refusals import refused

@@ -17,8 +17,9 @@ from fgembed.errors import BadImagesError, ConfigError, FgembedError, IntegrityE
 from fgembed.methods.lcr import LCR
 from fgembed.progress import silent
 from fgembed.resolve import merge, resolve
-from fgembed.training.checkpoint import read_position
-from fgembed.training.fingerprint import (
+from fgembed.training.loop import Progress
+from fgembed.training.resuming.checkpoint import read_position
+from fgembed.training.resuming.fingerprint import (
     FREE,
     FREE_BY_SELECTION,
     Fingerprint,
@@ -26,7 +27,6 @@ from fgembed.training.fingerprint import (
     image_checksums,
     trajectory_settings,
 )
-from fgembed.training.loop import Progress
 from fgembed.training.run import ReadyRun, prepare, run_training
 from fgembed.workspace import RunFolder
 from tests.conftest import TINY, Command

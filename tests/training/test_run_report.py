@@ -13,7 +13,7 @@ from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.evaluation.finished_run import read_run_report
 from fgembed.export.run_source import Source
 from fgembed.model.encoder_files import load_encoder, save_encoder
-from fgembed.training.checkpoint import load_state, read_position
+from fgembed.training.resuming.checkpoint import load_state, read_position
 from fgembed.workspace import RunFolder
 from tests.conftest import Command
 from tests.end_to_end.refusals import refused
@@ -131,7 +131,7 @@ def test_another_file_of_a_run_is_no_checkpoint(copied: RunFolder):
 def test_a_best_encoder_in_place_of_the_checkpoint_is_refused(copied: RunFolder, run: Path):
     from torch import nn
 
-    from fgembed.training.state_file import read_state_file, write_state_file
+    from fgembed.training.resuming.state_file import read_state_file, write_state_file
 
     tensors, _ = read_state_file(copied.checkpoint)
     note: dict[str, Any] = {"how": "test", "epoch": 1, "recall": 0.5, "queries": 9}

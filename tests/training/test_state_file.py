@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from fgembed.errors import IntegrityError
 from fgembed.model.tensor_files import write_tensors
-from fgembed.training.checkpoint import read_position
-from fgembed.training.state_file import (
+from fgembed.training.resuming.checkpoint import read_position
+from fgembed.training.resuming.state_file import (
     STATE_FORMAT,
     read_state_file,
     read_state_note,
@@ -108,7 +108,7 @@ def test_a_file_without_a_checksum_is_refused(file: Path):
 
 
 def test_a_later_format_is_refused_as_such(file: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("fgembed.training.state_file.STATE_FORMAT", STATE_FORMAT + 1)
+    monkeypatch.setattr("fgembed.training.resuming.state_file.STATE_FORMAT", STATE_FORMAT + 1)
     write_state_file(file, TENSORS, NOTE)
     monkeypatch.undo()
     with pytest.raises(

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from fgembed.disk.json_records import record
 from fgembed.errors import IntegrityError
-from fgembed.training.fingerprint import Fingerprint
-from fgembed.training.state_file import read_state_file, read_state_note, write_state_file
+from fgembed.training.resuming.fingerprint import Fingerprint
+from fgembed.training.resuming.state_file import read_state_file, read_state_note, write_state_file
 from fgembed.workspace import RunFolder
 
 

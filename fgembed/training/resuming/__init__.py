@@ -1,0 +1,1 @@
+"""What continues a training exactly: its checkpoint, and what must be the same as before."""
