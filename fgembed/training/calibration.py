@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fgembed.embedding.sampling import evenly_spaced
 from fgembed.evaluation.floors import Floors
 from fgembed.model.batch_norm_folding import fold_encoder
 from fgembed.model.encoder import Encoder
@@ -12,6 +13,7 @@ from fgembed.model.shared_backbone import SharedPass
 from fgembed.model.torch_embedder import TorchEmbedder
 from fgembed.training.collapse import milder
 from fgembed.training.preparation import Prepared
+from fgembed.training.spread import SAMPLE
 from fgembed.workspace import RunFolder
 
 
@@ -21,6 +23,18 @@ class Embedders:
 
     start: TorchEmbedder
     trained: TorchEmbedder
+
+
+def check_start(prepared: Prepared, paths: Sequence[Path]) -> None:
+    """Fits the floors on a sample: a start that cannot be whitened is refused before the training.
+
+    Raises:
+        FgembedError: the start maps images that differ to one point, as most random weights do.
+    """
+    sample = [paths[position] for position in evenly_spaced(len(paths), SAMPLE)]
+    Floors(prepared.start, prepared.config.preprocessing).calibrate(
+        sample, prepared.device, prepared.config.pooling
+    )
 
 
 def fit_and_save(

@@ -20,7 +20,7 @@ from fgembed.methods.base import Method
 from fgembed.model.out_of_memory import explained_memory
 from fgembed.progress import ReportStage, silent
 from fgembed.training import loop
-from fgembed.training.calibration import Embedders, fit_and_save
+from fgembed.training.calibration import Embedders, check_start, fit_and_save
 from fgembed.training.claim import claimed
 from fgembed.training.collapse import CollapseStop
 from fgembed.training.epoch_selection import Selection, selection_split
@@ -187,6 +187,7 @@ def train(ready: ReadyRun, report: loop.Report) -> TrainedRun:
         )
     if not trains(config, method):
         return TrainedRun(ready, None)
+    check_start(ready.prepared, ready.images.paths)
     spec = config.preprocessing
     watch = SpreadWatch(method.encoder, ready.images.paths, spec, device)  # of the start
     with explained_memory(*batch_memory(config)):

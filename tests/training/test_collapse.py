@@ -197,6 +197,15 @@ def test_what_differs_from_the_recipe_is_named_and_else_the_learning_rate(
     )
 
 
+def test_a_start_that_tells_no_images_apart_is_refused_before_the_training(
+    tiny_settings: dict[str, Any], tmp_path: Path
+):
+    backbone = {"backbone": {"name": "torchvision/mobilenet_v2", "weights": "random"}}
+    with pytest.raises(FgembedError, match=r"that differ to one point .*; choose another backbone"):
+        train(settings(tiny_settings, **backbone), tmp_path / "r")
+    assert not (tmp_path / "r" / "metrics.jsonl").exists()
+
+
 def test_images_of_one_content_are_refused_before_the_training(
     tiny_settings: dict[str, Any], photos: Path, tmp_path: Path
 ):
