@@ -21,7 +21,6 @@ from multiprocessing.connection import Listener, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
@@ -41,7 +40,7 @@ class LoaderLost(Exception):
 
     Attributes:
         remaining: processes to go on with.
-        shares: whether shared memory is not to blame.
+        shares: whether to hand over batches in shared memory if that has room.
     """
 
     def __init__(self, reason: str, remaining: int, shares: bool) -> None:
@@ -61,28 +60,30 @@ def batches_of_processes(
     first = next(batches, None)
     if first is None:
         return
-    if shares and not sharing_works(images[first[0]], len(first), workers * ahead):
-        shares = False
-        fact = "shared memory has no room for the batches, or no sockets to hand it over"
-        warnings.warn(f"{fact}; pipes are used, which are slower", RuntimeWarning, stacklevel=3)
+    shared = shares and sharing_works(images[first[0]], len(first), workers * ahead)
     patience_s = PATIENCE_S + PATIENCE_S_AN_IMAGE * len(first)
-    loader: DataLoader[Any] = DataLoader(
-        images,
-        batch_sampler=chain([first], batches),
-        num_workers=workers,
-        collate_fn=_in_shared_memory if shares else _as_arrays,
-        pin_memory=shares and torch.cuda.is_available(),
-        timeout=patience_s,
-        worker_init_fn=partial(_begin, os.getpid()),
-        multiprocessing_context="fork" if sys.platform == "linux" else None,
-        # A loader draws from its generator when it starts. A draw from the global one would shift
-        # the random numbers of a resumed run against those of an uninterrupted one.
-        generator=torch.Generator(),
-        prefetch_factor=ahead,
-    )
     others = active_children()
-    iterator = _started(loader, shares)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
+        loader: DataLoader[Any] = DataLoader(
+            images,
+            batch_sampler=chain([first], batches),
+            num_workers=workers,
+            collate_fn=partial(_collated, shared),
+            pin_memory=shared and torch.cuda.is_available(),
+            timeout=patience_s,
+            worker_init_fn=partial(_begin, os.getpid()),
+            multiprocessing_context="fork" if sys.platform == "linux" else None,
+            # A loader draws from its generator when it starts. A draw from the global one would
+            # shift the random numbers of a resumed run against those of an uninterrupted one.
+            generator=torch.Generator(),
+            prefetch_factor=ahead,
+        )
+        iterator = _started(loader, shares)
     processes = [child for child in active_children() if child not in others]
+    if shares and not shared:
+        fact = "room in shared memory, descriptors or sockets do not suffice to share batches"
+        warnings.warn(f"{fact}; pipes are used, which are slower", RuntimeWarning, stacklevel=3)
     while True:
         try:
             with _noticing_ends(processes):
@@ -93,12 +94,12 @@ def batches_of_processes(
                     f"a loader process has given no batch for {patience_s:.0f} s",
                     "check the disk of the images; if it is well, set workers = 0",
                 ) from None
-            raise _loss(error, processes, shares) from None
+            raise _loss(error, processes, shared) from None
         if batch is None:
             return
         if isinstance(batch, Exception):
             raise batch
-        yield batch if shares else pinned([torch.from_numpy(array) for array in batch])
+        yield batch if shared else pinned([torch.from_numpy(array) for array in batch])
 
 
 def stacked(samples: Sequence[Sequence[Tensor]]) -> Batch:
@@ -121,27 +122,22 @@ def sharing_works(sample: Sequence[Tensor], batch_size: int, batches: int) -> bo
     import resource
 
     held = batches + 2  # one is in use, and one is pinned
-    descriptors = 4 * held * len(sample) + SPARE_DESCRIPTORS
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     try:
         memory = os.statvfs("/dev/shm")
         Listener(family="AF_UNIX").close()
-        if limit != resource.RLIM_INFINITY:
-            descriptors += len(os.listdir("/proc/self/fd"))
+        left = sys.maxsize if limit < 0 else limit - len(os.listdir("/proc/self/fd"))
     except OSError:
         return False
     needed = held * batch_size * sum(view.nbytes for view in sample)
-    return memory.f_bavail * memory.f_frsize > needed and (
-        limit == resource.RLIM_INFINITY or limit >= descriptors
-    )
+    roomy = memory.f_bavail * memory.f_frsize > needed
+    return roomy and left > 4 * held * len(sample) + SPARE_DESCRIPTORS
 
 
-def _in_shared_memory(samples: list[Batch] | Exception) -> Batch | Exception:
-    return samples if isinstance(samples, Exception) else default_collate(samples)
-
-
-def _as_arrays(samples: list[Batch] | Exception) -> list[np.ndarray[Any, Any]] | Exception:
-    return samples if isinstance(samples, Exception) else [v.numpy() for v in stacked(samples)]
+def _collated(shared: bool, samples: list[Batch] | Exception) -> Any:
+    if isinstance(samples, Exception):
+        return samples
+    return default_collate(samples) if shared else [view.numpy() for view in stacked(samples)]
 
 
 def _begin(parent: int, worker: int) -> None:
