@@ -89,12 +89,16 @@ def batches_of_processes(
             with _noticing_ends(processes):
                 batch = next(iterator, None)
         except Exception as error:
+            loss = _loss(error, processes, shared)
+            # Ends the processes and frees their memory now: torch's error refers to itself.
+            traceback.clear_frames(error.__traceback__)
+            del iterator
             if "timed out" in str(error):
                 raise FgembedError(
                     f"a loader process has given no batch for {patience_s:.0f} s",
                     "check the disk of the images; if it is well, set workers = 0",
                 ) from None
-            raise _loss(error, processes, shared) from None
+            raise loss from None
         if batch is None:
             return
         if isinstance(batch, Exception):
