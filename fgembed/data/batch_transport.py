@@ -12,13 +12,14 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from multiprocessing import active_children
 from multiprocessing.connection import Listener, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -61,24 +62,11 @@ def batches_of_processes(
     if first is None:
         return
     shared = shares and sharing_works(images[first[0]], len(first), workers * ahead)
-    patience_s = PATIENCE_S + PATIENCE_S_AN_IMAGE * len(first)
     others = active_children()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
-        loader: DataLoader[Any] = DataLoader(
-            images,
-            batch_sampler=chain([first], batches),
-            num_workers=workers,
-            collate_fn=partial(_collated, shared),
-            pin_memory=shared and torch.cuda.is_available(),
-            timeout=patience_s,
-            worker_init_fn=partial(_begin, os.getpid()),
-            multiprocessing_context="fork" if sys.platform == "linux" else None,
-            # A loader draws from its generator when it starts. A draw from the global one would
-            # shift the random numbers of a resumed run against those of an uninterrupted one.
-            generator=torch.Generator(),
-            prefetch_factor=ahead,
-        )
+        loader = _loader(images, chain([first], batches), workers, ahead, shared)
+        loader.timeout = PATIENCE_S + PATIENCE_S_AN_IMAGE * len(first)
         iterator = _started(loader, shares)
     processes = [child for child in active_children() if child not in others]
     if shares and not shared:
@@ -93,9 +81,9 @@ def batches_of_processes(
             # Ends the processes and frees their memory now: torch's error refers to itself.
             traceback.clear_frames(error.__traceback__)
             del iterator
-            if "timed out" in str(error):
+            if str(error).startswith("DataLoader timed out"):
                 raise FgembedError(
-                    f"a loader process has given no batch for {patience_s:.0f} s",
+                    f"a loader process has given no batch for {loader.timeout:.0f} s",
                     "check the disk of the images; if it is well, set workers = 0",
                 ) from None
             raise loss from None
@@ -130,12 +118,30 @@ def sharing_works(sample: Sequence[Tensor], batch_size: int, batches: int) -> bo
     try:
         memory = os.statvfs("/dev/shm")
         Listener(family="AF_UNIX").close()
-        left = sys.maxsize if limit < 0 else limit - len(os.listdir("/proc/self/fd"))
+        left = sys.maxsize if limit < 0 else limit - len(list(Path("/proc/self/fd").iterdir()))
     except OSError:
         return False
     needed = held * batch_size * sum(view.nbytes for view in sample)
     roomy = memory.f_bavail * memory.f_frsize > needed
     return roomy and left > 4 * held * len(sample) + SPARE_DESCRIPTORS
+
+
+def _loader(
+    images: Dataset[Any], batches: Iterable[list[Any]], workers: int, ahead: int, shared: bool
+) -> DataLoader[Any]:
+    return DataLoader(
+        images,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=partial(_collated, shared),
+        pin_memory=shared and torch.cuda.is_available(),
+        worker_init_fn=partial(_begin, os.getpid()),
+        multiprocessing_context="fork" if sys.platform == "linux" else None,
+        # A loader draws from its generator when it starts. A draw from the global one would shift
+        # the random numbers of a resumed run against those of an uninterrupted one.
+        generator=torch.Generator(),
+        prefetch_factor=ahead,
+    )
 
 
 def _collated(shared: bool, samples: list[Batch] | Exception) -> Any:

@@ -275,3 +275,23 @@ def test_few_descriptors_cost_processes_and_no_batch(photos: Path, descriptors: 
     assert done.stdout == "3\n", done.stderr
     assert "of 4 loader processes could be started (Too many open files)" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_sharing_needs_room_and_descriptors():
+    sample = [torch.zeros(3, 32, 32)] * 2
+    assert batch_transport.sharing_works(sample, 1, 8)
+    assert not batch_transport.sharing_works(sample, 10**9, 8)
+    assert not batch_transport.sharing_works([torch.zeros(1)], 1, 10**6)
+
+
+def test_sharing_needs_a_short_path_for_sockets(tmp_path: Path):
+    code = """
+import torch
+from fgembed.data.batch_transport import sharing_works
+print(sharing_works([torch.zeros(1)], 1, 1))
+"""
+    for folder, expected in (tmp_path, True), (tmp_path / ("long" * 20), False):
+        folder.mkdir(exist_ok=True)
+        environment = os.environ | {"TMPDIR": str(folder)}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+        assert done.stdout.decode().strip() == str(expected)
