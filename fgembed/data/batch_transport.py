@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
@@ -22,7 +22,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
@@ -42,7 +41,7 @@ class LoaderLost(Exception):
 
     Attributes:
         remaining: processes to go on with.
-        shares: whether shared memory is not to blame.
+        shares: whether to hand over batches in shared memory if that has room.
     """
 
     def __init__(self, reason: str, remaining: int, shares: bool) -> None:
@@ -62,44 +61,37 @@ def batches_of_processes(
     first = next(batches, None)
     if first is None:
         return
-    if shares and not sharing_works(images[first[0]], len(first), workers * ahead):
-        shares = False
-        fact = "shared memory has no room for the batches, or no sockets to hand it over"
-        warnings.warn(f"{fact}; pipes are used, which are slower", RuntimeWarning, stacklevel=3)
-    patience_s = PATIENCE_S + PATIENCE_S_AN_IMAGE * len(first)
-    loader: DataLoader[Any] = DataLoader(
-        images,
-        batch_sampler=chain([first], batches),
-        num_workers=workers,
-        collate_fn=_in_shared_memory if shares else _as_arrays,
-        pin_memory=shares and torch.cuda.is_available(),
-        timeout=patience_s,
-        worker_init_fn=partial(_begin, os.getpid()),
-        multiprocessing_context="fork" if sys.platform == "linux" else None,
-        # A loader draws from its generator when it starts. A draw from the global one would shift
-        # the random numbers of a resumed run against those of an uninterrupted one.
-        generator=torch.Generator(),
-        prefetch_factor=ahead,
-    )
+    shared = shares and sharing_works(images[first[0]], len(first), workers * ahead)
     others = active_children()
-    iterator = _started(loader, shares)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
+        loader = _loader(images, chain([first], batches), workers, ahead, shared)
+        loader.timeout = PATIENCE_S + PATIENCE_S_AN_IMAGE * len(first)
+        iterator = _started(loader, shares)
     processes = [child for child in active_children() if child not in others]
+    if shares and not shared:
+        fact = "room in shared memory, descriptors or sockets do not suffice to share batches"
+        warnings.warn(f"{fact}; pipes are used, which are slower", RuntimeWarning, stacklevel=3)
     while True:
         try:
             with _noticing_ends(processes):
                 batch = next(iterator, None)
         except Exception as error:
-            if "timed out" in str(error):
+            loss = _loss(error, processes, shared)
+            # Ends the processes and frees their memory now: torch's error refers to itself.
+            traceback.clear_frames(error.__traceback__)
+            del iterator
+            if str(error).startswith("DataLoader timed out"):
                 raise FgembedError(
-                    f"a loader process has given no batch for {patience_s:.0f} s",
+                    f"a loader process has given no batch for {loader.timeout:.0f} s",
                     "check the disk of the images; if it is well, set workers = 0",
                 ) from None
-            raise _loss(error, processes, shares) from None
+            raise loss from None
         if batch is None:
             return
         if isinstance(batch, Exception):
             raise batch
-        yield batch if shares else pinned([torch.from_numpy(array) for array in batch])
+        yield batch if shared else pinned([torch.from_numpy(array) for array in batch])
 
 
 def stacked(samples: Sequence[Sequence[Tensor]]) -> Batch:
@@ -118,31 +110,44 @@ def sharing_works(sample: Sequence[Tensor], batch_size: int, batches: int) -> bo
     What is wanting must show here: a process that cannot send a batch drops it without a word.
     """
     if sys.platform != "linux":
-        return False
+        return True  # torch shares memory in another way there
     import resource
 
     held = batches + 2  # one is in use, and one is pinned
-    descriptors = 4 * held * len(sample) + SPARE_DESCRIPTORS
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     try:
         memory = os.statvfs("/dev/shm")
         Listener(family="AF_UNIX").close()
-        if limit != resource.RLIM_INFINITY:
-            descriptors += sum(1 for _ in Path("/proc/self/fd").iterdir())
+        left = sys.maxsize if limit < 0 else limit - len(list(Path("/proc/self/fd").iterdir()))
     except OSError:
         return False
     needed = held * batch_size * sum(view.nbytes for view in sample)
-    return memory.f_bavail * memory.f_frsize > needed and (
-        limit == resource.RLIM_INFINITY or limit >= descriptors
+    roomy = memory.f_bavail * memory.f_frsize > needed
+    return roomy and left > 4 * held * len(sample) + SPARE_DESCRIPTORS
+
+
+def _loader(
+    images: Dataset[Any], batches: Iterable[list[Any]], workers: int, ahead: int, shared: bool
+) -> DataLoader[Any]:
+    return DataLoader(
+        images,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=partial(_collated, shared),
+        pin_memory=shared and torch.cuda.is_available(),
+        worker_init_fn=partial(_begin, os.getpid()),
+        multiprocessing_context="fork" if sys.platform == "linux" else None,
+        # A loader draws from its generator when it starts. A draw from the global one would shift
+        # the random numbers of a resumed run against those of an uninterrupted one.
+        generator=torch.Generator(),
+        prefetch_factor=ahead,
     )
 
 
-def _in_shared_memory(samples: list[Batch] | Exception) -> Batch | Exception:
-    return samples if isinstance(samples, Exception) else default_collate(samples)
-
-
-def _as_arrays(samples: list[Batch] | Exception) -> list[np.ndarray[Any, Any]] | Exception:
-    return samples if isinstance(samples, Exception) else [v.numpy() for v in stacked(samples)]
+def _collated(shared: bool, samples: list[Batch] | Exception) -> Any:
+    if isinstance(samples, Exception):
+        return samples
+    return default_collate(samples) if shared else [view.numpy() for view in stacked(samples)]
 
 
 def _begin(parent: int, worker: int) -> None:

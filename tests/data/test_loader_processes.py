@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from fgembed.config import ViewSettings
 from fgembed.data import batch_transport
 from fgembed.data.loading import EpochBatches, ImageKey, TrainingImages, make_loader
 from fgembed.data.views import TwoViews
-from fgembed.errors import FgembedError
+from fgembed.errors import ConfigError, FgembedError
 from fgembed.images.finding import find_images
 from fgembed.images.preprocessing import Preprocessing
 
@@ -86,7 +87,7 @@ def test_batches_through_pipes_are_the_same(photos: Path, monkeypatch: pytest.Mo
     expected = loaded(photos, 0)
     monkeypatch.setattr(batch_transport, "sharing_works", no_sharing)
     images = images_of(photos, TwoViews(ViewSettings(), SPEC))
-    with pytest.warns(RuntimeWarning, match="shared memory has no room .*; pipes are used"):
+    with pytest.warns(RuntimeWarning, match="do not suffice to share batches; pipes are used"):
         pipes = list(make_loader(images, keys(), 2))
     torch.testing.assert_close(pipes, expected, rtol=0, atol=0)
 
@@ -161,6 +162,35 @@ def test_a_fault_in_a_loader_process_keeps_its_class_and_its_place(photos: Path)
     assert "in fail" in caught.value.__notes__[0]
 
 
+def test_a_process_that_ends_during_a_step_does_not_interrupt_it(photos: Path):
+    images = images_of(photos, TwoViews(ViewSettings(), SPEC))
+    before, others = signal.getsignal(signal.SIGCHLD), active_children()
+    loader = make_loader(images, keys(), 2)
+    actual = [next(loader)]
+    children = [child for child in active_children() if child not in others]
+    assert len(children) == 2
+    os.kill(children[0].pid or 0, signal.SIGKILL)
+    until = time.monotonic() + 1
+    while time.monotonic() < until:
+        pass
+    with pytest.warns(RuntimeWarning, match=r"signal 9.*; going on with 1"):
+        actual.append(next(loader))
+    assert not any(child.is_alive() for child in children)
+    actual += loader
+    assert signal.getsignal(signal.SIGCHLD) is before
+    torch.testing.assert_close(actual, loaded(photos, 0), rtol=0, atol=0)
+
+
+def test_an_error_of_a_loader_process_arrives_as_it_was_raised(photos: Path):
+    def fail() -> None:
+        raise ConfigError("no such thing", "set it")
+
+    with pytest.raises(ConfigError) as caught:
+        loaded(photos, 1, fail)
+    assert (caught.value.fact, caught.value.remedy) == ("no such thing", "set it")
+    assert not hasattr(caught.value, "__notes__")
+
+
 def test_the_processes_end_with_the_loader(photos: Path):
     images = images_of(photos, TwoViews(ViewSettings(), SPEC))
     loader = make_loader(images, keys(), 2)
@@ -183,6 +213,9 @@ from fgembed.images.preprocessing import Preprocessing
 spec = Preprocessing(size=32)
 images = TrainingImages(find_images(Path(sys.argv[1]))[0], TwoViews(ViewSettings(), spec), spec, 0)
 endless = [[(e, i % 24) for i in range(int(sys.argv[2]))] for e in range(500)]
+if sys.argv[4] == "pipes":
+    from fgembed.data import batch_transport
+    batch_transport.sharing_works = lambda *_: False
 loader = make_loader(images, endless, 2)
 next(loader)
 time.sleep(float(sys.argv[3]))
@@ -191,12 +224,15 @@ os.kill(os.getpid(), 9)
 """
 
 
-@pytest.mark.parametrize(("batch_size", "wait_s"), [(400, 0), (2, 2)], ids=["busy", "idle"])
+@pytest.mark.parametrize(
+    ("batch_size", "wait_s", "transport"), [(400, 0, "shared"), (2, 2, "shared"), (20, 2, "pipes")]
+)
 def test_a_killed_training_leaves_no_process_behind(
-    photos: Path, tmp_path: Path, batch_size: int, wait_s: int
+    photos: Path, tmp_path: Path, batch_size: int, wait_s: int, transport: str
 ):
     folder, output = str(photos / "train"), tmp_path / "output"
     command = [sys.executable, "-c", ORPHANING, folder, str(batch_size), str(wait_s)]
+    command.append(transport)
     with output.open("w") as stream:  # a pipe would be open as long as a process is left
         subprocess.run(command, stdout=stream, check=False)
     children = output.read_text().split()
@@ -239,3 +275,23 @@ def test_few_descriptors_cost_processes_and_no_batch(photos: Path, descriptors: 
     assert done.stdout == "3\n", done.stderr
     assert "of 4 loader processes could be started (Too many open files)" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_sharing_needs_room_and_descriptors():
+    sample = [torch.zeros(3, 32, 32)] * 2
+    assert batch_transport.sharing_works(sample, 1, 8)
+    assert not batch_transport.sharing_works(sample, 10**9, 8)
+    assert not batch_transport.sharing_works([torch.zeros(1)], 1, 10**6)
+
+
+def test_sharing_needs_a_short_path_for_sockets(tmp_path: Path):
+    code = """
+import torch
+from fgembed.data.batch_transport import sharing_works
+print(sharing_works([torch.zeros(1)], 1, 1))
+"""
+    for folder, expected in (tmp_path, True), (tmp_path / ("long" * 20), False):
+        folder.mkdir(exist_ok=True)
+        environment = os.environ | {"TMPDIR": str(folder)}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+        assert done.stdout.decode().strip() == str(expected)

@@ -10,6 +10,13 @@ import pytest
 from tests.conftest import SIZE, TINY
 
 FGEMBED = "from fgembed.cli.main import run; run()"
+ALWAYS_SHARE = "from fgembed.data import batch_transport as t; t.sharing_works = lambda *_: True; "
+# /dev without shm, null or tty; torch cannot be imported without urandom.
+BARE_DEV = """touch urandom && mount --bind /dev/urandom urandom && mount -t tmpfs tmpfs /dev
+touch /dev/urandom && mount --bind urandom /dev/urandom"""
+READ_ONLY_TMP = """mount --bind . /mnt && cd /mnt
+mount -t tmpfs -o ro tmpfs /tmp && mount -t tmpfs -o ro tmpfs /var/tmp"""
+SMALL = "mount -t tmpfs -o size=64k tmpfs /dev/shm"
 
 
 def mounts_work() -> bool:
@@ -29,12 +36,12 @@ pytestmark = [
 @pytest.mark.parametrize(
     "preparation",
     [
-        "mount -t tmpfs -o size=64k tmpfs /dev/shm",
+        SMALL,
         "mount -t tmpfs -o ro tmpfs /dev/shm",
         "mount -t tmpfs -o size=4k,nr_inodes=2 tmpfs /dev/shm && touch /dev/shm/full",
-        "mount --bind /proc/self /dev",  # without shm, null or tty
+        BARE_DEV,
         "TMPDIR=$PWD/" + "/".join(["long" * 20] * 3) + " && mkdir -p $TMPDIR && export TMPDIR",
-        "mount -t tmpfs -o ro tmpfs /tmp; export TMPDIR=/tmp",
+        READ_ONLY_TMP,
         "export TMPDIR=/nowhere",
         "ulimit -n 64",
     ],
@@ -42,15 +49,27 @@ pytestmark = [
          "no TMPDIR", "descriptors"],
 )  # fmt: skip
 def test_a_training_with_loader_processes_ends_well(preparation: str, photos: Path, tmp_path: Path):
-    images = tmp_path / "photos"
-    shutil.copytree(photos / "train", images)
+    told = trained(preparation, FGEMBED, photos, tmp_path)
+    assert told.count("; going on with") <= 2 and told.count("pipes are used") <= 1
+
+
+def test_shared_memory_that_runs_out_later_is_left_for_pipes(photos: Path, tmp_path: Path):
+    told = trained(SMALL, ALWAYS_SHARE + FGEMBED, photos, tmp_path)
+    assert "cannot hand over a batch (" in told and "No space left on device" in told
+    assert "; going on with 2" in told and "going on without" not in told
+
+
+def trained(preparation: str, code: str, photos: Path, tmp_path: Path) -> str:
+    """What a training with two loader processes says on the standard error stream."""
+    shutil.copytree(photos / "train", tmp_path / "photos")
     settings = ["optimiser.epochs=2", "optimiser.batch_size=8", f"preprocessing.size={SIZE}"]
     settings += ["workers=2", "threads=1", "pooling.whitening=8", "views.side=1"]
     options = [part for text in settings for part in ("--set", text)]
-    start = ["train", "--images", images, "--backbone", TINY, "--weights", "random"]
-    line = [sys.executable, "-c", FGEMBED, *map(str, start), "--method", "moco", *options]
+    start = ["train", "--images", "photos", "--backbone", TINY, "--weights", "random"]
+    line = [sys.executable, "-c", code, *start, "--method", "moco", *options]
     shell = ["unshare", "--mount", "sh", "-c", f'{preparation} && exec "$@"', "sh", *line]
     done = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert (tmp_path / "runs" / "moco-1" / "report.json").is_file()
+    return done.stderr
