@@ -62,13 +62,13 @@ def batches_of_processes(
     if first is None:
         return
     shared = shares and sharing_works(images[first[0]], len(first), workers * ahead)
-    others = active_children()
+    started_before = active_children()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
         loader = _loader(images, chain([first], batches), workers, ahead, shared)
         loader.timeout = PATIENCE_S + PATIENCE_S_AN_IMAGE * len(first)
         iterator = _started(loader, shares)
-    processes = [child for child in active_children() if child not in others]
+    processes = [child for child in active_children() if child not in started_before]
     if shares and not shared:
         fact = "room in shared memory, descriptors or sockets do not suffice to share batches"
         warnings.warn(f"{fact}; pipes are used, which are slower", RuntimeWarning, stacklevel=3)
@@ -113,7 +113,7 @@ def sharing_works(sample: Sequence[Tensor], batch_size: int, batches: int) -> bo
         return True  # torch shares memory in another way there
     import resource
 
-    held = batches + 2  # one is in use, and one is pinned
+    in_memory = batches + 2  # one is in use, and one is pinned
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     try:
         memory = os.statvfs("/dev/shm")
@@ -121,9 +121,9 @@ def sharing_works(sample: Sequence[Tensor], batch_size: int, batches: int) -> bo
         left = sys.maxsize if limit < 0 else limit - len(list(Path("/proc/self/fd").iterdir()))
     except OSError:
         return False
-    needed = held * batch_size * sum(view.nbytes for view in sample)
+    needed = in_memory * batch_size * sum(view.nbytes for view in sample)
     roomy = memory.f_bavail * memory.f_frsize > needed
-    return roomy and left > 4 * held * len(sample) + SPARE_DESCRIPTORS
+    return roomy and left > 4 * in_memory * len(sample) + SPARE_DESCRIPTORS
 
 
 def _loader(
@@ -214,8 +214,8 @@ def _loss(error: Exception, processes: list[BaseProcess], shares: bool) -> Loade
     wait([process.sentinel for process in processes], timeout=1)
     codes = [process.exitcode for process in processes if process.exitcode is not None]
     if not codes:
-        told = str(error).strip() or type(error).__name__
-        cause = told.splitlines()[-1]
+        message = str(error).strip() or type(error).__name__
+        cause = message.splitlines()[-1]
         remaining = len(processes) if shares else len(processes) // 2
         return LoaderLost(f"loader processes cannot hand over a batch ({cause})", remaining, False)
     code = codes[0]
