@@ -1,18 +1,16 @@
 """The folder that a user works in: where each command finds what the one before it wrote."""
 
-import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from fgembed.disk.files import atomic_write, read_json, read_toml, write_text
-from fgembed.disk.temporaries import temporary
+from fgembed.disk.files import read_json, read_toml, write_text
+from fgembed.disk.latest import LATEST_NAME, followed
 from fgembed.disk.text_files import at_home
 from fgembed.errors import FgembedError, NotFoundError
 
 CONFIG = Path("fgembed.toml")
 RUNS = Path("runs")
-LATEST = RUNS / "latest"
+LATEST = RUNS / LATEST_NAME
 BUNDLE = Path("bundle")
 INDEX = Path("gallery.index")
 EMBEDDINGS = Path("embeddings")
@@ -223,11 +221,11 @@ def find_run(name: str | None, folder: Path = Path()) -> Path:
 
 def _named_run(name: str | None, folder: Path) -> Path:
     if name is None:
-        run = _followed(folder / LATEST)
+        run = followed(folder / LATEST)
         if not run.is_dir():
             raise NotFoundError(f"no run at {run}", 'make one with "fgembed train"')
         return run.resolve()
-    for run in (_followed(folder / RUNS / name), _followed(folder / at_home(name))):
+    for run in (followed(folder / RUNS / name), followed(folder / at_home(name))):
         if RunFolder(run).config.is_file():
             return run
         if run.is_dir():
@@ -236,50 +234,3 @@ def _named_run(name: str | None, folder: Path) -> Path:
                 'give the name of a run that "fgembed train" began, or its folder',
             )
     raise NotFoundError(f"no run {name!r} in {folder / RUNS}", 'make one with "fgembed train"')
-
-
-def set_latest(run: Path) -> None:
-    """Makes `latest` beside the run's folder a link to it, or a file where a disk has no links.
-
-    Raises:
-        FgembedError: `latest` is a folder.
-    """
-    link = run.with_name(LATEST.name)
-    check_latest(link)
-    with temporary(link) as new:
-        try:
-            new.symlink_to(run.name)
-        except (OSError, NotImplementedError):
-            with atomic_write(link) as file:
-                file.write(os.fsencode(run.name) + b"\n")
-        else:
-            new.replace(link)
-
-
-def check_latest(link: Path) -> None:
-    """Refuses a `latest` that cannot be replaced.
-
-    Raises:
-        FgembedError: it is a folder, as after a copy that follows links.
-    """
-    # Asked once, since other processes may be replacing it.
-    if os.path.lexists(link) and stat.S_ISDIR(link.lstat().st_mode):
-        raise FgembedError(
-            f"{link} is a folder, expected a link to the latest run", "give it another name"
-        )
-
-
-def _followed(path: Path) -> Path:
-    """The run that a file `latest` names; any other path as it is."""
-    if path.name != LATEST.name or not path.is_file():
-        return path
-    try:
-        with path.open("rb") as file:
-            name = os.fsdecode(file.read(4096)).strip("\r\n")
-    except IsADirectoryError:  # it has just become a link
-        return path
-    if not name or name in (".", "..") or Path(name).name != name or "\0" in name:
-        raise NotFoundError(
-            f"{path} does not name a run", "give the run, as runs/NAME, or remove that file"
-        )
-    return path.with_name(name)

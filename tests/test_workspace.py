@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from fgembed.disk.latest import check_latest, set_latest
 from fgembed.errors import FgembedError, NotFoundError
-from fgembed.workspace import check_latest, find_run, set_latest
+from fgembed.workspace import find_run
 from tests.children import NO_LINKS, ended, python
 
 SET = """
 import sys
 from pathlib import Path
-from fgembed.workspace import set_latest
+from fgembed.disk.latest import set_latest
 for _ in range(int(sys.argv[2])):
     set_latest(Path("runs") / sys.argv[1])
 """

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgembed.cli.left_out import print_left_out
+from fgembed.disk.latest import check_latest
 from fgembed.errors import ConfigError
 from fgembed.text import showable
-from fgembed.workspace import CONFIG, LATEST, RUNS, RunFolder, check_latest, find_run
+from fgembed.workspace import CONFIG, LATEST, RUNS, RunFolder, find_run
 
 if TYPE_CHECKING:
     from fgembed.config import RunConfig

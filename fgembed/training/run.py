@@ -10,6 +10,7 @@ from pathlib import Path
 from fgembed.config import RunConfig, write_config
 from fgembed.data.loading import TrainingImages
 from fgembed.disk.files import digest, write_json
+from fgembed.disk.latest import set_latest
 from fgembed.evaluation.floor_table import FloorTable, Selected
 from fgembed.evaluation.guard import START_ITSELF, Verdict, judged_by_labels, judged_by_views
 from fgembed.evaluation.label_free import label_free_figures, score_views
@@ -42,7 +43,7 @@ from fgembed.training.resuming.fingerprint import (
 )
 from fgembed.training.run_report import RunReport, write_run_report
 from fgembed.training.spread import SpreadWatch
-from fgembed.workspace import RunFolder, set_latest
+from fgembed.workspace import RunFolder
 
 
 @dataclass(frozen=True)

@@ -242,10 +242,3 @@ def _read_content(folder: Path) -> dict[str, Any]:
 def is_index_entry(name: str) -> bool:
     """Whether fgembed writes entries of this name to an index folder."""
     return any(Path(name).match(pattern) for pattern in ENTRY_PATTERNS)
-
-
-def next_name(folder: Path, prefix: str, suffix: str = "") -> str:
-    """A name with the next free number: no file or folder has it, not even after a crash."""
-    numbers = (path.name[len(prefix) :].removesuffix(suffix) for path in folder.glob(f"{prefix}*"))
-    last = max((int(number) for number in numbers if number.isdecimal()), default=0)
-    return f"{prefix}{last + 1:06}{suffix}"

@@ -25,7 +25,6 @@ from fgembed.index.format.manifest import (
     Manifest,
     Removed,
     Segment,
-    next_name,
 )
 
 INSIDE = {  # what the folders of an index hold
@@ -105,3 +104,10 @@ def changed_manifest(
     return replace(
         manifest, segments=list(segments), removed=entry, next_id=next_id, count=count, roots=roots
     )
+
+
+def next_name(folder: Path, prefix: str, suffix: str = "") -> str:
+    """A name with the next free number: no file or folder has it, not even after a crash."""
+    numbers = (path.name[len(prefix) :].removesuffix(suffix) for path in folder.glob(f"{prefix}*"))
+    last = max((int(number) for number in numbers if number.isdecimal()), default=0)
+    return f"{prefix}{last + 1:06}{suffix}"

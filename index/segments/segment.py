@@ -22,10 +22,10 @@ from fgembed.index.format.manifest import (
     STRUCTURE_FILE,
     Measured,
     Segment,
-    next_name,
 )
 from fgembed.index.format.metadata_table import Item, open_items, positions_of, write_items
 from fgembed.index.format.npy_files import read_ids
+from fgembed.index.format.publishing import next_name
 from fgembed.index.segments.faiss_index import Mask, Parameters, Structure, read_structure
 from fgembed.index.segments.vector_file import VectorFile
 
