@@ -24,6 +24,7 @@ def print_left_out(
         file: the list of all that were skipped.
         remedy: what reads the clutter, where no option does.
     """
+    from fgembed.cli.short_paths import short_path
     from fgembed.images.kinds.passed_over import OPTION
     from fgembed.images.skipped import unread_formats
     from fgembed.text import showable
@@ -32,7 +33,7 @@ def print_left_out(
         listed = f", listed in {showable(str(file))}" if file else ""
         print(f"{len(skipped)} skipped{listed}; the first:")
         first = min(skipped, key=lambda image: not image.is_bad)
-        print(showable(f"  {first.path}: {first.reason}"))
+        print(showable(f"  {short_path(first.path)}: {first.reason}"))
         formats = unread_formats(skipped)
         if formats:
             print(showable(f"  of formats that are not read: {formats}"))

@@ -35,6 +35,7 @@ from typer.core import TyperGroup
 
 from fgembed import __version__
 from fgembed.cli.process.endings import end_of, require_current_folder
+from fgembed.cli.process.help_text import join_help_lines
 from fgembed.cli.process.home_paths import expand_home
 from fgembed.cli.process.streams import OutputLost, flush_output, prepare_streams, use_utf8_names
 from fgembed.text import showable
@@ -68,6 +69,7 @@ class LazyGroup(TyperGroup):
         command = typer.main.get_command(import_module(f"fgembed.cli.{COMMANDS[cmd_name]}").app)
         command.name = cmd_name
         expand_home(command)
+        join_help_lines(command)
         return command
 
 

@@ -15,7 +15,7 @@ from fgembed.cli.options import (
     ProviderOption,
     device_name,
 )
-from fgembed.errors import ConfigError
+from fgembed.errors import ConfigError, FgembedError
 from fgembed.text import showable
 from fgembed.workspace import INDEX
 
@@ -116,6 +116,7 @@ def search(
         raise ConfigError("no query", 'give an image, or see "fgembed search --help"')
     if out is not None:
         raise ConfigError("--out needs --queries", "use --json for the hits of one query")
+    _check_query(query)
     _check_outputs(query, html, png)
     searcher = Searcher.open(index, bundle, device_name(device, provider), precision)
     hits = searcher.search(query, k, _reranking(rerank), where)
@@ -143,6 +144,14 @@ def search(
             print(f"{name}: {showable(str(file))}")
     if rerank:
         print(f"order: re-ranked by {rerank}; score: the cosine with the query")
+
+
+def _check_query(query: Path) -> None:
+    if query.is_dir():
+        raise FgembedError(
+            f"query {query} is a folder, expected an image",
+            'search with all of its images by "--queries DIR --out hits.jsonl"',
+        )
 
 
 def _reranking(rerank: Rerank | None) -> "Reranking | None":
@@ -177,9 +186,10 @@ def _write_images(
         from fgembed.pages.html_page import write_html
 
         manifest, model = searcher.manifest, searcher.bundle.config
+        kind = manifest.main.factory or "flat"
         learned = model.rationale == "learned"
         facts = {
-            "index": f"{searcher.vectors.folder}, {manifest.count} images, {manifest.kind}",
+            "index": f"{searcher.vectors.folder}, {manifest.count} images, {kind}",
             "model": f"{model.backbone}, {model.method}",
             "heat map": "learned rationale" if learned else "activation strength, not learned",
         }
@@ -191,12 +201,14 @@ def _write_images(
 
 
 def _print_hits(hits: "list[Hit]", peaks: dict[int, tuple[float, float]] | None) -> None:
+    from fgembed.cli.short_paths import short_path
     from fgembed.cli.tables import print_table
 
     columns = ["rank", "score", "image"]
+    marks = ["" if hit.exists() else "  (missing)" for hit in hits]
     rows = [
-        [str(h.rank), f"{h.score:.3f}", _short(h.path) + ("" if h.exists() else "  (missing)")]
-        for h in hits
+        [str(hit.rank), f"{hit.score:.3f}", f"{short_path(hit.path)}{mark}"]
+        for hit, mark in zip(hits, marks, strict=True)
     ]
     if peaks is not None:
         columns.append("peak x, y")
@@ -221,9 +233,3 @@ def _as_json(
     if rerank:
         fields["reranked"] = rerank.value
     return fields if peaks is None else fields | {"peak": peaks.get(hit.id)}
-
-
-def _short(path: Path) -> str:
-    """Relative to the current folder if the image lies below it."""
-    current = Path.cwd()
-    return str(path.relative_to(current) if path.is_relative_to(current) else path)

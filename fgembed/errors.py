@@ -58,10 +58,12 @@ class MissingExtraError(FgembedError):
 class ImageError(FgembedError):
     """An image cannot be read."""
 
-    def __init__(self, path: Path | str, reason: str, /) -> None:
+    def __init__(self, path: Path | str, reason: str, /, *, is_missing: bool = False) -> None:
         super().__init__(
             f"cannot read image {str(path)!r}: {reason}",
-            "give another image, or save it again as JPEG or PNG",
+            "correct its path"
+            if is_missing
+            else "give another image, or save it again as JPEG or PNG",
         )
         self.path = path
         self.reason = reason

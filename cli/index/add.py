@@ -129,7 +129,10 @@ def _check(
     sync: Path | None, gone: list[Path], from_embeddings: Path | None, of_images: bool
 ) -> None:
     if sync is not None and not sync.is_dir():
-        raise ConfigError(f"--sync {str(sync)!r} is no folder", "give a folder, or IMAGES to add")
+        raise ConfigError(
+            f"--sync {str(sync)!r} is no folder",
+            "mount its disk, or if the images were moved, give the folder where they are now",
+        )
     if gone and sync is None:
         raise ConfigError("--gone needs --sync", "give --sync DIR, the folder that holds it")
     if of_images and from_embeddings is not None:

@@ -38,7 +38,8 @@ def print_plan(plan: "AddPlan", index: Path, as_json: bool) -> None:
         return
     for kind, listed in names.items():
         if listed:
-            print(f"would be {kind}: {len(listed)}")
+            unread = ", if they can be read" if kind in ("added", "replaced") else ""
+            print(f"would be {kind}{unread}: {len(listed)}")
         for name in listed[:SHOWN]:
             print(showable(f"  {name}"))
         if len(listed) > SHOWN:

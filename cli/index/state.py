@@ -121,13 +121,16 @@ def verify(
         "embedded": result.embedded,
         "missing_files": len(result.missing.missing),
     }
+    if checksums:
+        numbers["compared"] = result.compared
     if as_json:
         print(json.dumps({"index": str(index)} | numbers | {"notes": result.notes}))
         return
+    compared = f", {result.compared} images with the content indexed" if checksums else ""
     print(
         f"{showable(str(index))}: {result.files} files unchanged, {numbers['vectors']} vectors of "
         f"length 1 with their items, {result.self_recall:.0%} of {result.searched} found by "
-        f"themselves, {result.embedded} images embedded again with the same vectors"
+        f"themselves, {result.embedded} images embedded again with the same vectors{compared}"
     )
     for note in result.notes:
         print(showable(note))

@@ -71,7 +71,8 @@ def decode(source: Path | BinaryIO, at_least: int | None = None, reading: int = 
         # Hostile files make decoders raise nearly anything (zlib.error, struct.error, IndexError,
         # MemoryError, a warning as an error): all mean an unreadable image.
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise ImageError(name, " ".join(reason.split())) from None
+        is_missing = isinstance(error, FileNotFoundError)
+        raise ImageError(name, " ".join(reason.split()), is_missing=is_missing) from None
     if decoded.note is not None:
         _name_once(f"{name} {decoded.note}")
     return decoded

@@ -62,7 +62,10 @@ def _no_images(root: Path, listing: Scan) -> NotFoundError:
             f"{fact}, but {len(listing.skipped)} archives, the first {first}",
             "unpack them, or give another folder",
         )
-    return NotFoundError(fact, f"give a folder with {', '.join(sorted(EXTENSIONS))} files")
+    return NotFoundError(
+        fact,
+        "give a folder with .jpg, .png, .heic or other images; if they are on a disk, mount it",
+    )
 
 
 def is_image_file(path: Path) -> bool:

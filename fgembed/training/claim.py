@@ -4,6 +4,7 @@ A folder that holds no more than its lock and the lists of images is no run yet:
 reserved it and wrote nothing that matters, so that the next one takes it over.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,6 +15,8 @@ from fgembed.disk.locks import LOCK_FILE, sole_writer
 from fgembed.disk.temporaries import sweep_abandoned, temporary
 from fgembed.errors import FgembedError, InUseError
 from fgembed.workspace import RUNS, RunFolder
+
+TRIES = 20  # to lock a folder that others give up
 
 
 @contextmanager
@@ -41,13 +44,9 @@ def claimed(run: Path) -> Iterator[None]:
         InUseError: another process writes it.
         FgembedError: it holds something else.
     """
-    is_empty = run.is_dir() and not any(run.iterdir())  # made by the caller, so it is not removed
-    if not (is_free(run) or is_empty or RunFolder(run).config.is_file()):
-        raise FgembedError(f"{run} exists and is no run", "give another folder")
     is_first = not run.parent.exists()
-    if not os.path.lexists(run):
-        _make(run)
-    with sole_writer(run):
+    with ExitStack() as stack:
+        is_empty = _lock(stack, run)
         try:
             yield
         finally:
@@ -55,11 +54,32 @@ def claimed(run: Path) -> Iterator[None]:
                 _discard(run, is_first)
 
 
+def _lock(stack: ExitStack, run: Path) -> bool:
+    """Locks the folder; says whether it was there and empty, so that it is not ours to remove."""
+    for tries_left in reversed(range(TRIES)):
+        try:
+            is_empty = run.is_dir() and not any(run.iterdir())
+            if not (is_free(run) or is_empty or RunFolder(run).config.is_file()):
+                raise FgembedError(f"{run} exists and is no run", "give another folder")
+            if not os.path.lexists(run):
+                _make(run)
+            stack.enter_context(sole_writer(run))
+        except FileNotFoundError:  # another process has given it up meanwhile
+            if not tries_left:
+                raise
+        else:
+            return is_empty
+    raise AssertionError  # invariant: the last try returns or raises
+
+
 def is_free(run: Path) -> bool:
     """Whether a run folder is missing, or holds no more than a run that has not begun."""
     if not os.path.lexists(run):
         return True
-    names = [path.name for path in run.iterdir()] if run.is_dir() else []
+    try:
+        names = [path.name for path in run.iterdir()] if run.is_dir() else []
+    except FileNotFoundError:  # given up meanwhile
+        return True
     return bool(names) and all(_is_unfinished(name, RunFolder(run)) for name in names)
 
 
@@ -108,8 +128,8 @@ def _make(run: Path) -> None:
         (new / LOCK_FILE).touch()
         try:
             new.rename(run)
-        except OSError:
-            if not run.is_dir():  # else another process was first; the lock decides
+        except OSError as error:  # if another process was first, the lock decides
+            if not run.is_dir() and error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
 
 

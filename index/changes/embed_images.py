@@ -86,6 +86,7 @@ class SourceImages:
                 folder = _common_folder([folder / "x", *paths])  # links lead out of the source
         root = next((root for root in roots if folder.is_relative_to(root)), folder)
         listing.images = list(paths)
+        listing.skipped = [replace(bad, path=absolute(bad.path)) for bad in listing.skipped]
         folder_labels = source.is_dir() or single
         if folder_labels:
             listing.columns = labels_of(paths, root)

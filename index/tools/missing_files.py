@@ -70,16 +70,19 @@ def _is_missing(path: str) -> bool:
         return False  # out of reach is not gone
 
 
-def changed_files(images: Sequence[IndexedImage], report: ReportCount = silent) -> list[str]:
-    """The paths of existing files whose content is not the indexed one; reads every file."""
+def changed_files(
+    images: Sequence[IndexedImage], report: ReportCount = silent
+) -> tuple[int, list[str]]:
+    """How many files could be read, and the paths of those with another content than indexed."""
     comparable = [image for image in images if image.sha256 is not None]
-    changed = []
+    compared, changed = 0, []
     sums = prefetch(_sha256, (image.path for image in comparable), core_count(), WINDOW)
     for done, (image, checksum) in enumerate(zip(comparable, sums, strict=True), start=1):
+        compared += checksum is not None
         if checksum not in (None, image.sha256):
             changed.append(image.path)
         report(done, len(comparable))
-    return changed
+    return compared, changed
 
 
 def _sha256(path: str) -> str | None:

@@ -39,7 +39,8 @@ class VerifyReport:
             equal to it.
         embedded: number of images that were embedded again.
         missing: the images without a file.
-        changed: paths of images that have another content now; only looked for if requested.
+        compared: number of images whose content was compared; 0 unless that was requested.
+        changed: paths of those that have another content now.
         problems: what is wrong, in words; empty for a sound index.
         notes: what could not be verified, and why.
     """
@@ -50,6 +51,7 @@ class VerifyReport:
     self_recall: float = 1.0
     embedded: int = 0
     missing: MissingFiles = field(default_factory=MissingFiles)
+    compared: int = 0
     changed: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -86,7 +88,7 @@ def verify(
     if report.missing.missing:
         report.notes.append(report.missing.described())
     if checksums:
-        report.changed = changed_files(images)
+        report.compared, report.changed = changed_files(images)
     return report
 
 

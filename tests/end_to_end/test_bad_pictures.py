@@ -140,7 +140,9 @@ def test_a_bad_query_is_one_line(command: Command, mixed: Mixed, name: str) -> N
 
 
 def test_a_folder_is_no_query(command: Command, mixed: Mixed) -> None:
-    refused(command("search", mixed.pictures, "--index", mixed.index), 1, "not a file")
+    refused(
+        command("search", mixed.pictures, "--index", mixed.index), 1, "is a folder", "--queries DIR"
+    )
 
 
 def test_a_query_may_have_a_name_that_is_not_utf8(command: Command, mixed: Mixed) -> None:
@@ -226,7 +228,7 @@ def test_an_empty_folder_is_refused(
 ) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "bundle").symlink_to(bundle)
-    refused(command(*command_line, "photos"), 1, "no images in photos", ".jpg")
+    refused(command(*command_line, "photos"), 1, "no images in photos", ".jpg", "mount it")
 
 
 def test_a_loop_of_folders_is_walked_once(tmp_path: Path) -> None:

@@ -200,3 +200,11 @@ def test_every_command_has_an_example_in_its_help(command: Command, name: str):
     done = command(*name.split(), "--help")
     assert done.code == 0
     assert f"Example: fgembed {name}" in " ".join(done.out.split())
+
+
+def test_a_help_text_is_broken_by_the_terminal_alone():
+    group = LazyGroup()
+    for name in ("train", "search", "index"):
+        named = group.get_command(None, name)
+        for told in (named, *getattr(named, "commands", {}).values()):
+            assert "\n" not in told.help.replace("\n\n", ""), told.name

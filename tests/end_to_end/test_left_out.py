@@ -155,12 +155,12 @@ def test_pictures_that_are_not_read_are_counted_named_and_listed(
     done = command("index", "build", "photos", "--bundle", bundle, "--max-bad", 0)
     assert done.code == 0, done.err
     assert f"{len(UNREAD)} skipped, listed in gallery.index/skipped.jsonl; the first:" in done.out
-    assert "photos/1.psd: Photoshop is not read; save it as JPEG or PNG" in done.out
+    assert "  photos/1.psd: Photoshop is not read; save it as JPEG or PNG" in done.out.splitlines()
     assert "of formats that are not read: 1 .psd, 1 .svg, 1 .zip, 1 .tga" in done.out
     listed = [
         json.loads(line) for line in Path("gallery.index/skipped.jsonl").read_text().splitlines()
     ]
-    assert {Path(entry["path"]).name for entry in listed} == {Path(n).name for n in UNREAD}
+    assert {entry["path"] for entry in listed} == {f"{Path.cwd()}/photos/{n}" for n in UNREAD}
     assert all(entry["is_bad"] is False and ";" in entry["reason"] for entry in listed)
     again = command("index", "add", "photos")
     assert "9 unchanged, 8 skipped" in again.out

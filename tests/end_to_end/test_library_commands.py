@@ -44,6 +44,17 @@ def test_a_dry_run_shows_counts_and_names_and_changes_nothing(command: Command, 
     assert told.out.splitlines()[0] == "8 moved, 9 removed, 7 unchanged"
 
 
+def test_a_dry_run_does_not_promise_to_add_what_cannot_be_read(command: Command, gallery: Path):
+    (gallery / "broken.jpg").write_bytes(b"")
+    lines = command("index", "add", "photos", "--dry-run").out.splitlines()
+    assert lines[:2] == [
+        "would be added, if they can be read: 1", f"  {gallery}/broken.jpg",
+    ]  # fmt: skip
+    told = command("index", "add", "photos", "--max-bad", 1).out.splitlines()
+    assert told[0] == "24 unchanged, 1 skipped"
+    assert "  photos/broken.jpg: not an image of a supported format" in told
+
+
 def test_a_moved_project_is_told_and_mended_by_either_command(
     command: Command, gallery: Path, tmp_path: Path
 ):
@@ -105,7 +116,8 @@ def test_changed_content_fails_a_verification_that_reads_every_image(
     command: Command, gallery: Path
 ):
     first, second = find_images(gallery)[0][:2]
-    assert command("index", "verify", "--checksums").code == 0
+    told = command("index", "verify", "--checksums")
+    assert f", {len(find_images(gallery)[0])} images with the content indexed" in told.out
     shutil.copy(second, first)
     assert command("index", "verify").code == 0
     refused(

@@ -103,8 +103,7 @@ def test_an_error_without_standard_output_is_told(odd_gallery: Path):
     done = shell('"$@" >&-', odd_gallery, "search", "none.jpg", "--index", "photos.index")
     assert done.returncode == 1
     assert done.stderr == (
-        "error: cannot read image 'none.jpg': No such file or directory; "
-        "give another image, or save it again as JPEG or PNG\n"
+        "error: cannot read image 'none.jpg': No such file or directory; correct its path\n"
     )
 
 

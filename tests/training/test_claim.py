@@ -26,6 +26,14 @@ with new_run("moco", "mine"):
     sys.stdin.read()
 """
 
+GIVE_UP = """
+from contextlib import suppress
+from fgembed.training.claim import new_run
+for _ in range(150):
+    with suppress(ValueError), new_run("moco") as run:
+        raise ValueError("a wrong setting")
+"""
+
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*"))
@@ -45,6 +53,13 @@ def test_a_run_that_does_not_begin_leaves_nothing(tmp_path: Path) -> None:
             write_text(run / "skipped.jsonl", "")
             raise ValueError("a wrong setting")
     assert names(tmp_path) == []
+
+
+def test_a_name_may_be_given_up_while_another_process_takes_it(tmp_path: Path) -> None:
+    processes = [python(GIVE_UP, folder=tmp_path) for _ in range(3)]
+    done = [ended(process) for process in processes]
+    assert [(outcome.code, outcome.err) for outcome in done] == [(0, "")] * 3
+    assert names(tmp_path) in ([], ["runs"])
 
 
 def test_a_run_that_has_begun_stays(tmp_path: Path) -> None:
