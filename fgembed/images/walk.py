@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fgembed.images.kinds.clutter import file_label, folder_label, report_images
+from fgembed.images.kinds.clutter import file_label, folder_label, marker, report_images
 from fgembed.images.kinds.extensions import extension, not_read, unread_reason
 from fgembed.images.kinds.formats import EXTENSIONS, NO_IMAGE
 from fgembed.images.kinds.passed_over import PassedOver
@@ -61,6 +61,9 @@ class Walk:
             parent = folder.rpartition("/")[2]
             for entry in reversed(folders):
                 label = None if self.include_clutter else folder_label(entry.name, parent)
+                mark = None if self.include_clutter else marker(entry.name)
+                if mark is not None and os.path.lexists(f"{entry.path}/{mark}"):
+                    label = entry.name
                 if label is None:
                     pending.append(entry.path)
                 else:
