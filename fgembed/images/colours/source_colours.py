@@ -52,6 +52,7 @@ def in_source_colours(
         RefusedError: its pixels cannot be told apart from others, or none is visible.
     """
     profile = profile_of(kind, image, stream)
+    is_embedded = profile == image.info.get("icc_profile")
     grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
     note = None
     if image.mode.startswith("I"):
@@ -62,7 +63,9 @@ def in_source_colours(
     elif sixteen_bits and 0 < max(high for _, high in _ranges(image)) < 1 << 4:
         note = DARK
     flat = _opaque(image)
-    if grey and profile is not None:
+    if grey and profile is not None and not is_embedded:
+        flat = flat.convert("RGB")  # a profile made of numbers is one of RGB
+    elif grey and profile is not None:
         convert = to_srgb(profile, "L")
         return Decoded(flat.convert("RGB" if convert is None else "L"), convert, note)
     convert = to_srgb(profile, flat.mode) if flat.mode in ("RGB", "CMYK", "LAB") else None
