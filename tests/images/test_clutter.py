@@ -50,7 +50,17 @@ def test_a_copy_or_a_half_file_of_an_image_is_clutter(name: str):
 
 
 @pytest.mark.parametrize(
-    "name", ["1.jpg", "~1.jpg", "#1.jpg", "photo", "1.jpg_large", "1.jpg.1", "Copy of 1.jpg", "1_original.jpg"]
+    "name",
+    [
+        "1.jpg",
+        "~1.jpg",
+        "#1.jpg",
+        "photo",
+        "1.jpg_large",
+        "1.jpg.1",
+        "Copy of 1.jpg",
+        "1_original.jpg",
+    ],
 )
 def test_an_image_is_no_clutter(name: str):
     assert file_label(name) is None

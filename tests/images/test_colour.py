@@ -169,9 +169,7 @@ def test_a_png_tells_its_space_behind_long_texts_in_grey_and_beside_an_unknown_c
     assert difference(far, image) < 1
     broken = far.replace(b"x" * 5000, b"y" * 5000)  # a wrong checksum
     assert difference(broken, image) < 1
-    unknown = with_chunk(
-        encoded(converted, "PNG", icc_profile=p3), b"cICP", bytes([99, 99, 0, 1])
-    )
+    unknown = with_chunk(encoded(converted, "PNG", icc_profile=p3), b"cICP", bytes([99, 99, 0, 1]))
     assert difference(unknown, image) < 1
     grey = image.convert("L")
     light = srgb_curve()[np.asarray(grey).astype(int) * 4095 // 255]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fgembed.images.formats.gif_end import completed
 from fgembed.images.limits import MAX_PROFILE_BYTES, check_pixels
 
 MISSING = 0.1  # share of an image that may be missing at its end
@@ -58,6 +59,9 @@ def repaired(kind: str, stream: BinaryIO) -> Repaired | None:
         return _jpeg(content)
     if kind == "PNG":
         return _png(content)
+    if kind == "GIF":
+        whole = completed(content, MISSING)
+        return None if whole is None else Repaired(whole)
     return Repaired(content + bytes(int(len(content) * MISSING)))
 
 
