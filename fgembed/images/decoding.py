@@ -17,7 +17,13 @@ from fgembed.images.colours.source_colours import Decoded, in_source_colours
 from fgembed.images.formats.opening import opened
 from fgembed.images.formats.repair import lacks_rows, repaired
 from fgembed.images.formats.signatures import kind_of
-from fgembed.images.limits import RefusedError, check_pixels, check_sides, room_for
+from fgembed.images.limits import (
+    RefusedError,
+    check_pixels,
+    check_sides,
+    raise_if_out_of_files,
+    room_for,
+)
 
 READING = 2  # how colours are read: 1 as before profiles and grounds counted, 2 as viewers do
 UPRIGHT: Mapping[Any, Image.Transpose] = {  # undoes each EXIF orientation
@@ -51,6 +57,7 @@ def load_rgb(
 
     Raises:
         ImageError: the image is damaged, of a format that is not allowed, too small or too large.
+        OSError: this process has too many open files, of which the image knows nothing.
     """
     decoded = decode(source, at_least, reading)
     image = decoded.image
@@ -67,9 +74,13 @@ def decode(source: Path | BinaryIO, at_least: int | None = None, reading: int = 
     name = source if isinstance(source, Path) else "<stream>"
     try:
         decoded = _from_source(source, at_least, reading)
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
         # Hostile files make decoders raise nearly anything (zlib.error, struct.error, IndexError,
-        # MemoryError, a warning as an error): all mean an unreadable image.
+        # MemoryError, a warning as an error, the panic of one in Rust, which is no Exception): all
+        # mean an unreadable image.
+        raise_if_out_of_files(error)
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         is_missing = isinstance(error, FileNotFoundError)
         raise ImageError(name, " ".join(reason.split()), is_missing=is_missing) from None

@@ -1,5 +1,6 @@
-"""How small and how large an image may be."""
+"""How small and how large an image may be, and what is no limit of the image but of the system."""
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ LIMIT_VARIABLE = "FGEMBED_MAX_PIXELS"
 MAX_PROFILE_BYTES = 1 << 22  # of an ICC profile; those of printers have 2 MB
 LARGE_PIXELS = 64_000_000
 _LARGE_ONE_BY_ONE = threading.Lock()
+OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 class RefusedError(ValueError):
@@ -64,3 +66,13 @@ def room_for(width: int, height: int) -> Iterator[None]:
         return
     with _LARGE_ONE_BY_ONE:
         yield
+
+
+def raise_if_out_of_files(error: BaseException) -> None:
+    """Raises an error that is none of the file that could not be opened.
+
+    Raises:
+        OSError: too many files are open.
+    """
+    if isinstance(error, OSError) and error.errno in OUT_OF_FILES:
+        raise error

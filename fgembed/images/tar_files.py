@@ -13,6 +13,7 @@ from fgembed.images.kinds.extensions import extension, not_read, unread_reason
 from fgembed.images.kinds.formats import EXTENSIONS, NO_IMAGE
 from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.kinds.signatures import HEAD_BYTES, format_of, is_read
+from fgembed.images.limits import raise_if_out_of_files
 from fgembed.images.skipped import Skipped
 
 MAX_MEMBER_BYTES = 1 << 28
@@ -40,6 +41,7 @@ class TarMember:
             with self.tar.open("rb") as file:
                 content = os.pread(file.fileno(), self.size, self.offset)
         except OSError as error:
+            raise_if_out_of_files(error)
             raise ImageError(str(self), error.strerror or "cannot be read") from None
         if len(content) < self.size:
             raise ImageError(str(self), f"{self.tar} ends before it")

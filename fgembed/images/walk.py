@@ -8,11 +8,12 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fgembed.images.kinds.clutter import file_label, folder_label, report_images
+from fgembed.images.kinds.clutter import file_label, folder_label, marker, report_images
 from fgembed.images.kinds.extensions import extension, not_read, unread_reason
 from fgembed.images.kinds.formats import EXTENSIONS, NO_IMAGE
 from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.kinds.signatures import format_of, is_fgembed_png, is_read, read_head
+from fgembed.images.limits import raise_if_out_of_files
 from fgembed.images.skipped import Skipped
 
 MAX_COUNTED = 200_000  # entries of clutter
@@ -61,6 +62,9 @@ class Walk:
             parent = folder.rpartition("/")[2]
             for entry in reversed(folders):
                 label = None if self.include_clutter else folder_label(entry.name, parent)
+                mark = None if self.include_clutter else marker(entry.name)
+                if mark is not None and os.path.lexists(f"{entry.path}/{mark}"):
+                    label = entry.name
                 if label is None:
                     pending.append(entry.path)
                 else:
@@ -121,6 +125,7 @@ class Walk:
             if files:
                 Path(files[0].path).lstat()  # fails where names may be read, but no file
         except OSError as error:
+            raise_if_out_of_files(error)
             if not is_clutter:
                 self._skip(folder, error.strerror or "cannot be read")
             return [], []
@@ -166,7 +171,8 @@ class Walk:
         """Keeps a file whose name says nothing, if it begins like an image."""
         try:
             format_ = format_of(read_head(entry.path)) if entry.is_file() else None
-        except OSError:  # no right to read it: nothing says that it is a picture
+        except OSError as error:  # no right to read it: nothing says that it is a picture
+            raise_if_out_of_files(error)
             return
         if entry.is_symlink() and not Path(entry.path).exists():
             self._skip(entry.path, BROKEN_LINK, is_bad=False)

@@ -16,18 +16,21 @@ FOLDERS = [
     "Lightroom Previews.lrdata", ".dtrash", ".xvpics", ".dropbox.cache", ".AppleDouble",
     ".Spotlight-V100", ".fseventsd", ".TemporaryItems", "Network Trash Folder", "Backups.backupdb",
     "@GMT-2026.01.01-00.00.00", "_gsdata_", "1.jpg.download", "__pycache__", "node_modules",
-    ".gallery.index.tmp-0a1b2c3d-77-0a1b2c3d",
+    ".gallery.index.tmp-0a1b2c3d-77-0a1b2c3d", "@SynologyDrive", "appdata_oc1x2y3z4a5b",
+    "files_trashbin", "Network Recycle Bin 1", "$WINDOWS.~BT", "Catalog.lrcat-data",
+    "Generated Images.bundle", "site-packages",
 ]  # fmt: skip
 FILES = [
     "._1.jpg", ".1.jpg", ".goutputstream-X.png", "1.jpg~", "1.JPG~", "#1.jpg#", ".#1.jpg",
     "~$1.jpg", "~syncthing~1.jpg.tmp", ".syncthing.1.jpg.tmp", "1.heic.part", "1.jpg.crdownload",
     "1.png.tmp", "1.cr2.partial", "1.jpg.bak", "SYNOPHOTO_THUMB_XL.jpg", "SYNOFILE_THUMB_M.jpg",
-    "AlbumArt_{0F91B2A1}_Large.jpg",
+    "AlbumArt_{0F91B2A1}_Large.jpg", "1.jpg_original", "1.jpg.~1~", "1.jpg.sb-5bf08bbb-cz26xN",
 ]  # fmt: skip
 THEIRS = [
     "tmp", "temp", "cache", "thumbnails", "thumbs", "trash", "Trash", "recycled", "backup", "old",
     "runs", "bundle", "embeddings", "gallery.index", "report", "private", "originals", "system",
     "snapshot", "download", "1.jpg", "found", "kiwi", "ünï", "@work", "#1", "$5", "~", "index",
+    "animals.download", "profile", "site", "Recycled", "library.bundle",
 ]  # fmt: skip
 
 
@@ -47,7 +50,17 @@ def test_a_copy_or_a_half_file_of_an_image_is_clutter(name: str):
 
 
 @pytest.mark.parametrize(
-    "name", ["1.jpg", "~1.jpg", "#1.jpg", "photo", "1.jpg_large", "1.jpg.1", "Copy of 1.jpg"]
+    "name",
+    [
+        "1.jpg",
+        "~1.jpg",
+        "#1.jpg",
+        "photo",
+        "1.jpg_large",
+        "1.jpg.1",
+        "Copy of 1.jpg",
+        "1_original.jpg",
+    ],
 )
 def test_an_image_is_no_clutter(name: str):
     assert file_label(name) is None
@@ -68,6 +81,9 @@ def test_clutter_that_is_not_named_like_an_image_is_not_counted(name: str):
         ("a/._1.jpg", "._*"),
         ("Photos Library.photoslibrary/resources/derivatives/1.jpg", "*.photoslibrary/resources"),
         ("Photos Library.photoslibrary/originals/0/1.jpg", None),
+        ("iPhoto Library/Thumbnails/1.jpg", "iPhoto Library/Thumbnails"),
+        ("iPhoto Library/2009/Thumbnails/1.jpg", None),
+        ("Thumbnails/1.jpg", None),
     ],
 )
 def test_the_first_part_of_a_path_that_is_clutter_names_it(path: str, label: str | None):

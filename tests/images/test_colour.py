@@ -160,6 +160,24 @@ def test_a_png_tells_its_space_in_numbers():
     assert difference(with_chunk(plain, b"cHRM", bytes(32)), image) == 0
 
 
+def test_a_png_tells_its_space_behind_long_texts_in_grey_and_beside_an_unknown_code():
+    image = scene(3)
+    p3 = matrix_profile(DISPLAY_P3, D65, srgb_curve())
+    converted = in_space(image, p3)
+    codes = with_chunk(encoded(converted, "PNG"), b"cICP", bytes([12, 13, 0, 1]))
+    far = with_chunk(codes, b"tEXt", b"Comment\0" + b"x" * 5000)
+    assert difference(far, image) < 1
+    broken = far.replace(b"x" * 5000, b"y" * 5000)  # a wrong checksum
+    assert difference(broken, image) < 1
+    unknown = with_chunk(encoded(converted, "PNG", icc_profile=p3), b"cICP", bytes([99, 99, 0, 1]))
+    assert difference(unknown, image) < 1
+    grey = image.convert("L")
+    light = srgb_curve()[np.asarray(grey).astype(int) * 4095 // 255]
+    linear = encoded(Image.fromarray((light * 255).round().astype(np.uint8)), "PNG")
+    told = with_chunk(linear, b"gAMA", struct.pack(">I", 100_000))
+    assert difference(told, grey.convert("RGB")) < 2
+
+
 def test_heic_and_avif_tell_their_space_in_numbers():
     image = scene(10)
     p3 = in_space(image, PROFILES["Display P3"])

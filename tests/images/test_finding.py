@@ -159,6 +159,14 @@ def test_clutter_is_passed_over_and_counted(tmp_path: Path):
     assert found.skipped == []
 
 
+def test_a_folder_with_a_common_name_is_clutter_if_a_program_has_marked_it(tmp_path: Path):
+    fill(tmp_path, "thumbs/a/1.webp", "thumbs/.immich", "up/thumbs/1.jpg", "Recycled/INFO2")
+    fill(tmp_path, "Recycled/Dc1.jpg", "plastic/recycled/1.jpg")
+    found = scan(tmp_path)
+    assert names(found, tmp_path) == ["plastic/recycled/1.jpg", "up/thumbs/1.jpg"]
+    assert found.passed_over.counts == {"thumbs": 1, "Recycled": 1}
+
+
 def test_counting_ends_where_clutter_is_endless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("fgembed.images.walk.MAX_COUNTED", 12)
     fill(tmp_path, "1.jpg", *(f".snapshots/{day}/{n}.jpg" for day in range(9) for n in range(4)))

@@ -1,7 +1,9 @@
 """What is beside the pixels does not count, what is missing at the end hardly; limits remain."""
 
+import os
 import resource
 import struct
+import tarfile
 import warnings
 import zlib
 from io import BytesIO
@@ -14,7 +16,9 @@ from PIL import Image, PngImagePlugin
 
 from fgembed.errors import ImageError
 from fgembed.images.decoding import load_rgb
+from fgembed.images.finding import scan
 from fgembed.images.limits import LIMIT_VARIABLE
+from fgembed.images.tar_files import scan_tar
 from tests.images.photographs import encoded, heic, jpeg_xl, scene
 from tests.images.test_colour import PROFILES, chunk, difference, in_space, with_chunk
 from tests.images.tiff_writer import tiff
@@ -104,6 +108,66 @@ def test_the_last_bytes_may_be_missing(kind: str, missing: int):
     content = encoded(IMAGE, kind)
     actual = np.asarray(load_rgb(BytesIO(content[:-missing]))).astype(int)
     assert np.abs(actual - np.asarray(load_rgb(BytesIO(content)))).mean() < 1
+
+
+@pytest.mark.parametrize("options", [{"interlace": 0}, {"interlace": 1}])
+def test_the_last_pixels_of_a_gif_may_be_missing_but_not_a_fifth(options: dict[str, Any]):
+    content = encoded(IMAGE, "GIF", **options)
+    whole = np.asarray(load_rgb(BytesIO(content))).astype(int)
+    for missing in (1, 2, 3, 4, 5, 17, 50):
+        part = np.asarray(load_rgb(BytesIO(content[:-missing])))
+        assert np.abs(part - whole).mean() < 1.5
+    with pytest.raises(ImageError, match="truncated"):
+        load_rgb(BytesIO(content[: len(content) * 4 // 5]))
+
+
+def test_damaged_exif_of_a_jpeg_xl_does_not_count():
+    content = jpeg_xl(IMAGE, exif=b"II*\0\x08\0\0\0" + bytes(8))
+    assert b"II*\0" in content
+    broken = content.replace(b"II*\0", b"II\xff\xff")
+    assert same(broken, content)
+
+
+class Panic(BaseException):
+    """As pyo3 raises it where a decoder in Rust panics."""
+
+
+class PanickingStream(BytesIO):
+    def read(self, size: int | None = -1) -> bytes:
+        raise Panic("index out of bounds")
+
+
+def test_a_panic_of_a_decoder_is_an_unreadable_image():
+    with pytest.raises(ImageError, match="index out of bounds"):
+        load_rgb(PanickingStream())
+
+
+def test_no_image_is_bad_because_too_many_files_are_open(tmp_path: Path):
+    (tmp_path / "1.png").write_bytes(PNG)
+    (tmp_path / "2").write_bytes(PNG)
+    tar = tmp_path / "1.tar"
+    with tarfile.open(tar, "w") as archive:
+        archive.add(tmp_path / "1.png", "1.png")
+    (member,) = scan_tar(tar).members
+    load_rgb(tmp_path / "1.png")  # what is imported late is imported now
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (held[0] + 1, limits[1]))
+        with pytest.raises(OSError, match="Too many open files"):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        for attempt in (
+            lambda: load_rgb(tmp_path / "1.png"),
+            lambda: scan(tmp_path),
+            lambda: member.open(),
+        ):
+            with pytest.raises(OSError, match="Too many open files"):
+                attempt()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for descriptor in held:
+            os.close(descriptor)
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from fgembed.errors import ImageError
+from fgembed.images import decoding
 from fgembed.images.decoding import load_rgb
 from tests.images.photographs import encoded, scene
 from tests.images.tiff_writer import tiff
@@ -81,8 +82,12 @@ REFUSED: dict[str, tuple[np.ndarray, dict[str, Any], str]] = {
     "RGB of floats": (RGB16.astype("f4"), {"photometric": 2, "sample_format": 3}, "floating-point"),
     "subsampled, by default": (YCBCR, {"photometric": 6}, "subsampled YCbCr"),
     "other inks": (CMYK, {"photometric": 5, "tags": {332: 2}}, "inks other than CMYK"),
+    "RGB of 12 bits in 16": (
+        RGB16 >> 4, {"photometric": 2, "tags": {281: [4095] * 3}}, "16-bit colours of at most 4095",
+    ),
+    "an odd compression": (GREY, {"tags": {259: 32771}}, "compression 32771"),
     "sensor": (GREY16, {"photometric": 32844}, "photometric interpretation 32844"),
-}
+}  # fmt: skip
 
 
 def loaded(content: bytes) -> np.ndarray:
@@ -136,8 +141,28 @@ def test_a_thumbnail_before_the_photograph_is_passed_over():
     np.testing.assert_array_equal(loaded(bytes(content)), RGB)
 
 
-def test_twelve_bits_in_sixteen_are_named_once():
-    content = tiff(GREY16 >> 4)
-    with pytest.warns(UserWarning, match=r"<stream> uses a sixteenth of its 16-bit range.*12 bits"):
-        loaded(content)
-    loaded(content)  # a second warning would be an error here
+@pytest.mark.parametrize(
+    ("bits", "share"), [(8, "a 256th"), (10, "a 64th"), (12, "a sixteenth"), (14, "a quarter")]
+)
+def test_samples_that_fill_sixteen_bits_in_part_are_named_once_and_stretched_if_told(
+    bits: int, share: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(decoding, "_named", set())
+    remedy = f"if its values have {bits} bits, multiply them by {1 << (16 - bits)}$"
+    few, few_colours = GREY16 >> (16 - bits), RGB16 >> (16 - bits)
+    for content in (tiff(few), encoded(Image.fromarray(few), "PNG")):
+        decoding._named.clear()
+        with pytest.warns(UserWarning, match=f"<stream> uses {share} of its 16-bit .*{remedy}"):
+            loaded(content)
+        loaded(content)  # a second warning would be an error here
+    if bits > 8:  # of 8 bits, nothing is left
+        decoding._named.clear()
+        with pytest.warns(UserWarning, match=remedy):
+            loaded(tiff(few_colours, 2))
+    for tag in (281, 341):
+        told = tiff(few, tags={tag: (1 << bits) - 1})
+        np.testing.assert_allclose(loaded(told)[..., 0], GREY, atol=1)
+    if bits < 12:
+        told = tiff(few, bits=12, tags={281: (1 << bits) - 1})
+        np.testing.assert_allclose(loaded(told)[..., 0], GREY, atol=1)
+    loaded(tiff(GREY16))

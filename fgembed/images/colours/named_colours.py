@@ -21,6 +21,8 @@ ADOBE_GAMMA = 2.19921875
 UNCALIBRATED = 0xFFFF
 _HEAD_BYTES = 1 << 16
 _PNG_GAMMA = 0.45455
+_PNG_MARK_BYTES = 8
+_MAX_CHUNKS = 10_000  # before the pixels
 
 
 def profile_of(kind: str, image: Image.Image, stream: BinaryIO) -> bytes | None:
@@ -44,7 +46,7 @@ def profile_of(kind: str, image: Image.Image, stream: BinaryIO) -> bytes | None:
 def _of_png(image: Image.Image, stream: BinaryIO) -> bytes | None:
     """By cICP, iCCP, sRGB or gAMA with cHRM, in this order of precedence."""
     codes = _png_codes(stream)
-    if codes is not None:
+    if codes is not None and (codes == SRGB_CODES or coded_profile(*codes) is not None):
         return _coded(*codes)
     info = image.info
     if info.get("icc_profile"):
@@ -60,10 +62,16 @@ def _of_png(image: Image.Image, stream: BinaryIO) -> bytes | None:
 
 
 def _png_codes(stream: BinaryIO) -> tuple[int, int] | None:
-    stream.seek(0)
-    head = stream.read(1024)  # the chunk comes before PLTE and IDAT, and in practice first
-    at = head.find(b"\0\0\0\4cICP")
-    return (head[at + 8], head[at + 9]) if 0 < at < len(head) - 10 else None
+    at = _PNG_MARK_BYTES
+    for _ in range(_MAX_CHUNKS):
+        stream.seek(at)
+        head = stream.read(12)
+        if len(head) < 12 or head[4:8] == b"IDAT":
+            return None
+        if head[:8] == b"\0\0\0\4cICP":
+            return head[8], head[9]
+        at += 12 + int.from_bytes(head[:4], "big")
+    return None
 
 
 def _of_heif(image: Image.Image, stream: BinaryIO) -> bytes | None:

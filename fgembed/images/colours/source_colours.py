@@ -12,10 +12,7 @@ from fgembed.images.colours.srgb import ToSrgb, to_srgb
 from fgembed.images.colours.transparency import over_ground
 from fgembed.images.limits import RefusedError
 
-DARK = (
-    "uses a sixteenth of its 16-bit range and is read nearly black; if its values have 12 bits, "
-    "multiply them by 16"
-)
+SHARES = {8: "a 256th", 10: "a 64th", 12: "a sixteenth", 14: "a quarter"}  # of a 16-bit range
 
 
 @dataclass(frozen=True)
@@ -52,21 +49,41 @@ def in_source_colours(
         RefusedError: its pixels cannot be told apart from others, or none is visible.
     """
     profile = profile_of(kind, image, stream)
+    is_embedded = profile == image.info.get("icc_profile")
     grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
     note = None
     if image.mode.startswith("I"):
         values, white = np.asarray(image), int(image.info.get("white", 0xFFFF))
-        note = DARK if 0 < values.max() < 1 << 12 and white == 0xFFFF else None
+        note = _partial_range(int(values.max())) if white == 0xFFFF else None
         values = _in_bytes(values, white)
         image = Image.fromarray(255 - values if image.info.get("white_is_zero") else values)
-    elif sixteen_bits and 0 < max(high for _, high in _ranges(image)) < 1 << 4:
-        note = DARK
+    elif sixteen_bits and image.mode != "CMYK":
+        note = _partial_range(max(high for _, high in _ranges(image)) << 8)
     flat = _opaque(image)
-    if grey and profile is not None:
+    if grey and profile is not None and not is_embedded:
+        flat = flat.convert("RGB")  # a profile made of numbers is one of RGB
+    elif grey and profile is not None:
         convert = to_srgb(profile, "L")
         return Decoded(flat.convert("RGB" if convert is None else "L"), convert, note)
     convert = to_srgb(profile, flat.mode) if flat.mode in ("RGB", "CMYK", "LAB") else None
     return Decoded(flat if convert is not None else flat.convert("RGB"), convert, note)
+
+
+def _partial_range(highest: int) -> str | None:
+    """What to say of 16-bit values that leave their upper bits empty.
+
+    Example:
+        >>> _partial_range(4095)
+        'uses a sixteenth of its 16-bit range and is read too dark; if its values have 12 bits, \
+multiply them by 16'
+    """
+    bits = next((bits for bits in SHARES if highest < 1 << bits), None)
+    if bits is None or highest == 0:
+        return None
+    return (
+        f"uses {SHARES[bits]} of its 16-bit range and is read too dark; if its values have {bits} "
+        f"bits, multiply them by {1 << (16 - bits)}"
+    )
 
 
 def _opaque(image: Image.Image) -> Image.Image:

@@ -4,7 +4,7 @@ import struct
 from io import BytesIO
 from typing import BinaryIO, cast
 
-from PIL import ExifTags, Image
+from PIL import Image
 
 from fgembed.images.formats.extras import needed_for
 from fgembed.images.limits import check_pixels, check_sides
@@ -18,7 +18,8 @@ def opened(stream: BinaryIO) -> Image.Image:
     """The image, upright: its codestream tells how it is turned, and the decoder turns it.
 
     Raises:
-        RefusedError: the extra `formats` is missing, or the image is too small, large or damaged.
+        RefusedError: the extra `formats` is missing, or the image is too small or too large.
+        ValueError: it is damaged.
     """
     with needed_for("JPEG XL"):
         from pillow_jxl.JpegXLImagePlugin import JXLImageFile
@@ -26,9 +27,12 @@ def opened(stream: BinaryIO) -> Image.Image:
     width, height = size_of(content)
     check_sides(width, height)
     check_pixels(width, height)
-    image = cast(Image.Image, JXLImageFile(BytesIO(content)))
+    try:
+        image = cast(Image.Image, JXLImageFile(BytesIO(content)))
+    except RuntimeError:  # its message is one for developers of the decoder
+        raise ValueError("damaged JPEG XL") from None
     if not getattr(image, "jpeg", False):  # a JPEG inside is not turned
-        image.getexif().pop(ExifTags.Base.Orientation, None)
+        image.info.pop("exif", None)
     return image
 
 

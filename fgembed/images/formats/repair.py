@@ -14,13 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fgembed.images.formats.gif_end import completed
 from fgembed.images.limits import MAX_PROFILE_BYTES, check_pixels
 
 MISSING = 0.1  # share of an image that may be missing at its end
 MAX_BYTES = 1 << 28  # of a file, and of its unpacked rows: copies of them are held
 _JPEG_KEPT = {*range(0xC0, 0xD0), 0xDB, 0xDD}  # frame, tables, restart interval
 _JPEG_TOLD = {0xE1: b"Exif\0\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}  # with these first bytes
-_PNG_KEPT = {b"sRGB": 1, b"gAMA": 4, b"cHRM": 32, b"eXIf": 0, b"tRNS": 1}  # and their fewest bytes
+_PNG_KEPT = {  # and their fewest bytes
+    b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32, b"eXIf": 0, b"tRNS": 1,
+}  # fmt: skip
 _DC, _AC = "DC", "AC"
 _ADAM7 = (  # first column and row, and steps, of the passes of an interlaced PNG
     (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
@@ -56,6 +59,9 @@ def repaired(kind: str, stream: BinaryIO) -> Repaired | None:
         return _jpeg(content)
     if kind == "PNG":
         return _png(content)
+    if kind == "GIF":
+        whole = completed(content, MISSING)
+        return None if whole is None else Repaired(whole)
     return Repaired(content + bytes(int(len(content) * MISSING)))
 
 

@@ -18,6 +18,9 @@ SAMPLES, PLANES, MAX_VALUE, COLOUR_MAP, SUBFILE = 277, 284, 281, 320, 254
 SIGNED_MAX_VALUE = 341
 SAMPLE_FORMAT, INK_SET, SUBSAMPLING, EXTRA = 339, 332, 530, 338
 UNCOMPRESSED, JPEG = (1,), (6, 7)
+# CCITT, LZW, Deflate, PackBits, LZMA, Zstandard, WebP; word-aligned CCITT is read as noise.
+COMPRESSIONS = {1, 2, 3, 4, 5, *JPEG, 8, 32773, 32946, 34925, 50000, 50001}
+PARTIAL = (255, 1023, 4095, 16383)  # white, of samples that fill their bits in part
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8
 MAX_PAGES = 32
 UNSIGNED = 1
@@ -104,9 +107,13 @@ def full_scale(tags: Any) -> int:
     in part.
     """
     bits = max(tags.get(BITS, (1,)))
+    largest = _told_maximum(tags)
+    return largest if largest in PARTIAL and largest < 1 << bits else (1 << bits) - 1
+
+
+def _told_maximum(tags: Any) -> int:
     given = _numbers(tags.get(MAX_VALUE, ())) or _numbers(tags.get(SIGNED_MAX_VALUE, ()))
-    largest = max(given, default=0)
-    return largest if largest in (1023, 4095, 16383) and bits == 16 else (1 << bits) - 1
+    return max(given, default=0)
 
 
 def _misread(tags: Any) -> str | None:
@@ -115,12 +122,16 @@ def _misread(tags: Any) -> str | None:
     formats = set(_numbers(tags.get(SAMPLE_FORMAT, (UNSIGNED,))))
     if formats != {UNSIGNED}:
         return f"{SAMPLE_FORMATS.get(max(formats), 'unusual')} pixels are not supported"
+    if compression not in COMPRESSIONS:
+        return f"compression {compression} is not supported"
     if compression in JPEG:
         return None  # libtiff gives bytes of RGB or grey
     if photometric not in SOUND:
         return f"photometric interpretation {photometric} is not supported"
     if len(bits) != 1 or min(bits) not in SOUND[photometric]:
         return f"{'/'.join(map(str, sorted(bits)))}-bit samples are not supported"
+    if bits == {16} and photometric in (RGB, SEPARATED) and _told_maximum(tags) in PARTIAL:
+        return f"16-bit colours of at most {_told_maximum(tags)} are not supported"
     if tags.get(PLANES, 1) == 2 and (bits != {8} or photometric in (YCBCR, CIELAB)):
         return "planes of samples other than 8-bit RGB are not supported"
     if tags.get(PLANES, 1) == 2 and 1 in _numbers(tags.get(EXTRA, ())):

@@ -15,25 +15,40 @@ from fgembed.text import composed
 FOLDERS = frozenset(
     {
         "$recycle.bin", "recycler", "system volume information", "lost.dir",  # Windows
+        "$windows.~bt", "$windows.~ws",
         "__macosx", "network trash folder", "temporary items", "backups.backupdb",  # macOS
-        "thevolumesettingsfolder", "thefindbycontentfolder",
+        "thevolumesettingsfolder", "thefindbycontentfolder", "ipod photo cache",
         "lost+found",  # Linux
-        "@eadir", "#recycle", "#snapshot", "@synoresource", "@tmp", "@sharesnap",  # Synology
+        "@eadir", "#recycle", "#snapshot", "@tmp", "@sharesnap", "@sharebin",  # Synology
         "@recycle", "@recently-snapshot", "@transcode", "@__thumb",  # QNAP
         "~snapshot",  # NetApp
+        "files_trashbin", "files_versions",  # Nextcloud's and ownCloud's data folder
+        "generated images.bundle",  # Mylio
         "_gsdata_",  # GoodSync
         "thmbnl",  # stills of a camera's videos
-        "__pycache__", "node_modules",
+        "__pycache__", "node_modules", "site-packages",
     }
 )  # fmt: skip
 FOLDER_PATTERNS = {
     r"found\.\d{3}": "FOUND.*",  # Windows' disk check
+    r"network recycle bin( \d+)?": "Network Recycle Bin",  # QNAP
+    r"@syno.*": "@syno*",  # Synology Drive and other packages
+    r"appdata_oc[0-9a-z]{10}": "appdata_oc*",  # Nextcloud's previews
     r"@gmt-\d{4}\..*": "@GMT-*",  # shadow copies
     r".*\.lrdata": "*.lrdata",  # Lightroom's previews
-    r".*\.download": "*.download",  # Safari
+    r".*\.lrcat-data": "*.lrcat-data",
+    r".*\.[0-9a-z]{2,5}\.download": "*.download",  # Safari; a folder for each file
 }
-PHOTO_LIBRARIES = (".photoslibrary", ".aplibrary", ".migratedphotolibrary")
+PHOTO_LIBRARIES = (
+    ".photoslibrary", ".photolibrary", ".aplibrary", ".migratedphotolibrary", ".migratedaplibrary",
+)  # fmt: skip
 ORIGINALS = frozenset({"originals", "masters"})  # of a photo library; the rest is derived
+DERIVED = frozenset({  # what certain programs derive, in folders with common names
+    ("iphoto library", "thumbnails"), ("iphoto library", "previews"), ("iphoto library", "data"),
+    ("iphoto library", "data.noindex"),
+})  # fmt: skip
+# Folders with common names, and the file that a program has put into them.
+MARKED = {"thumbs": ".immich", "profile": ".immich", "recycled": "INFO2"}
 FILE_PREFIXES = {
     "synophoto_": "SYNOPHOTO_*",
     "synofile_thumb_": "SYNOFILE_THUMB_*",
@@ -44,9 +59,12 @@ FILE_PREFIXES = {
 AFFIXES = (
     ("", "~"), ("#", "#"), ("~syncthing~", ".tmp"), ("", ".tmp"), ("", ".temp"),
     ("", ".part"), ("", ".partial"), ("", ".crdownload"), ("", ".opdownload"), ("", ".download"),
-    ("", ".filepart"), ("", ".aria2"), ("", ".!ut"), ("", ".!qb"), ("", ".swp"), ("", ".bak"),
-    ("", ".old"), ("", ".orig"),
+    ("", ".filepart"), ("", ".aria2"), ("", ".!ut"), ("", ".!qb"), ("", ".!bt"), ("", ".bc!"),
+    ("", ".swp"), ("", ".bak"), ("", ".old"), ("", ".orig"), ("", ".svn-base"),
+    ("", "_original"), ("", "_exiftool_tmp"),
 )  # fmt: skip
+# Numbered copies (`1.jpg.~1~`), and those that macOS saves to before it replaces a file.
+_NUMBERED = re.compile(r"(.+)(\.~|\.sb-)(\d+~|[0-9a-f]{8}-\w{6})", re.DOTALL)
 REPORT_FILES = frozenset({"recall_curves.png", "maps.png", "method.png"})
 REPORT_MARKS = frozenset({"report.md", "report.json", "recall_curves.png"})
 _FOLDER_PATTERNS = [(re.compile(p, re.DOTALL), label) for p, label in FOLDER_PATTERNS.items()]
@@ -71,7 +89,19 @@ def folder_label(name: str, parent: str = "") -> str | None:
         return name
     if parent.lower().endswith(PHOTO_LIBRARIES) and key not in ORIGINALS:
         return f"*{extension(parent)}/{name}"
+    if (parent.lower(), key) in DERIVED:
+        return f"{parent}/{name}"
     return next((label for pattern, label in _FOLDER_PATTERNS if pattern.fullmatch(key)), None)
+
+
+def marker(name: str) -> str | None:
+    """The file that makes a folder of this name clutter, where its name alone does not.
+
+    Example:
+        >>> marker("thumbs"), marker("photos")
+        ('.immich', None)
+    """
+    return MARKED.get(name.lower())
 
 
 def file_label(name: str) -> str | None:
@@ -94,6 +124,9 @@ def file_label(name: str) -> str | None:
 
 def wrapped(key: str) -> str | None:
     """The pattern of a copy or an incomplete file of an image, from its lower-case name."""
+    numbered = _NUMBERED.fullmatch(key)
+    if numbered is not None and extension(numbered[1]) in EXTENSIONS:
+        return f"*{numbered[2]}*"
     for before, after in AFFIXES:
         if key.startswith(before) and key.endswith(after):
             if extension(key[len(before) : len(key) - len(after)]) in EXTENSIONS:

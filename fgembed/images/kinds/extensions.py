@@ -67,5 +67,8 @@ def is_unread_format(name: str) -> bool:
     """
     module = DECODERS.get(FORMAT_BY_EXTENSION.get(extension(name), ""))
     if module is not None:
-        return find_spec(module) is None
+        try:
+            return find_spec(module) is None
+        except (ImportError, ValueError):  # something in this process keeps it from being found
+            return True
     return unread_reason(name) is not None
