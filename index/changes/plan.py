@@ -95,7 +95,7 @@ class AddPlan:
             source, roots_of(vectors), folders, include_clutter=include_clutter
         )
         columns = {} if images.folder_labels else images.listing.columns
-        listed = distinct(images.paths, columns)
+        listed = distinct(images.paths, columns, indexed)
         images = images.only(listed.rows)
         comparison = compare(
             images.paths, listed.states, indexed, checksums=checksums, report=report
