@@ -22,7 +22,7 @@ def print_plan(plan: "AddPlan", index: Path, as_json: bool) -> None:
         "added": [str(paths[row]) for row in comparison.new],
         "replaced": [str(paths[row]) for row in comparison.changed],
         "moved": [f"{move.image.path} -> {move.path}" for move in comparison.moves],
-        "removed": plan.removed,
+        "removed": [*plan.removed, *plan.superseded],
     }
     if as_json:
         moves = [{"from": move.image.path, "to": str(move.path)} for move in comparison.moves]

@@ -4,6 +4,7 @@ The caller supplies the embedders, on torch or on ONNX Runtime, so this module s
 bundle alike.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -186,9 +187,9 @@ def floor_table(
 
 def _refuse_overlap(gallery: LabelledImages, queries: LabelledImages) -> None:
     """A query that is also in the gallery would be its own nearest image."""
-    searched = {path.resolve() for path in gallery.paths}
+    searched = {os.path.realpath(path) for path in gallery.paths}
     for path in queries.paths:
-        if path.resolve() in searched:
+        if os.path.realpath(path) in searched:
             raise FgembedError(
                 f"{path} is both a query and in the gallery {gallery.root}",
                 "give folders that do not overlap, or the same one twice for leave-one-out",

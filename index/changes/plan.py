@@ -9,6 +9,7 @@ from fgembed.disk.file_state import is_gone
 from fgembed.disk.files import absolute
 from fgembed.disk.spelling import on_disk
 from fgembed.errors import ConfigError, NotFoundError
+from fgembed.images.sources import Listing
 from fgembed.index.changes.embed_images import SourceImages
 from fgembed.index.library.comparison import Comparison, compare
 from fgembed.index.library.distinct_images import Repeated, distinct
@@ -56,6 +57,12 @@ class AddPlan:
         """Rows of the images that are new or changed, rising."""
         return sorted((*self.comparison.new, *self.comparison.changed))
 
+    @property
+    def superseded(self) -> list[str]:
+        """The paths of images whose place a moved image takes: they are removed as well."""
+        ids = set(self.comparison.superseded)
+        return [name for name, images in self.indexed.items() if any(i.id in ids for i in images)]
+
     def replaced_ids(self, unreadable: Set[str] = frozenset()) -> list[int]:
         """The ids of changed images, but for those that did not become `unreadable` paths."""
         moved = {move.image.id for move in self.comparison.moves}
@@ -91,18 +98,23 @@ class AddPlan:
         """
         indexed = indexed_images(vectors)
         folders = IndexedFolders(indexed, vectors.manifest.roots)
-        images = SourceImages.of(
-            source, roots_of(vectors), folders, include_clutter=include_clutter
-        )
+        folder = str(folders.folder(absolute(on_disk(source))))
+        try:
+            images = SourceImages.of(
+                source, roots_of(vectors), folders, include_clutter=include_clutter
+            )
+        except NotFoundError:  # an empty folder may be one that is not mounted
+            if sync is None or not any(is_below(name, folder) for name in indexed):
+                raise
+            images = SourceImages(Listing(), Path(folder), folder_labels=True)
         columns = {} if images.folder_labels else images.listing.columns
-        listed = distinct(images.paths, columns)
+        listed = distinct(images.paths, columns, indexed)
         images = images.only(listed.rows)
         comparison = compare(
             images.paths, listed.states, indexed, checksums=checksums, report=report
         )
         removed, kept = list[str](), list[LostFolder]()
         if sync is not None:
-            folder = str(folders.folder(absolute(on_disk(source))))
             gone = _confirmed(sync.gone, folder, folders)
             removed, kept = _missing(indexed, images, comparison, folder, gone)
         return cls(

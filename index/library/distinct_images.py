@@ -6,7 +6,7 @@ are different names of one content, as copies are, and stay two.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ class Repeated:
 
     Attributes:
         path: left out.
-        first: the earlier path.
+        first: the earlier path, or that by which an index knows the file.
         other_metadata: whether its row gave other metadata, which was left out, too.
     """
 
@@ -46,18 +46,21 @@ class Distinct:
     repeated: list[Repeated]
 
 
-def distinct(paths: Sequence[Path], columns: dict[str, list[Any]]) -> Distinct:
-    """Finds the first row of each file.
+def distinct(
+    paths: Sequence[Path], columns: dict[str, list[Any]], known: Container[str] = ()
+) -> Distinct:
+    """Finds the first row of each file, or the row whose path is known, wherever it stands.
 
     Args:
         paths: absolute paths of a listing.
         columns: its metadata, a value for each path.
+        known: the paths of an index, whose content is compared with that of the file.
     """
     row_of: dict[str, int] = {}
     rows_of: dict[tuple[int, int], list[int]] = {}
     result = Distinct([], [], [])
-    for row, path in enumerate(paths):
-        name = str(path)
+    for row in sorted(range(len(paths)), key=lambda row: str(paths[row]) not in known):
+        path, name = paths[row], str(paths[row])
         state = None if name in row_of else state_or_none(path)
         first = row_of.setdefault(name, row)
         if state is not None and state.inode:
@@ -71,7 +74,9 @@ def distinct(paths: Sequence[Path], columns: dict[str, list[Any]]) -> Distinct:
         else:
             other = any(values[row] != values[first] for values in columns.values())
             result.repeated.append(Repeated(path, paths[first], other))
-    return result
+    order = sorted(range(len(result.rows)), key=result.rows.__getitem__)
+    rows, states = [result.rows[i] for i in order], [result.states[i] for i in order]
+    return Distinct(rows, states, result.repeated)
 
 
 def same_file(first: Path, second: Path, state: FileState) -> bool:

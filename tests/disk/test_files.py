@@ -124,7 +124,9 @@ def test_checksums_catch_a_changed_a_missing_and_an_outside_file(tmp_path: Path)
     good = sha256(folder / "a")
     assert good == "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
     check_files(folder, {"a": good}, "bundle")
+    (folder / "loop").symlink_to("loop")
     for files, message in (
+        ({"loop": good}, "loop is missing; restore it"),
         ({"a": "0" * 64}, "a differs from its checksum; restore it from a copy, or make it again$"),
         ({"b": good}, "b is missing; restore it"),
         ({"../a": good}, r"outside itself: '\.\./a'; restore it"),

@@ -55,6 +55,19 @@ def test_a_dry_run_does_not_promise_to_add_what_cannot_be_read(command: Command,
     assert "  photos/broken.jpg: not an image of a supported format" in told
 
 
+def test_a_dry_run_names_the_image_whose_place_a_moved_one_takes(command: Command, gallery: Path):
+    first, second, *_ = find_images(gallery)[0]
+    first.replace(second)
+    told = command("index", "add", "--sync", "photos", "--dry-run").out.splitlines()
+    assert told == [
+        "would be moved: 1", f"  {first} -> {second}",
+        "would be removed: 1", f"  {second}",
+        "unchanged: 22",
+    ]  # fmt: skip
+    done = command("index", "add", "--sync", "photos").out
+    assert done.splitlines()[0] == "1 moved, 1 removed, 22 unchanged"
+
+
 def test_a_moved_project_is_told_and_mended_by_either_command(
     command: Command, gallery: Path, tmp_path: Path
 ):

@@ -146,3 +146,19 @@ def test_a_whole_library_that_is_away_is_refused_unless_it_is_said_to_be_gone(
         add_images(image_index, image_folder, model, sync=Sync())
     report = add_images(image_index, image_folder, model, sync=Sync([image_folder]))
     assert (report.added, report.removed) == (9, 24)
+
+
+def test_a_library_whose_own_folder_is_empty_is_refused_in_the_same_words_and_may_be_gone(
+    image_index: Path, image_folder: Path, model: Bundle, classes: list[Path]
+):
+    before = indexed_ids(image_index)
+    for folder, count in ((classes[0], 8), (image_folder, 24)):
+        shutil.rmtree(folder)
+        folder.mkdir()
+        away = rf"none of the {count} .* {folder} is at its path any more; mount or .* --gone"
+        with pytest.raises(NotFoundError, match=away):
+            add_images(image_index, folder, model, sync=Sync())
+    assert indexed_ids(image_index) == before
+    with pytest.raises(NotFoundError, match="no images in"):
+        add_images(image_index, image_folder, model)
+    assert add_images(image_index, image_folder, model, sync=Sync([image_folder])).removed == 24

@@ -279,3 +279,17 @@ def test_moves_of_an_index_with_removed_images_and_several_segments(
     compact(image_index)
     assert indexed_ids(image_index) == after
     assert verify(image_index).problems == []
+
+
+def test_a_changed_image_is_noticed_though_a_link_to_it_is_listed_before_it(
+    image_index: Path, image_folder: Path, model: Bundle
+):
+    image = find_images(image_folder)[0][-1]
+    turn(image)
+    link = image_folder / "0.jpg"
+    link.symlink_to(image)
+    report = add_images(image_index, image_folder, model)
+    assert (report.replaced, report.added, len(report.repeated)) == (1, 0, 1)
+    assert link not in indexed_ids(image_index)
+    (hit,) = Searcher.open(image_index).search(image, 1)
+    assert hit.path == image and hit.score > 0.9999

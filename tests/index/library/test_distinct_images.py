@@ -33,6 +33,21 @@ def test_a_link_to_a_file_and_a_link_to_its_folder_name_the_same_file(file: Path
     assert {again.first for again in found.repeated} == {file}
 
 
+def test_the_path_by_which_an_index_knows_a_file_goes_before_a_link_that_is_listed_first(
+    file: Path, tmp_path: Path
+):
+    link = tmp_path / "0.jpg"
+    link.symlink_to(file)
+    other = tmp_path / "2.jpg"
+    other.write_bytes(b"another")
+    paths = [link, other, file]
+    assert distinct(paths, {}).rows == [0, 1]
+    found = distinct(paths, {}, {str(file): 7})
+    assert found.rows == [1, 2]
+    assert [state and state.size for state in found.states] == [7, 5]
+    assert [(again.path, again.first) for again in found.repeated] == [(link, file)]
+
+
 def test_copies_and_hard_links_stay_two_entries(file: Path, tmp_path: Path):
     shutil.copy2(file, tmp_path / "copy.jpg")
     os.link(file, tmp_path / "a" / "hard.jpg")
