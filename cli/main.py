@@ -138,5 +138,6 @@ def main() -> None:
         with suppress(OutputLost):
             flush_output()
     if line:
-        print(f"error: {showable(' '.join(line.split()))}", file=sys.stderr)
+        one_line = " ".join(part.strip() for part in line.splitlines())
+        print(f"error: {showable(one_line)}", file=sys.stderr)
     sys.exit(code)

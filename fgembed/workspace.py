@@ -6,7 +6,7 @@ from pathlib import Path
 from fgembed.disk.files import read_json, read_toml, write_text
 from fgembed.disk.latest import LATEST_NAME, followed
 from fgembed.disk.text_files import at_home
-from fgembed.errors import FgembedError, NotFoundError
+from fgembed.errors import ConfigError, FgembedError, NotFoundError
 
 CONFIG = Path("fgembed.toml")
 RUNS = Path("runs")
@@ -77,7 +77,12 @@ def workspace_images(folder: Path = Path()) -> Path:
             'give a folder, or make the file with "fgembed init PHOTOS"',
         )
     images = read_toml(file).get("images")
-    if not isinstance(images, str):
+    if not isinstance(images, str | None):
+        raise ConfigError(
+            f"{file}: images is {images!r}, expected one path in quotes",
+            f'set images = "PHOTOS" in {file}',
+        )
+    if images is None:
         raise NotFoundError(
             f"no folder of photographs: {file} names none",
             f'give a folder, or set images = "PHOTOS" in {file}',

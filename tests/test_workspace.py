@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from fgembed.disk.latest import check_latest, set_latest
-from fgembed.errors import FgembedError, NotFoundError
-from fgembed.workspace import find_run
+from fgembed.errors import ConfigError, FgembedError, NotFoundError
+from fgembed.workspace import find_run, workspace_images
 from tests.children import NO_LINKS, ended, python
 
 SET = """
@@ -72,3 +72,10 @@ def test_processes_that_end_at_once_leave_one_of_theirs(runs: Path) -> None:
         assert done.code == 0, done.err
     assert find_run(None, runs.parent).name in ("moco-1", "größe 2")
     assert len(list(runs.iterdir())) == 3
+
+
+@pytest.mark.parametrize("images", ["3", '["photos"]'])
+def test_images_that_are_no_text_are_said_to_be_so(images: str, tmp_path: Path) -> None:
+    (tmp_path / "fgembed.toml").write_text(f"images = {images}\n")
+    with pytest.raises(ConfigError, match="expected one path in quotes"):
+        workspace_images(tmp_path)

@@ -14,6 +14,7 @@ from fgembed.errors import FgembedError
 TRACEBACK = "FGEMBED_TRACEBACK"  # in the environment: unforeseen errors are raised
 BROKEN_PIPE_CODE = 1  # as Typer's
 INTERRUPTED_CODE = 130
+LONGEST = 500  # letters of an unforeseen message; some hold a whole array
 
 
 def require_current_folder(arguments: Sequence[str]) -> None:
@@ -78,8 +79,12 @@ def _system_error(error: OSError) -> tuple[str, int]:
     if error.filename is None and _comes_from_printing(error):
         silence_output()
         return _lost("" if error.errno == errno.EPIPE else error.strerror or str(error))
-    path = "" if error.filename is None else f": {os.fsdecode(error.filename)}"
-    return f"{error.strerror or error}{path}", 1
+    name: Any = error.filename
+    if isinstance(name, int):  # opened by its descriptor
+        path = f": file descriptor {name}"
+    else:
+        path = "" if name is None else f": {os.fsdecode(name)}"
+    return f"{error.strerror or _message(error) or type(error).__name__}{path}", 1
 
 
 def _comes_from_printing(error: BaseException) -> bool:
@@ -93,14 +98,22 @@ def _comes_from_printing(error: BaseException) -> bool:
 
 def _is_allocation(error: BaseException) -> bool:
     """Whether torch could not allocate; its own class exists only where torch is imported."""
-    text = str(error)
     return isinstance(error, RuntimeError) and (
-        type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text
+        type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in _message(error)
     )
 
 
+def _message(error: BaseException) -> str:
+    """What the error says; nothing if it fails in saying it."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
 def _unforeseen(error: BaseException) -> str:
-    message = str(error).strip().partition("\n")[0] or "no message"
+    message = _message(error).strip().partition("\n")[0] or "no message"
+    message = message if len(message) <= LONGEST else f"{message[:LONGEST]} ..."
     command = " ".join(sys.argv[1:3])
     return (
         f"{type(error).__name__}: {message}; this is a fault of fgembed: set {TRACEBACK}=1, run "

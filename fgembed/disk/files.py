@@ -103,8 +103,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(read_text(path))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        is_escape = any(words in str(error) for words in ("hex value", "Unescaped"))
+        remedy = "put 'single quotes' around a path with backslashes" if is_escape else ""
         raise ConfigError(
-            f"{path} is not valid TOML: {error}", "correct it in an editor and save it as UTF-8"
+            f"{path} is not valid TOML: {error}",
+            remedy or "correct it in an editor and save it as UTF-8",
         ) from None
 
 

@@ -1,19 +1,19 @@
 """Where the images to embed come from: folders, tar shards, manifests, and lists of files."""
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fgembed.disk.text_files import at_home, decoded, lines_of
+from fgembed.disk.text_files import decoded, lines_of
 from fgembed.errors import FgembedError, NotFoundError
 from fgembed.images.finding import scan
 from fgembed.images.kinds.extensions import extension, is_archive, unread_reason
 from fgembed.images.kinds.passed_over import PassedOver
+from fgembed.images.listed_paths import located
 from fgembed.images.manifests import csv_columns, parquet_columns
 from fgembed.images.skipped import Skipped
-from fgembed.images.table_header import PATH_COLUMNS
+from fgembed.images.table_header import PATH_COLUMNS, path_column
 from fgembed.images.tar_files import TarMember, scan_tar
 from fgembed.text import label
 
@@ -145,21 +145,14 @@ def labels_of(paths: Sequence[Path], folder: Path) -> dict[str, list[Any]]:
 
 def _from_lines(lines: Iterable[str], folder: Path) -> Listing:
     try:
-        paths = [path for line in lines if (path := line.lstrip("\ufeff").rstrip("\r\n"))]
+        stripped = (line.lstrip("\ufeff").rstrip("\r\n") for line in lines)
+        paths = [path for path in stripped if path.strip()]
     except UnicodeDecodeError as error:
         raise FgembedError(
             f"the list on standard input is not UTF-8: {error}",
             "convert it, or save it as a .txt list, of which such lines are skipped",
         ) from None
-    return _encodable([_located(path, folder) for path in paths])
-
-
-def _located(path: str, folder: Path) -> Path:
-    """A path that is relative to `folder`, or to the home folder if it begins with `~`."""
-    relative = folder / path
-    if not path.startswith("~") or os.path.lexists(relative):
-        return relative
-    return folder / at_home(path)
+    return _encodable([located(path, folder) for path in paths])
 
 
 def _encodable(images: Sequence[ImageFile]) -> Listing:
@@ -177,7 +170,7 @@ def _encodable(images: Sequence[ImageFile]) -> Listing:
 
 
 def _from_columns(columns: dict[str, list[Any]], source: Path) -> Listing:
-    name = next((name for name in PATH_COLUMNS if name in columns), None)
+    name = path_column(columns)
     if name is None:
         raise FgembedError(
             f"{source} has none of the columns {', '.join(PATH_COLUMNS)}: "
@@ -193,4 +186,4 @@ def _from_columns(columns: dict[str, list[Any]], source: Path) -> Listing:
         )
     if LABEL in columns:
         columns[LABEL] = [label(v) if isinstance(v, str) else v for v in columns[LABEL]]
-    return Listing([_located(str(path), source.parent) for path in paths], columns)
+    return Listing([located(str(path), source.parent) for path in paths], columns)

@@ -1,7 +1,7 @@
 """The first line of a manifest: what separates its columns, and what they are called."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 PATH_COLUMNS = ("image_path", "path", "filename")  # of a manifest; the first one that exists counts
 
@@ -16,7 +16,18 @@ def delimiter_of(text: str) -> str:
     if len(header) == 5 and header.startswith("sep="):
         return header[4]
     readings = {d: unique_names(next(csv.reader([header], delimiter=d), [])) for d in ",;\t"}
-    return next((d for d, names in readings.items() if {*names} & {*PATH_COLUMNS}), ",")
+    return next((d for d, names in readings.items() if path_column(names)), ",")
+
+
+def path_column(names: Collection[str]) -> str | None:
+    """The column with the paths of the images: exactly so named, or else but for its case.
+
+    Example:
+        >>> path_column(["label", "Path"]), path_column(["label"])
+        ('Path', None)
+    """
+    exact = next((name for name in PATH_COLUMNS if name in names), None)
+    return exact or next((n for p in PATH_COLUMNS for n in names if n.lower() == p), None)
 
 
 def unique_names(names: Sequence[str]) -> list[str]:

@@ -47,6 +47,15 @@ def test_settings_in_another_encoding_are_refused_with_what_to_do(content: bytes
         read_toml(tmp_path / "fgembed.toml")
 
 
+@pytest.mark.parametrize("path", [r"C:\Users\ann\photos", r"D:\photos\all"])
+def test_a_windows_path_in_double_quotes_is_refused_with_the_quotes_to_use(
+    path: str, tmp_path: Path
+):
+    (tmp_path / "fgembed.toml").write_text(f'images = "{path}"\n')
+    with pytest.raises(ConfigError, match="single quotes"):
+        read_toml(tmp_path / "fgembed.toml")
+
+
 def test_a_mark_inside_the_text_stays():
     assert decoded("a\ufeffb".encode()) == "a\ufeffb"
 

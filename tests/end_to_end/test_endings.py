@@ -38,6 +38,8 @@ UNFORESEEN = {
     "raise AssertionError": "AssertionError: no message",
     "class PanicException(BaseException): pass\n    raise PanicException('in Rust')":
         "PanicException: in Rust",
+    "class Mute(Exception):\n        def __str__(self): return 1\n    raise Mute":
+        "Mute: no message",
 }  # fmt: skip
 
 
@@ -96,3 +98,20 @@ def test_an_unforeseen_error_is_raised_in_tests(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("FGEMBED_TRACEBACK", "1")
     with pytest.raises(sqlite3.OperationalError):
         end_of(sqlite3.OperationalError("locked"))
+
+
+def test_a_long_unforeseen_message_is_cut():
+    done = ended("raise ValueError('x' * 100_000)")
+    assert done.stderr.startswith("error: ValueError: xxx")
+    assert len(done.stderr) < 1000
+
+
+def test_a_file_that_was_opened_by_its_descriptor_is_named_by_it():
+    done = ended("raise OSError(9, 'Bad file descriptor', 77)")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: Bad file descriptor: file descriptor 77\n"
+
+
+def test_two_spaces_in_a_name_stay_two(tmp_path: Path):
+    done = ended(f"open({str(tmp_path / 'a  b.jpg')!r})")
+    assert done.stderr == f"error: No such file or directory: {tmp_path}/a  b.jpg\n"

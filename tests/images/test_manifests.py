@@ -108,3 +108,34 @@ def test_a_row_and_a_line_may_begin_with_the_home_folder(
     expected = [tmp_path / n for n in ("home/a.jpg", "~really.jpg", "~x.jpg", "b~.jpg")]
     assert names(listed(tmp_path / "photos.txt", lines)) == [str(path) for path in expected]
     assert names(listed(tmp_path / "photos.csv", b"path\n" + lines)) == [*map(str, expected)]
+
+
+WRITTEN = ["a.jpg   ", "\ta.jpg\t", '"a.jpg"', "'a.jpg' ", ' "~/b.jpg"']
+
+
+@pytest.mark.parametrize("line", WRITTEN)
+def test_spaces_and_quotes_around_a_path_are_dropped(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).touch()
+    read = names(listed(tmp_path / "photos.txt", f" \t\n{line}\n  \n".encode()))
+    assert read == [str(tmp_path / ("b.jpg" if "b" in line else "a.jpg"))]
+    quoted = line.replace('"', '""')
+    assert names(listed(tmp_path / "photos.csv", f'path\n"{quoted}"\n'.encode())) == read
+
+
+def test_a_file_that_is_really_named_with_spaces_or_quotes_comes_first(tmp_path: Path):
+    for name in ("a.jpg", "a.jpg ", "'a.jpg'"):
+        (tmp_path / name).touch()
+    read = names(listed(tmp_path / "photos.txt", b"a.jpg \n'a.jpg'\na.jpg\n"))
+    assert read == [str(tmp_path / name) for name in ("a.jpg ", "'a.jpg'", "a.jpg")]
+
+
+def test_the_column_of_paths_may_be_in_capitals(tmp_path: Path):
+    listing = listed(tmp_path / "photos.csv", b"PATH;Label\na.jpg;kiwi\n")
+    assert names(listing) == [str(tmp_path / "a.jpg")]
+    assert listing.columns == {"Label": ["kiwi"]}
+    exact = listed(tmp_path / "photos.csv", b"Path,path\nb.jpg,a.jpg\n")
+    assert names(exact) == [str(tmp_path / "a.jpg")]
