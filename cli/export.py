@@ -176,4 +176,5 @@ def _print(exported: "Exported") -> None:
         if report.drop is not None:
             print(f"  against fp32: {report.drop.sentence()}")
     print(f"guard: {exported.verdict.headline()}")
-    print('next: "fgembed index build"')
+    where = "" if exported.folder == BUNDLE else f" --bundle {exported.folder}"
+    print(showable(f'next: "fgembed index build{where}"'))

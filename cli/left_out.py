@@ -24,7 +24,7 @@ def print_left_out(
         file: the list of all that were skipped.
         remedy: what reads the clutter, where no option does.
     """
-    from fgembed.cli.short_paths import short_path
+    from fgembed.cli.process.short_paths import short_path
     from fgembed.images.kinds.passed_over import OPTION
     from fgembed.images.skipped import unread_formats
     from fgembed.text import showable

@@ -201,7 +201,7 @@ def _write_images(
 
 
 def _print_hits(hits: "list[Hit]", peaks: dict[int, tuple[float, float]] | None) -> None:
-    from fgembed.cli.short_paths import short_path
+    from fgembed.cli.process.short_paths import short_path
     from fgembed.cli.tables import print_table
 
     columns = ["rank", "score", "image"]

@@ -122,4 +122,5 @@ def _print(report: "BuildReport", out: Path, as_json: bool) -> None:
     print(f"{showable(str(out))}: {described(report.manifest)}")
     print_repeated(report.repeated)
     print_left_out(report.skipped, report.passed_over, out / SKIPPED_FILE)
-    print('next: "fgembed search query.jpg"')
+    where = "" if out == INDEX else f" --index {out}"
+    print(showable(f'next: "fgembed search query.jpg{where}"'))

@@ -139,7 +139,7 @@ class FloorTable:
 
     def caption(self) -> str:
         """One line for the protocol, one for the gain, one for each note."""
-        unreadable = f", {self.skipped} that cannot be read left out" if self.skipped else ""
+        unreadable = f", {self.skipped} that are not read left out" if self.skipped else ""
         measured = (
             f"{self.protocol}: {self.queries} queries, {self.gallery} gallery images, "
             f"{self.classes} classes{unreadable}; percent, in brackets the bootstrap 95 % interval "

@@ -22,6 +22,7 @@ from fgembed.images.decoding import Pixels
 from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.images.skipped import check_bad
+from fgembed.text import showable
 
 TABLE_KS = (1, 5, 10)
 CURVE_END = 50
@@ -224,13 +225,17 @@ def _encoder_table(
     leave_one_out, unmatched = embedded_split.leave_one_out, embedded_split.without_match()
     if unmatched:
         notes = [*notes, f"queries without an image of their class to find: {unmatched}"]
+    skipped = gallery.skipped + ([] if leave_one_out else queries.skipped)
+    if skipped:
+        first = min(skipped, key=lambda image: not image.is_bad)
+        notes = [*notes, showable(f"left out for one: {first.path}, {first.reason}")]
     table = FloorTable(
         rows=[row],
         protocol="leave-one-out" if leave_one_out else "queries against gallery",
         queries=len(queries.paths),
         gallery=len(gallery.paths),
         classes=len(set(embedded_split.query_labels)),
-        skipped=len(gallery.skipped) + (0 if leave_one_out else len(queries.skipped)),
+        skipped=len(skipped),
         notes=list(notes),
     )
     return table, retrieval.recall[1]

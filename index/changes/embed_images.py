@@ -68,7 +68,7 @@ class SourceImages:
         if not all(isinstance(image, Path) for image in listing.images):
             raise FgembedError(
                 f"the images of {source} lie in tar files, expected image files",
-                'embed them with "fgembed embed", then give its folder by --from-embeddings',
+                'unpack them, or index the folder that "fgembed embed" makes by --from-embeddings',
             )
         invalid = next((path for path in listing.images if "\0" in str(path)), None)
         if invalid is not None:

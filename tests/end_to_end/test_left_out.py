@@ -103,6 +103,24 @@ def test_scores_are_those_of_the_photographs(
     assert with_clutter["rows"] == without["rows"]
 
 
+def test_an_evaluation_names_what_it_leaves_out(
+    command: Command, bundle: Path, littered: Path
+) -> None:
+    (littered / "a" / "1.psd").write_bytes(b"8BPS")
+    (littered / "a" / "broken.jpg").write_bytes(b"")
+    told = command("evaluate", bundle, "--gallery", "photos", "--queries", "photos")
+    assert ", 2 that are not read left out; " in told.out
+    assert "left out for one: photos/a/broken.jpg, not an image of a supported format." in told.out
+
+
+def test_the_next_command_names_the_index_that_was_built(
+    command: Command, bundle: Path, littered: Path
+) -> None:
+    for out, following in (("gallery.index", ""), ("mine", " --index mine")):
+        done = command("index", "build", "photos", "--bundle", bundle, "--out", out)
+        assert done.out.endswith(f'next: "fgembed search query.jpg{following}"\n')
+
+
 @pytest.mark.slow
 def test_a_training_sees_photographs_only(command: Command, littered: Path) -> None:
     littered_with(littered, UNREAD)

@@ -175,9 +175,7 @@ def test_the_error_for_images_in_tar_files_tells_how_to_import_them(tmp_path: Pa
     with tarfile.open(tmp_path / "shard.tar", "w") as tar:
         Image.new("RGB", (20, 20)).save(tmp_path / "a.jpg")
         tar.add(tmp_path / "a.jpg", "a.jpg")
-    with pytest.raises(
-        FgembedError, match=r"lie in tar files.* give its folder by --from-embeddings"
-    ):
+    with pytest.raises(FgembedError, match=r"lie in tar files.*; unpack them, or index the folder"):
         SourceImages.of(tmp_path / "shard.tar")
 
 
