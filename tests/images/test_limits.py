@@ -194,7 +194,7 @@ def test_a_picture_of_a_scanners_size_is_read_whatever_the_process_allows_pillow
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for kind in ("JPEG", "PNG", "BMP", "TIFF", "GIF"):
+        for kind in ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP"):
             content = encoded(IMAGE, kind)
             assert load_rgb(BytesIO(content)).size == IMAGE.size
         assert load_rgb(BytesIO(tiff(np.zeros((64, 64), np.uint8)))).size == (64, 64)
@@ -217,6 +217,17 @@ def test_the_limit_on_pixels_says_how_to_raise_it(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(LIMIT_VARIABLE, "many")
     with pytest.raises(ImageError, match="FGEMBED_MAX_PIXELS is 'many', expected a number"):
         load_rgb(BytesIO(PNG))
+
+
+def test_a_progressive_jpeg_of_thousands_of_scans_is_refused_at_once():
+    content = encoded(IMAGE, "JPEG", progressive=True)
+    scan = b"\xff\xda\0\x08\1\1\0\1\x3f\0\0"
+    assert load_rgb(BytesIO(content[:-2] + scan * 50 + content[-2:])).size == IMAGE.size
+    with pytest.raises(ImageError, match=r"damaged JPEG: 50\d\d scans, expected at most 200"):
+        load_rgb(BytesIO(content[:-2] + scan * 5000 + content[-2:]))
+    video = content + np.random.default_rng(0).bytes(30_000_000)  # behind a motion picture
+    assert video.count(b"\xff\xda") > 400
+    assert same(video, content)
 
 
 def test_a_jpeg_larger_than_the_limit_is_read_at_a_reduced_scale(monkeypatch: pytest.MonkeyPatch):

@@ -9,7 +9,11 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from fgembed.images.formats import heif, jpeg_xl, raw
+from fgembed.images.formats import heif, jpeg_xl, raw, webp
+from fgembed.images.limits import RefusedError
+
+MAX_SCANS = 200  # of a progressive JPEG; encoders write about ten
+BYTES_A_CHANCE = 1 << 14  # two bytes that look like a scan are by chance in four times as many
 
 
 def opened(kind: str, stream: BinaryIO, at_least: int | None, *, checked: bool) -> Image.Image:
@@ -42,19 +46,35 @@ def opened(kind: str, stream: BinaryIO, at_least: int | None, *, checked: bool) 
     return _by_pillow(kind, stream)
 
 
+def check_scans(stream: BinaryIO) -> None:
+    """Refuses a progressive JPEG of so many scans that it would be decoded for hours.
+
+    Raises:
+        RefusedError: there are more than any encoder writes.
+    """
+    place = stream.tell()
+    stream.seek(0)
+    content = stream.read()
+    stream.seek(place)
+    scans = content.count(b"\xff\xda")
+    if scans > MAX_SCANS + len(content) // BYTES_A_CHANCE:
+        raise RefusedError(f"damaged JPEG: {scans} scans, expected at most {MAX_SCANS}")
+
+
 def _by_pillow(kind: str, stream: BinaryIO) -> Image.Image:
     if kind == "JPEG":  # also the first picture of a camera's MPO
         from PIL.JpegImagePlugin import JpegImageFile
 
-        return JpegImageFile(stream)
+        image = JpegImageFile(stream)
+        if image.info.get("progressive"):
+            check_scans(stream)
+        return image
     if kind == "PNG":
         from PIL.PngImagePlugin import PngImageFile
 
         return PngImageFile(stream)
     if kind == "WEBP":
-        from PIL.WebPImagePlugin import WebPImageFile
-
-        return WebPImageFile(stream)
+        return webp.opened(stream)
     if kind == "AVIF":
         from PIL.AvifImagePlugin import AvifImageFile
 
