@@ -70,16 +70,23 @@ def _is_missing(path: str) -> bool:
         return False  # out of reach is not gone
 
 
-def changed_files(images: Sequence[IndexedImage], report: ReportCount = silent) -> list[str]:
-    """The paths of existing files whose content is not the indexed one; reads every file."""
+def changed_files(
+    images: Sequence[IndexedImage], report: ReportCount = silent
+) -> tuple[list[str], list[str]]:
+    """The paths of files with other content than was indexed, and of those that cannot be read.
+
+    Every file is read; missing ones are in neither.
+    """
     comparable = [image for image in images if image.sha256 is not None]
-    changed = []
+    changed, unread = list[str](), list[str]()
     sums = prefetch(_sha256, (image.path for image in comparable), core_count(), WINDOW)
     for done, (image, checksum) in enumerate(zip(comparable, sums, strict=True), start=1):
-        if checksum not in (None, image.sha256):
+        if checksum is None and not _is_missing(image.path):
+            unread.append(image.path)
+        elif checksum not in (None, image.sha256):
             changed.append(image.path)
         report(done, len(comparable))
-    return changed
+    return changed, unread
 
 
 def _sha256(path: str) -> str | None:
