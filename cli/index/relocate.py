@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 def relocate(
-    old: Annotated[
-        Path, typer.Argument(readable=False, help="The folder as the index names it.")
-    ],
+    old: Annotated[Path, typer.Argument(readable=False, help="The folder as the index names it.")],
     new: Annotated[Path, typer.Argument(help="Where this folder is now.")],
     index: IndexOption = INDEX,
     checksums: Annotated[
