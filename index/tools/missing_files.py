@@ -72,6 +72,7 @@ def _is_missing(path: str) -> bool:
 
 def changed_files(
     images: Sequence[IndexedImage], report: ReportCount = silent
+<<<<<<< HEAD
 ) -> tuple[int, list[str]]:
     """How many files could be read, and the paths of those with another content than indexed."""
     comparable = [image for image in images if image.sha256 is not None]
@@ -83,6 +84,23 @@ def changed_files(
             changed.append(image.path)
         report(done, len(comparable))
     return compared, changed
+=======
+) -> tuple[list[str], list[str]]:
+    """The paths of files with other content than was indexed, and of those that cannot be read.
+
+    Every file is read; missing ones are in neither.
+    """
+    comparable = [image for image in images if image.sha256 is not None]
+    changed, unread = list[str](), list[str]()
+    sums = prefetch(_sha256, (image.path for image in comparable), core_count(), WINDOW)
+    for done, (image, checksum) in enumerate(zip(comparable, sums, strict=True), start=1):
+        if checksum is None and not _is_missing(image.path):
+            unread.append(image.path)
+        elif checksum not in (None, image.sha256):
+            changed.append(image.path)
+        report(done, len(comparable))
+    return changed, unread
+>>>>>>> a-index
 
 
 def _sha256(path: str) -> str | None:

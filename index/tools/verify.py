@@ -88,7 +88,16 @@ def verify(
     if report.missing.missing:
         report.notes.append(report.missing.described())
     if checksums:
+<<<<<<< HEAD
         report.compared, report.changed = changed_files(images)
+=======
+        report.changed, unread = changed_files(images)
+        if unread:
+            report.notes.append(
+                f"{len(unread)} image files cannot be read and were not compared, the first: "
+                f"{unread[0]}"
+            )
+>>>>>>> a-index
     return report
 
 

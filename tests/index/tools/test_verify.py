@@ -121,3 +121,19 @@ def test_verify_starts_again_if_a_writer_has_changed_the_index_meanwhile(
     monkeypatch.setattr("fgembed.index.tools.verify.check_files", after_a_compaction)
     assert verify(index).manifest == Manifest.read(index)
     assert written
+
+
+def test_images_that_cannot_be_read_are_told_and_not_taken_for_unchanged(
+    image_index: Path, image_folder: Path
+):
+    image, gone = find_images(image_folder)[0][:2]
+    gone.unlink()
+    image.unlink()
+    image.mkdir()
+    report = verify(image_index, checksums=True)
+    told = f"1 image files cannot be read and were not compared, the first: {image}"
+    assert told in report.notes
+    assert (report.missing.missing, report.changed) == ([str(gone)], [])
+    image.rmdir()
+    image.symlink_to(find_images(image_folder)[0][0])
+    assert not any("cannot be read" in note for note in verify(image_index, checksums=True).notes)
