@@ -42,7 +42,7 @@ def end_of(error: BaseException) -> tuple[str, Any]:
     """
     if isinstance(error, SystemExit):
         return "", error.code
-    if isinstance(error, KeyboardInterrupt | typer.Abort):
+    if isinstance(error, KeyboardInterrupt | typer.Abort) or _hides_interrupt(error):
         return "", INTERRUPTED_CODE
     if isinstance(error, typer.TyperException):
         # Without a message, the help has been printed.
@@ -58,6 +58,16 @@ def end_of(error: BaseException) -> tuple[str, Any]:
     if os.environ.get(TRACEBACK):
         raise error
     return _unforeseen(error), 1
+
+
+def _hides_interrupt(error: BaseException) -> bool:
+    """Whether a library made another error of an interrupt, as compiled ones do when imported."""
+    seen: BaseException | None = error
+    for _ in range(20):  # chains may be circular
+        if seen is None or isinstance(seen, KeyboardInterrupt):
+            break
+        seen = seen.__cause__ or seen.__context__
+    return isinstance(seen, KeyboardInterrupt)
 
 
 def _usage(error: typer.TyperException) -> str:
@@ -84,7 +94,9 @@ def _system_error(error: OSError) -> tuple[str, int]:
         path = f": file descriptor {name}"
     else:
         path = "" if name is None else f": {os.fsdecode(name)}"
-    return f"{error.strerror or _message(error) or type(error).__name__}{path}", 1
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "; free space on that disk, then run the command again" if is_full else ""
+    return f"{error.strerror or _message(error) or type(error).__name__}{path}{remedy}", 1
 
 
 def _comes_from_printing(error: BaseException) -> bool:

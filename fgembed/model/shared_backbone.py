@@ -27,6 +27,7 @@ from fgembed.model.whitening import NEEDED, Calibration, TooFewDirectionsError
 
 # A table embeds its gallery and its queries with one encoder after the other.
 CACHED_SETS = 2
+SMALL = 64  # pixels; networks halve the side five times
 
 
 class SharedPass:
@@ -70,7 +71,7 @@ class SharedPass:
         paths: Sequence[Path],
         dimensions: int,
         shrinkage: float,
-        remedy: str = "choose another backbone, or backbone.weights that are trained",
+        remedy: str = "",
     ) -> None:
         """Fits every encoder's levels and whitening on unlabelled images, in one pass.
 
@@ -78,7 +79,7 @@ class SharedPass:
             paths: of the images, taken in a fixed random order; unreadable ones are left out.
             dimensions: of the whitened vectors, at most; 0 for no whitening.
             shrinkage: in units of the mean eigenvalue.
-            remedy: where an encoder maps different images to one point.
+            remedy: where an encoder maps different images to one point; by default, of a start.
 
         Raises:
             FgembedError: too few of the images differ, or too few of an encoder's vectors.
@@ -97,7 +98,8 @@ class SharedPass:
             try:
                 encoder.whitening = fits[name].finish(dimensions, shrinkage)
             except TooFewDirectionsError as error:
-                raise _cause(error, len(seen), len(paths), remedy) from None
+                of_start = _remedy_of_start(self.spec.size)
+                raise _cause(error, len(seen), len(paths), remedy or of_start) from None
             encoder.to(self.device)
 
     @torch.inference_mode()
@@ -128,6 +130,12 @@ class SharedPass:
         vectors = [encoder.finish(pooled[name]) for name, encoder in self.encoders.items()]
         joined: Vectors = torch.cat(vectors, dim=1).cpu().numpy()
         return joined
+
+
+def _remedy_of_start(size: int) -> str:
+    """At 32 px most networks have maps of one position, in which almost all is zero."""
+    larger = f"set a larger preprocessing.size ({size} here), such as 128; or " * (size < SMALL)
+    return f"{larger}choose another backbone, or backbone.weights that are trained"
 
 
 def _cause(error: TooFewDirectionsError, distinct: int, count: int, remedy: str) -> FgembedError:

@@ -14,6 +14,9 @@ from fgembed.cli.process.endings import end_of
 FGEMBED = "from fgembed.cli.main import run\n"
 
 
+FREE = "; free space on that disk, then run the command again"
+
+
 def raising(statement: str) -> str:
     """A program whose `fgembed doctor` meets an error."""
     return (
@@ -71,7 +74,11 @@ def test_the_traceback_is_shown_where_the_environment_asks_for_it():
         ("raise SystemExit(7)", 7, ""),
         ("open('/nowhere/größe')", 1, "error: No such file or directory: /nowhere/größe\n"),
         ("open(b'/nowhere/gr\\xf6')", 1, "error: No such file or directory: /nowhere/gr\\udcf6\n"),
-        ("raise OSError(28, 'No space left on device')", 1, "error: No space left on device\n"),
+        (
+            "raise OSError(28, 'No space left on device')",
+            1,
+            f"error: No space left on device{FREE}\n",
+        ),
         ("raise OSError('odd')", 1, "error: odd\n"),
     ],
 )
@@ -89,7 +96,7 @@ def test_memory_that_torch_lacks_is_told_as_such():
 
 def test_an_error_of_another_file_is_no_error_of_the_output(tmp_path: Path):
     assert end_of(OSError(errno.ENOSPC, "No space left on device", str(tmp_path))) == (
-        f"No space left on device: {tmp_path}",
+        f"No space left on device: {tmp_path}{FREE}",
         1,
     )
 
@@ -115,3 +122,20 @@ def test_a_file_that_was_opened_by_its_descriptor_is_named_by_it():
 def test_two_spaces_in_a_name_stay_two(tmp_path: Path):
     done = ended(f"open({str(tmp_path / 'a  b.jpg')!r})")
     assert done.stderr == f"error: No such file or directory: {tmp_path}/a  b.jpg\n"
+
+
+@pytest.mark.parametrize("name", ["", ", 'x.npy'"])
+def test_a_full_disk_says_what_to_do(name: str):
+    done = ended(f"raise OSError(28, 'No space left on device'{name})")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: No space left on device")
+    assert done.stderr.endswith("; free space on that disk, then run the command again\n")
+
+
+def test_an_interrupt_that_a_library_hides_is_an_interrupt():
+    hidden = "\n    ".join(
+        ("try:", "    raise KeyboardInterrupt", "except KeyboardInterrupt as interrupt:",
+         "    raise ImportError('initialization failed') from interrupt")
+    )  # fmt: skip
+    done = ended(hidden)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -206,6 +206,16 @@ def test_a_start_that_tells_no_images_apart_is_refused_before_the_training(
     assert not (tmp_path / "r" / "metrics.jsonl").exists()
 
 
+def test_images_read_too_small_blame_the_size_and_not_the_weights_alone(photos: Path):
+    encoder = tiny_encoder()
+    for parameter in encoder.parameters():
+        parameter.data.mul_(0)
+    for size, first in ((32, r"set a larger preprocessing.size \(32 here\)"), (64, "choose")):
+        shared = SharedPass({"start": encoder}, Preprocessing(size=size), CPU)
+        with pytest.raises(FgembedError, match=f"to one point .*; {first}"):
+            shared.calibrate(find_images(photos / "train")[0], 4, 1.0)
+
+
 def test_images_of_one_content_are_refused_before_the_training(
     tiny_settings: dict[str, Any], photos: Path, tmp_path: Path
 ):
