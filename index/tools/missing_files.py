@@ -40,6 +40,21 @@ class MissingFiles:
         return f"{count}, the first: {self.missing[0]}; {MISSING_REMEDY}"
 
 
+@dataclass
+class ComparedFiles:
+    """Image files whose content was compared with what was indexed.
+
+    Attributes:
+        count: how many could be read.
+        changed: the paths of those with other content.
+        unread: the paths of those that cannot be read, though they are there.
+    """
+
+    count: int = 0
+    changed: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+
 def missing_files(paths: Sequence[str]) -> MissingFiles:
     """Looks for the files of these images."""
     return MissingFiles(len(paths), [path for path in paths if _is_missing(path)])
@@ -70,37 +85,19 @@ def _is_missing(path: str) -> bool:
         return False  # out of reach is not gone
 
 
-def changed_files(
-    images: Sequence[IndexedImage], report: ReportCount = silent
-<<<<<<< HEAD
-) -> tuple[int, list[str]]:
-    """How many files could be read, and the paths of those with another content than indexed."""
+def compare_files(images: Sequence[IndexedImage], report: ReportCount = silent) -> ComparedFiles:
+    """Reads the file of every image and compares it with what was indexed; missing ones are out."""
     comparable = [image for image in images if image.sha256 is not None]
-    compared, changed = 0, []
+    compared = ComparedFiles()
     sums = prefetch(_sha256, (image.path for image in comparable), core_count(), WINDOW)
     for done, (image, checksum) in enumerate(zip(comparable, sums, strict=True), start=1):
-        compared += checksum is not None
-        if checksum not in (None, image.sha256):
-            changed.append(image.path)
-        report(done, len(comparable))
-    return compared, changed
-=======
-) -> tuple[list[str], list[str]]:
-    """The paths of files with other content than was indexed, and of those that cannot be read.
-
-    Every file is read; missing ones are in neither.
-    """
-    comparable = [image for image in images if image.sha256 is not None]
-    changed, unread = list[str](), list[str]()
-    sums = prefetch(_sha256, (image.path for image in comparable), core_count(), WINDOW)
-    for done, (image, checksum) in enumerate(zip(comparable, sums, strict=True), start=1):
+        compared.count += checksum is not None
         if checksum is None and not _is_missing(image.path):
-            unread.append(image.path)
+            compared.unread.append(image.path)
         elif checksum not in (None, image.sha256):
-            changed.append(image.path)
+            compared.changed.append(image.path)
         report(done, len(comparable))
-    return changed, unread
->>>>>>> a-index
+    return compared
 
 
 def _sha256(path: str) -> str | None:

@@ -17,7 +17,7 @@ from fgembed.index.library.indexed_images import indexed_images
 from fgembed.index.search.open_index import IndexedVectors, removed_ids
 from fgembed.index.search.snapshot import open_state
 from fgembed.index.segments.segment import OpenSegment
-from fgembed.index.tools.missing_files import MissingFiles, changed_files, missing_files
+from fgembed.index.tools.missing_files import MissingFiles, compare_files, missing_files
 
 SEARCHED = 100  # vectors that are searched for
 EMBEDDED = 8  # images that are embedded again
@@ -88,16 +88,13 @@ def verify(
     if report.missing.missing:
         report.notes.append(report.missing.described())
     if checksums:
-<<<<<<< HEAD
-        report.compared, report.changed = changed_files(images)
-=======
-        report.changed, unread = changed_files(images)
-        if unread:
+        files = compare_files(images)
+        report.compared, report.changed = files.count, files.changed
+        if files.unread:
             report.notes.append(
-                f"{len(unread)} image files cannot be read and were not compared, the first: "
-                f"{unread[0]}"
+                f"{len(files.unread)} image files cannot be read and were not compared, the first: "
+                f"{files.unread[0]}"
             )
->>>>>>> a-index
     return report
 
 
