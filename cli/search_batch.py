@@ -81,8 +81,7 @@ def _search_vectors(
 ) -> "list[tuple[str, list[Hit]]]":
     """The hits of vectors of the index's own model, so no model is needed."""
     from fgembed.index.changes.embeddings_folder import ImportedEmbeddings
-    from fgembed.index.search.hits import hits_of
-    from fgembed.index.search.hits_file import QUERIES_AT_ONCE
+    from fgembed.index.search.hits import QUERIES_AT_ONCE, hits_of
     from fgembed.index.search.snapshot import open_vectors
 
     queries = ImportedEmbeddings.of_file(file)

@@ -12,9 +12,9 @@ from fgembed.embedding.array_types import Vectors
 from fgembed.errors import IntegrityError
 from fgembed.images.batches import ImageBatches, prefetch
 from fgembed.images.decoding import Pixels
+from fgembed.images.image_file import ImageFile
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.images.skipped import Skipped
-from fgembed.images.sources import ImageFile
 from fgembed.progress import ReportCount, silent
 
 

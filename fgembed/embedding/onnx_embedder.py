@@ -12,8 +12,8 @@ from fgembed.embedding.array_types import Vectors
 from fgembed.embedding.bulk import BulkResult, Embedded, embed_images, embedded
 from fgembed.embedding.onnx_sessions import CPU, open_session
 from fgembed.images.decoding import Pixels
+from fgembed.images.image_file import ImageFile
 from fgembed.images.preprocessing import Preprocessing
-from fgembed.images.sources import ImageFile
 from fgembed.progress import ReportCount, silent
 
 CPU_BATCH = 4  # for each core: larger ones leave its cache

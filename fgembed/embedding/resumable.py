@@ -19,8 +19,8 @@ from fgembed.disk.npy_files import read_array
 from fgembed.embedding.bulk import BulkResult
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import IntegrityError
+from fgembed.images.image_file import ImageFile
 from fgembed.images.skipped import Skipped, write_skipped
-from fgembed.images.sources import ImageFile
 from fgembed.progress import ReportCount, silent
 
 Row = TypeVar("Row")

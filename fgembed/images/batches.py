@@ -11,9 +11,9 @@ import numpy as np
 
 from fgembed.errors import ImageError
 from fgembed.images.decoding import READING, Pixels, load_rgb
+from fgembed.images.image_file import ImageFile
 from fgembed.images.preprocessing import Preprocessing, read_image
 from fgembed.images.skipped import Skipped
-from fgembed.images.sources import ImageFile
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")

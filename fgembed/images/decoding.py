@@ -15,7 +15,6 @@ from fgembed.errors import ImageError
 from fgembed.images.colours.earlier_reading import to_rgb
 from fgembed.images.colours.source_colours import Decoded, in_source_colours
 from fgembed.images.formats.opening import opened
-from fgembed.images.formats.repair import lacks_rows, repaired
 from fgembed.images.formats.signatures import kind_of
 from fgembed.images.limits import (
     RefusedError,
@@ -109,6 +108,8 @@ def _from_stream(stream: BinaryIO, at_least: int | None, reading: int) -> Decode
     except Exception as error:
         reason = f"damaged {kind}: {error}" if isinstance(error, SyntaxError) else error
         try:
+            from fgembed.images.formats.repair import repaired  # a search starts without it
+
             second = repaired(kind, stream)
             if second is None:
                 raise error
@@ -138,8 +139,11 @@ def _attempt(
     with room_for(*image.size):
         raw_mode = _raw_mode(image)
         image.load()  # not exif_transpose: it also writes the EXIF again, which can fail
-        if repairs is not None and kind == "JPEG" and lacks_rows(image):
-            raise ValueError("image file is truncated")
+        if repairs is not None and kind == "JPEG":
+            from fgembed.images.formats.repair import lacks_rows
+
+            if lacks_rows(image):
+                raise ValueError("image file is truncated")
         image = _upright(image)
         if reading == 1:
             return Decoded(to_rgb(image))

@@ -8,13 +8,14 @@ from typing import Any
 from fgembed.disk.text_files import decoded, lines_of
 from fgembed.errors import FgembedError, NotFoundError
 from fgembed.images.finding import scan
+from fgembed.images.image_file import ImageFile
 from fgembed.images.kinds.extensions import extension, is_archive, unread_reason
 from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.listed_paths import located
 from fgembed.images.manifests import csv_columns, parquet_columns
 from fgembed.images.skipped import Skipped
 from fgembed.images.table_header import PATH_COLUMNS, path_column
-from fgembed.images.tar_files import TarMember, scan_tar
+from fgembed.images.tar_files import scan_tar
 from fgembed.text import label
 
 LABEL = "label"
@@ -22,7 +23,6 @@ SOURCE_REMEDY = (
     "give a folder of images, a .tar file, a .csv, .tsv or .parquet manifest, or a .txt list of "
     "paths"
 )
-ImageFile = Path | TarMember
 
 
 @dataclass

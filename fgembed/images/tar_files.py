@@ -1,51 +1,21 @@
 """The images inside uncompressed tar files, read in place."""
 
-import io
 import os
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from fgembed.errors import FgembedError, ImageError
+from fgembed.errors import FgembedError
+from fgembed.images.image_file import TarMember
 from fgembed.images.kinds.clutter import file_label, path_label
 from fgembed.images.kinds.extensions import extension, not_read, unread_reason
 from fgembed.images.kinds.formats import EXTENSIONS, NO_IMAGE
 from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.kinds.signatures import HEAD_BYTES, format_of, is_read
-from fgembed.images.limits import raise_if_out_of_files
 from fgembed.images.skipped import Skipped
 
 MAX_MEMBER_BYTES = 1 << 28
-
-
-@dataclass(frozen=True)
-class TarMember:
-    """An image inside an uncompressed tar file: `size` bytes at `offset`."""
-
-    tar: Path
-    name: str
-    offset: int
-    size: int
-
-    def __str__(self) -> str:
-        return str(self.tar / self.name)
-
-    def open(self) -> BinaryIO:
-        """The bytes of the image as a stream; thread-safe.
-
-        Raises:
-            ImageError: the tar file has become shorter, or cannot be read.
-        """
-        try:
-            with self.tar.open("rb") as file:
-                content = os.pread(file.fileno(), self.size, self.offset)
-        except OSError as error:
-            raise_if_out_of_files(error)
-            raise ImageError(str(self), error.strerror or "cannot be read") from None
-        if len(content) < self.size:
-            raise ImageError(str(self), f"{self.tar} ends before it")
-        return io.BytesIO(content)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from fgembed.disk.files import atomic_write, sha256
 from fgembed.disk.foreign import refuse_foreign
 from fgembed.disk.locks import sole_writer
 from fgembed.embedding.array_types import Ids
+from fgembed.index.format.free_names import next_name
 from fgembed.index.format.manifest import (
     ENTRY_PATTERNS,
     ITEMS_FILE,
@@ -104,10 +105,3 @@ def changed_manifest(
     return replace(
         manifest, segments=list(segments), removed=entry, next_id=next_id, count=count, roots=roots
     )
-
-
-def next_name(folder: Path, prefix: str, suffix: str = "") -> str:
-    """A name with the next free number: no file or folder has it, not even after a crash."""
-    numbers = (path.name[len(prefix) :].removesuffix(suffix) for path in folder.glob(f"{prefix}*"))
-    last = max((int(number) for number in numbers if number.isdecimal()), default=0)
-    return f"{prefix}{last + 1:06}{suffix}"

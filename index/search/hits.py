@@ -16,6 +16,8 @@ MISSING_REMEDY = (
     'with "fgembed index add --sync DIR"'
 )
 
+QUERIES_AT_ONCE = 1000  # queries that one search of the index takes
+
 
 @dataclass(frozen=True)
 class Hit:

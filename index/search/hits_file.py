@@ -11,7 +11,6 @@ from fgembed.index.format.metadata_columns import in_arrow, sql_columns, sql_kin
 from fgembed.index.search.hits import Hit
 
 COLUMNS = {"query": "TEXT", "rank": "INTEGER", "score": "REAL", "id": "INTEGER", "path": "TEXT"}
-QUERIES_AT_ONCE = 1000  # queries that one search of the index takes
 MAX_ROW_BYTES = 1 << 24
 
 

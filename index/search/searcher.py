@@ -16,8 +16,7 @@ from fgembed.images.preprocessing import read_image
 from fgembed.images.skipped import Skipped
 from fgembed.index.format.manifest import Manifest
 from fgembed.index.format.model_binding import check_model, find_bundle
-from fgembed.index.search.hits import Hit, hits_of, with_items
-from fgembed.index.search.hits_file import QUERIES_AT_ONCE
+from fgembed.index.search.hits import QUERIES_AT_ONCE, Hit, hits_of, with_items
 from fgembed.index.search.snapshot import open_vectors
 from fgembed.index.segments.ordering import pair_scores
 from fgembed.progress import ReportCount, silent

@@ -13,6 +13,7 @@ from fgembed.disk.files import sha256
 from fgembed.disk.flushing import sync
 from fgembed.embedding.array_types import Ids, Vectors
 from fgembed.errors import ConfigError, IntegrityError
+from fgembed.index.format.free_names import next_name
 from fgembed.index.format.manifest import (
     IDS_FILE,
     ITEMS_FILE,
@@ -25,7 +26,6 @@ from fgembed.index.format.manifest import (
 )
 from fgembed.index.format.metadata_table import Item, open_items, positions_of, write_items
 from fgembed.index.format.npy_files import read_ids
-from fgembed.index.format.publishing import next_name
 from fgembed.index.segments.faiss_index import Mask, Parameters, Structure, read_structure
 from fgembed.index.segments.vector_file import VectorFile
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from fgembed.errors import FgembedError, ImageError, NotFoundError
 from fgembed.images.decoding import load_rgb
+from fgembed.images.image_file import TarMember
 from fgembed.images.sources import Listing, labels_of, list_images
-from fgembed.images.tar_files import TarMember
 
 
 def png(colour: str = "red") -> bytes:

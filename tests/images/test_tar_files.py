@@ -9,8 +9,8 @@ from PIL import Image
 
 from fgembed.errors import FgembedError, NotFoundError
 from fgembed.images.decoding import load_rgb
+from fgembed.images.image_file import TarMember
 from fgembed.images.sources import list_images
-from fgembed.images.tar_files import TarMember
 
 
 def png() -> bytes:
