@@ -1,7 +1,7 @@
 """Entry point: the table of commands, and what makes a command start fast.
 
 `fgembed search` is typed by hand and called by scripts once an image, so its start is part of its
-speed (`benchmarks/search_start.py`: at most 1.1 times a ten-line script). What the code does for
+speed (`benchmarks/search_start.py`: about 1.1 times a ten-line script). What the code does for
 it, all of it measured:
 
 - A command's module is imported when the command is called (`LazyGroup`), and imports what is
