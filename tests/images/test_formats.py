@@ -1,5 +1,7 @@
 """Every row of the table in docs/formats.md, by a file that is written here."""
 
+import re
+import struct
 import subprocess
 import sys
 import tarfile
@@ -129,6 +131,14 @@ def test_a_raw_photograph_of_a_lying_size_is_not_developed():
     lying = lying.replace(height, height[:8] + b"\x10\x27\0\0")
     with pytest.raises(ImageError, match=r"damaged camera raw: 20000 x 10000 px in \d+ bytes"):
         load_rgb(BytesIO(lying))
+
+
+def test_a_raw_whose_colour_pattern_lies_outside_the_file_is_refused():
+    content = bytearray(dng(IMAGE))
+    (entry,) = [found.start() for found in re.finditer(rb"\x8e\x82[\x01\x07]\0\x04\0\0\0", content)]
+    content[entry + 4 : entry + 12] = struct.pack("<II", 9, len(content) - 8)
+    with pytest.raises(ImageError, match="its colour pattern lies outside the file"):
+        load_rgb(BytesIO(content))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from PIL import ExifTags, Image
 
+from fgembed.images.formats import tiff_tags
 from fgembed.images.formats.extras import needed_for
 from fgembed.images.limits import RefusedError, check_pixels, check_sides
 
@@ -32,6 +33,7 @@ def opened(stream: BinaryIO, at_least: int | None) -> Image.Image:
     """
     with needed_for("camera raw"):
         import rawpy
+    _check_pattern(stream)
     try:
         with _ONE_BY_ONE:
             return _photograph(rawpy, stream.read(), at_least)
@@ -39,6 +41,14 @@ def opened(stream: BinaryIO, at_least: int | None) -> Image.Image:
         reason = error.args[0] if error.args else "damaged"
         text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
         raise ValueError(f"damaged camera raw: {text}") from None
+
+
+def _check_pattern(stream: BinaryIO) -> None:
+    """LibRaw takes whatever its memory holds for a colour pattern that lies outside the file."""
+    for page in tiff_tags.pages(stream):
+        if not page.get(tiff_tags.CFA_PATTERN, [0]):
+            raise ValueError("damaged camera raw: its colour pattern lies outside the file")
+    stream.seek(0)
 
 
 def _photograph(rawpy: Any, content: bytes, at_least: int | None) -> Image.Image:

@@ -1,8 +1,10 @@
 """The format of an image by its first bytes. Names are not asked: many are wrong."""
 
 import struct
-from io import SEEK_SET
 from typing import BinaryIO
+
+from fgembed.images.formats import tiff_tags
+from fgembed.images.formats.tiff_tags import PHOTOMETRIC
 
 HEAD_BYTES = 64
 _BLANKS = b"\0\t\n\r \xef\xbb\xbf"
@@ -23,12 +25,9 @@ _FIRST_BYTES = {
     b"\0MRM": "RAW",
     b"FOVb": "RAW",
 }
-_TIFF = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _COMMON_BRANDS = {b"mif1", b"msf1", b"mif2", b"miaf"}
-_DNG_VERSION, _SUB_IFDS, _PHOTOMETRIC = 50706, 330, 262
 _SENSOR_DATA = {32803, 34892}  # photometric: colour filter array, linear raw
-_MAX_TAGS = 512
 
 
 def kind_of(stream: BinaryIO) -> str | None:
@@ -36,7 +35,7 @@ def kind_of(stream: BinaryIO) -> str | None:
     stream.seek(0)
     head = stream.read(HEAD_BYTES)
     try:
-        if head.startswith(_TIFF):
+        if head.startswith(tiff_tags.SIGNATURES):
             return "RAW" if _is_raw(stream, head) else "TIFF"
     finally:
         stream.seek(0)
@@ -68,34 +67,7 @@ def _is_raw(stream: BinaryIO, head: bytes) -> bool:
     """Whether a TIFF holds what a sensor has measured; its first page is then a preview."""
     if head[8:10] == b"CR" or head[8:12] == b"IIII":  # Canon, Phase One
         return True
-    order = "<" if head[:2] == b"II" else ">"
-    if len(head) < 8 or head[2:4] in (b"+\0", b"\0+"):
-        return False
-    tags = _tags(stream, order, struct.unpack(order + "I", head[4:8])[0])
-    if _DNG_VERSION in tags or tags.get(_PHOTOMETRIC, [0])[0] in _SENSOR_DATA:
-        return True
-    pages = (_tags(stream, order, offset) for offset in tags.get(_SUB_IFDS, [])[:8])
-    return any(page.get(_PHOTOMETRIC, [0])[0] in _SENSOR_DATA for page in pages)
-
-
-def _tags(stream: BinaryIO, order: str, offset: int) -> dict[int, list[int]]:
-    """The whole numbers of three tags of a page; what is damaged is left out."""
-    stream.seek(offset, SEEK_SET)
-    count = stream.read(2)
-    if len(count) < 2:
-        return {}
-    table = stream.read(12 * min(struct.unpack(order + "H", count)[0], _MAX_TAGS))
-    found: dict[int, list[int]] = {}
-    for at in range(0, len(table) - 11, 12):
-        tag, kind, number = struct.unpack(order + "HHI", table[at : at + 8])
-        if tag == _DNG_VERSION:
-            found[tag] = [1]
-        elif tag in (_PHOTOMETRIC, _SUB_IFDS) and kind in (3, 4, 13):
-            code, width = ("H", 2) if kind == 3 else ("I", 4)
-            data, number = table[at + 8 : at + 12], min(number, 8)
-            if number * width > 4:
-                stream.seek(struct.unpack(order + "I", data)[0])
-                data = stream.read(number * width)
-            if len(data) >= number * width and number:
-                found[tag] = list(struct.unpack(f"{order}{number}{code}", data[: number * width]))
-    return found
+    return any(
+        tiff_tags.DNG_VERSION in page or not _SENSOR_DATA.isdisjoint(page.get(PHOTOMETRIC, [])[:1])
+        for page in tiff_tags.pages(stream)
+    )
