@@ -23,15 +23,14 @@ from fgembed.cores import core_count
 from fgembed.errors import FgembedError
 from fgembed.evaluation.floors import Floors
 from fgembed.evaluation.labelled_images import LabelledImages
-from fgembed.evaluation.metrics import QueryScores
 from fgembed.evaluation.protocol import Embed, EmbeddedSplit, Split
 from fgembed.model.encoder_files import load_encoder, read_encoder_file
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.workspace import RunFolder
 
-HEADER = (
-    "| encoder | runs | D | recall@1 | recall@5 | mAP | leave-one-out recall@1 | its mAP |",
-    "|---|---|---|---|---|---|---|---|",
+COLUMNS = (
+    *("encoder", "runs", "D", "recall@1", "recall@5", "precision@10", "mAP"),
+    *("leave-one-out recall@1", "its precision@10", "its mAP"),
 )
 
 
@@ -56,8 +55,9 @@ def both_protocols(name: str, embed: Embed, split: Split) -> Scored:
         leave_one_out=True,
     )
     first, second = against.scores(), inside.scores((1,))
-    figures = [_percent(first, 1), _percent(first, 5), 100 * float(first.average_precision.mean())]
-    figures += [_percent(second, 1), 100 * float(second.average_precision.mean())]
+    columns = [first.recall[1], first.recall[5], first.precision_at_10, first.average_precision]
+    columns += [second.recall[1], second.precision_at_10, second.average_precision]
+    figures = [100 * float(column.mean()) for column in columns]
     return Scored(name, against.gallery.vectors.shape[1], figures)
 
 
@@ -67,7 +67,8 @@ def markdown(floors: Sequence[Scored], runs: Sequence[Scored]) -> str:
     for run in runs:
         stem, _, number = run.name.rpartition("-")
         groups.setdefault(stem if number.isdigit() and stem else run.name, []).append(run)
-    lines = [*HEADER, *(_line(floor.name, "", [floor]) for floor in floors)]
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    lines += (_line(floor.name, "", [floor]) for floor in floors)
     lines += [_line(f"`{name}`", str(len(group)), group) for name, group in groups.items()]
     return "\n".join(lines) + "\n"
 
@@ -98,10 +99,6 @@ def _scored(folders: Sequence[Path], split: Split, device: torch.device) -> Iter
         print(f"{folder}: {config.method.name}, seed {config.seed}", file=sys.stderr)
         embedders = SharedPass({folder.name: encoder}, spec, device).embedders
         yield both_protocols(folder.name, embedders[folder.name], split)
-
-
-def _percent(scores: QueryScores, k: int) -> float:
-    return 100 * float(scores.recall[k].mean())
 
 
 def _line(name: str, count: str, group: Sequence[Scored]) -> str:

@@ -23,12 +23,12 @@ from fgembed.embedding.array_types import Ids, Vectors
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import FgembedError
 from fgembed.evaluation.floor_table import Score, percent
-from fgembed.evaluation.metrics import bootstrap_interval, precision_of_ranking
+from fgembed.evaluation.metrics import PAGE, bootstrap_interval, precision_of_ranking
 from fgembed.evaluation.protocol import Embed, EmbeddedSplit, Split
 from fgembed.index.search.reranking import RERANKINGS, Gallery, Reranking
 from fgembed.index.segments.vector_file import VectorFile
 
-METRICS = ("recall@1", "recall@5", "mAP")
+METRICS = ("recall@1", "recall@5", "precision@10", "mAP")
 
 
 class FlatGallery:
@@ -96,7 +96,7 @@ def measure(reranking: Reranking, embedded_split: EmbeddedSplit, every: int = 1)
         )
         relevant = embedded_split.gallery_labels[ids] == embedded_split.query_labels[row]
         precision = float(precision_of_ranking(relevant[None])[0][0])
-        values.append((relevant[:1].any(), relevant[:5].any(), precision))
+        values.append((relevant[:1].any(), relevant[:5].any(), relevant[:PAGE].mean(), precision))
     columns = np.array(values, dtype=np.float64).T
     scores = dict(zip(METRICS, columns, strict=True))
     return Measured(scores, 1000 * float(np.median(seconds)))
@@ -107,7 +107,7 @@ def markdown(measured: dict[str, Measured]) -> str:
     base = next(iter(measured.values())).scores["recall@1"]
     lines = [
         f"| order | {' | '.join(METRICS)} | recall@1 beyond plain | ms a query |",
-        "|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, result in measured.items():
         cells = [percent(Score.of(result.scores[metric])) for metric in METRICS]

@@ -68,7 +68,8 @@ def evaluate(
 ) -> None:
     """Score a run or a bundle beside its untouched start: the floor table.
 
-    Recall@k, mAP, mAP@R and kNN with bootstrap 95 % intervals, and linear probes as published.
+    Recall@k, precision@10, mAP, mAP@R and kNN with bootstrap 95 % intervals, and linear probes as
+    published.
     --gallery and --queries default to the folders in the run's settings. --report also draws
     recall curves, heat maps, and the method's own maps of its views.
 

@@ -51,10 +51,10 @@ def print_floor_table(table: "FloorTable") -> None:
     """Recall@1 with its interval, the rest as plain means, in percent."""
     from fgembed.evaluation.floor_table import percent
 
-    names = list(table.rows[0].scores)
+    names = table.metrics
     rows = [
         [row.encoder, str(row.dimensions), percent(row.scores[names[0]])]
-        + [f"{100 * row.scores[name].value:.1f}" for name in names[1:]]
+        + [percent(row.scores.get(name)).partition(" ")[0] for name in names[1:]]
         for row in table.rows
     ]
     print_table(["encoder", "D", *names], rows, right={"D", *names})

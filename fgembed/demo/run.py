@@ -145,8 +145,9 @@ def _write_results_page(
     rows = [explain(searcher, path, searcher.search(path, HITS)).row for path in first.values()]
     assert report.table is not None
     facts = {
-        f"recall@1, {row.encoder}": percent(row.scores["recall@1"]) + " %"
+        f"{name}, {row.encoder}": percent(row.scores[name]) + " %"
         for row in report.table.rows
+        for name in ("recall@1", "precision@10")
     }
     facts["rationale's peak on the deciding part"] = (
         f"{pointing.rationale:.0%} (centre {pointing.centre:.0%}, chance {pointing.chance:.0%}; "

@@ -7,6 +7,11 @@ from fgembed.embedding.array_types import Vectors
 from fgembed.evaluation.metrics import bootstrap_interval
 from fgembed.text import showable
 
+# The measures in which a trained encoder is compared with its start: the first hit, the page of
+# hits that people look at, and the order of all.
+COMPARED = ("recall@1", "precision@10", "mAP")
+ABSENT = "-"  # the cell of a score that was not measured
+
 POOLING_NAMES = {"gem": "GeM", "mean": "mean", "class-token": "class token"}
 
 # The notes on a run's trained encoder, by its setting `select`; each starts with `_OF_TRAINED`.
@@ -69,8 +74,8 @@ class FloorTable:
         classes: how many classes the queries have.
         skipped: how many images could not be read.
         notes: sentences that a reader of the scores must know, each without its stop.
-        gain: recall@1 of the trained encoder minus that of the calibrated start, paired over
-            queries, in -1..1; None in a table of one row.
+        gains: the trained encoder's scores minus those of the calibrated start, paired over
+            queries, in -1..1, by metric; empty in a table of one row.
 
     Example:
         >>> score = Score(value=0.5, low=0.4, high=0.6)
@@ -87,7 +92,7 @@ class FloorTable:
     classes: int
     skipped: int
     notes: list[str] = field(default_factory=list)
-    gain: Score | None = None
+    gains: dict[str, Score] = field(default_factory=dict)
 
     @property
     def trained(self) -> ScoreRow:
@@ -104,49 +109,64 @@ class FloorTable:
         """The row of the highest floor, which the trained encoder is compared with."""
         return self.floors[-1]
 
+    @property
+    def metrics(self) -> list[str]:
+        """The names of the columns; early tables have no scores for `precision@10`."""
+        names = list(self.rows[0].scores)
+        if "precision@10" not in names:
+            names.insert(sum(name.startswith("recall@") for name in names), "precision@10")
+        return names
+
     def to_json(self) -> dict[str, Any]:
         """The table as a JSON object."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "FloorTable":
-        """The table that `to_json` gave; early ones lack notes, recall curves and the gain."""
+        """The table that `to_json` gave.
+
+        Early ones lack notes, recall curves and gains; later ones have recall@1's alone, as `gain`.
+        """
         rows = [
             ScoreRow(**(row | {"scores": {k: Score(**v) for k, v in row["scores"].items()}}))
             for row in value["rows"]
         ]
-        gain = value.get("gain")
-        return cls(**(value | {"rows": rows, "gain": None if gain is None else Score(**gain)}))
+        early = value.get("gain")
+        gains = value.get("gains", {"recall@1": early} if early else {})
+        content = {name: entry for name, entry in value.items() if name != "gain"}
+        content |= {"rows": rows, "gains": {name: Score(**gain) for name, gain in gains.items()}}
+        return cls(**content)
 
     def without_trained(self) -> "FloorTable":
         """A table of the floors alone, without the notes on the trained encoder."""
         notes = [note for note in self.notes if not note.startswith(_OF_TRAINED)]
-        return replace(self, rows=self.floors, notes=notes, gain=None)
+        return replace(self, rows=self.floors, notes=notes, gains={})
 
     def markdown(self) -> str:
         """The table and its caption in Markdown, in percent with intervals."""
-        names = list(self.rows[0].scores)
+        names = self.metrics
         lines = [
             "| encoder | D | " + " | ".join(names) + " |",
             "|---|---|" + "---|" * len(names),
         ]
         for row in self.rows:
-            cells = " | ".join(percent(row.scores[name]) for name in names)
+            cells = " | ".join(percent(row.scores.get(name)) for name in names)
             name = showable(row.encoder).replace("|", "\\|")
             lines.append(f"| {name} | {row.dimensions} | {cells} |")
         paragraphs = ["\n".join(lines), *self.caption().splitlines()]
         return "\n\n".join(paragraphs) + "\n"
 
     def caption(self) -> str:
-        """One line for the protocol, one for the gain, one for each note."""
+        """One line for the protocol, one for the gains, one for each note."""
         unreadable = f", {self.skipped} that are not read left out" if self.skipped else ""
         measured = (
             f"{self.protocol}: {self.queries} queries, {self.gallery} gallery images, "
             f"{self.classes} classes{unreadable}; percent, in brackets the bootstrap 95 % interval "
             "over queries"
         )
-        gain = [] if self.gain is None else [f"recall@1 beyond the row above: {signed(self.gain)}"]
-        return "\n".join(f"{sentence}." for sentence in [measured, *gain, *self.notes])
+        gained = ", ".join(f"{name} {signed(gain)}" for name, gain in self.gains.items())
+        beyond = [f"beyond the row above: {gained}"] if gained else []
+        return "\n".join(f"{sentence}." for sentence in [measured, *beyond, *self.notes])
 
 
 @dataclass(frozen=True)
@@ -158,30 +178,37 @@ class Selected:
         epoch: counted from 1.
         recall: recall@1 on those images, in 0..1.
         queries: how many images were queries.
+        precision_at_10: precision@10 on those images, in 0..1; early runs did not measure it.
     """
 
     how: Literal["holdout", "test"]
     epoch: int
     recall: float
     queries: int
+    precision_at_10: float | None = None
 
     def sentence(self) -> str:
         """The selection in words.
 
         Example:
-            >>> Selected(how="test", epoch=3, recall=0.556, queries=90).sentence()
-            'epoch 3 of recall@1 55.6 %, selected on the test images: biased'
+            >>> Selected(how="test", epoch=3, recall=0.5, queries=9, precision_at_10=0.4).sentence()
+            'epoch 3 of recall@1 50.0 %, precision@10 40.0 %, selected on the test images: biased'
         """
         images = (
             "the test images: biased"
             if self.how == "test"
             else f"{self.queries} held-out training images"
         )
-        return f"epoch {self.epoch} of recall@1 {100 * self.recall:.1f} %, selected on {images}"
+        measured = f"recall@1 {100 * self.recall:.1f} %"
+        if self.precision_at_10 is not None:
+            measured += f", precision@10 {100 * self.precision_at_10:.1f} %"
+        return f"epoch {self.epoch} of {measured}, selected on {images}"
 
 
-def percent(score: Score) -> str:
-    """A score in percent: `57.5 [55.6, 59.4]`."""
+def percent(score: Score | None) -> str:
+    """A score in percent: `57.5 [55.6, 59.4]`; `-` where it was not measured."""
+    if score is None:
+        return ABSENT
     return f"{100 * score.value:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fgembed.embedding.array_types import Labels, Vectors
 
 TIE_DIGITS = 6  # of a score; rounding in a matrix product changes later ones
+PAGE = 10  # hits that people look at
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,9 @@ class QueryScores:
 
     Attributes:
         recall: for each k, 1.0 where one of the first k hits has the query's label, else 0.0.
+        precision_at_10: the share of the first ten hits that have the query's label; of all hits
+            where there are fewer than ten. A query with R < 10 relevant items scores R / 10 at
+            most.
         average_precision: mean over the R relevant items of (rank among relevant / rank), over
             the complete ranking, as in the code of LCR (arXiv:2303.01669).
         map_at_r: precision summed at the relevant ranks among the first R, divided by R
@@ -29,6 +33,7 @@ class QueryScores:
     """
 
     recall: dict[int, Vectors]
+    precision_at_10: Vectors
     average_precision: Vectors
     map_at_r: Vectors
     knn: dict[int, Vectors]
@@ -67,6 +72,8 @@ def score_queries(
         >>> scores = score_queries(gallery[:1], np.array(["owl"]), gallery, labels, ks=(1, 2))
         >>> {k: recall.tolist() for k, recall in scores.recall.items()}
         {1: [0.0], 2: [1.0]}
+        >>> scores.precision_at_10.round(2).tolist()
+        [0.67]
     """
     parts = []
     for start in range(0, len(queries), chunk):
@@ -95,6 +102,7 @@ class _Ranking:
         average_precision, map_at_r = precision_of_ranking(relevant)
         return QueryScores(
             recall={k: np.any(relevant[:, :k], axis=1) * 1.0 for k in ks},
+            precision_at_10=relevant[:, :PAGE].mean(axis=1),
             average_precision=average_precision,
             map_at_r=map_at_r,
             knn={k: self._knn_correct(k) for k in neighbours},
@@ -117,6 +125,7 @@ class _Ranking:
 def _joined(parts: Sequence[QueryScores]) -> QueryScores:
     return QueryScores(
         recall={k: np.concatenate([part.recall[k] for part in parts]) for k in parts[0].recall},
+        precision_at_10=np.concatenate([part.precision_at_10 for part in parts]),
         average_precision=np.concatenate([part.average_precision for part in parts]),
         map_at_r=np.concatenate([part.map_at_r for part in parts]),
         knn={k: np.concatenate([part.knn[k] for part in parts]) for k in parts[0].knn},

@@ -15,7 +15,7 @@ import numpy as np
 from fgembed.embedding.array_types import Labels, Vectors
 from fgembed.embedding.bulk import Embedded
 from fgembed.errors import FgembedError
-from fgembed.evaluation.floor_table import FloorTable, Score, ScoreRow
+from fgembed.evaluation.floor_table import COMPARED, FloorTable, Score, ScoreRow
 from fgembed.evaluation.labelled_images import LabelledImages
 from fgembed.evaluation.metrics import QueryScores, score_queries
 from fgembed.images.decoding import Pixels
@@ -183,7 +183,8 @@ def floor_table(
     if len(rows) < 2:
         return results[-1][0]
     (_, of_start), (table, of_trained) = results[-2:]
-    return replace(table, rows=rows, gain=Score.of(of_trained - of_start))
+    gains = {name: Score.of(of_trained[name] - of_start[name]) for name in COMPARED}
+    return replace(table, rows=rows, gains=gains)
 
 
 def _refuse_overlap(gallery: LabelledImages, queries: LabelledImages) -> None:
@@ -206,12 +207,13 @@ def _embedded(embed: Embed, images: LabelledImages, max_bad: float) -> Embedded:
 
 def _encoder_table(
     name: str, embedded_split: EmbeddedSplit, measures: Sequence[Measure], notes: Sequence[str]
-) -> tuple[FloorTable, Vectors]:
-    """A table of one encoder, and whether each query's nearest image is of its class, (Q,)."""
+) -> tuple[FloorTable, dict[str, Vectors]]:
+    """A table of one encoder, and what is averaged in its columns, (Q,) each."""
     queries, gallery = embedded_split.queries, embedded_split.gallery
     curve = range(1, min(CURVE_END, len(gallery.paths)) + 1)
     retrieval = embedded_split.scores(sorted({*TABLE_KS, *curve}))
     values = {f"recall@{k}": retrieval.recall[k] for k in TABLE_KS}
+    values["precision@10"] = retrieval.precision_at_10
     values |= {"mAP": retrieval.average_precision, "mAP@R": retrieval.map_at_r}
     values |= {f"kNN@{k}": correct for k, correct in retrieval.knn.items()}
     for measure in measures:
@@ -238,4 +240,4 @@ def _encoder_table(
         skipped=len(skipped),
         notes=list(notes),
     )
-    return table, retrieval.recall[1]
+    return table, values

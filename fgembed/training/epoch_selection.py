@@ -81,19 +81,20 @@ class Selection:
             epoch: counted from 0.
 
         Returns:
-            Recall@1 in 0..1, by its name in the log.
+            Recall@1 and precision@10 in 0..1, by their names in the log.
         """
         with keep_modes(self.encoder):
             embed = TorchEmbedder(self.encoder, self.config.preprocessing, self.device)
             split = EmbeddedSplit.embed(embed, self.split, self.config.max_bad)
-            hits = split.scores().recall[1]
+            scores = split.scores()
         how: Literal["holdout", "test"] = "test" if self.config.select == "test" else "holdout"
-        scored = Selected(how, epoch + 1, float(hits.mean()), len(hits))
+        hits, precision = scores.recall[1], float(scores.precision_at_10.mean())
+        scored = Selected(how, epoch + 1, float(hits.mean()), len(hits), precision)
         if self.best is None or scored.recall > self.best.recall:
             note = asdict(scored) | {"training": self.fingerprint}
             write_state_file(self.file, self.encoder.state_dict(), note)
             self.best = scored
-        return {f"{how} recall@1": scored.recall}
+        return {f"{how} recall@1": scored.recall, f"{how} precision@10": precision}
 
     def restore(self) -> Selected:
         """Loads the best epoch's weights into the encoder.
@@ -123,7 +124,7 @@ class Selection:
                 "start",
             )
         try:
-            return record(Selected, note)
+            return record(Selected, {"precision_at_10": None} | note)  # early notes lack it
         except ValueError as error:
             raise IntegrityError(f"{self.file} is of another fgembed: {error}", RESTART) from None
 

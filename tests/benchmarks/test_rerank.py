@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.rerank import FlatGallery, Measured, Without, main, markdown, measure, plain
+from benchmarks.rerank import (
+    METRICS,
+    FlatGallery,
+    Measured,
+    Without,
+    main,
+    markdown,
+    measure,
+    plain,
+)
 from fgembed.embedding.bulk import Embedded
 from fgembed.evaluation.protocol import EmbeddedSplit
 from fgembed.index.search.reranking import Gallery
@@ -33,10 +42,10 @@ def test_scores_are_those_of_the_order_that_a_way_gives():
     gallery, labels = embedded(on_a_circle(10, 20, 30, 40)), np.array(["b", "a", "b", "a"])
     query = embedded(on_a_circle(0))
     given = EmbeddedSplit(NO_EMBEDDER, query, np.array(["a"]), gallery, labels, leave_one_out=False)
-    expected = {plain: (0, 1, 0.5), reversed_order: (1, 1, (1 + 2 / 3) / 2)}
+    expected = {plain: (0, 1, 0.5, 0.5), reversed_order: (1, 1, 0.5, (1 + 2 / 3) / 2)}
     for way, values in expected.items():
         scores = measure(way, given).scores
-        assert list(scores) == ["recall@1", "recall@5", "mAP"]
+        assert list(scores) == ["recall@1", "recall@5", "precision@10", "mAP"]
         assert [float(value[0]) for value in scores.values()] == pytest.approx(values)
 
 
@@ -45,6 +54,7 @@ def test_leave_one_out_never_finds_the_query_itself():
     given = EmbeddedSplit(NO_EMBEDDER, gallery, labels, gallery, labels, leave_one_out=True)
     scores = measure(plain, given).scores
     assert scores["recall@1"].tolist() == [0, 0, 0, 0]
+    assert scores["precision@10"].tolist() == pytest.approx([1 / 3] * 4)
     assert scores["mAP"].tolist() == pytest.approx([1 / 2, 1 / 3, 1 / 3, 1 / 2])
 
 
@@ -59,15 +69,12 @@ def test_the_gain_is_paired_over_queries():
     """Both ways are right on half of the queries, on the same ones or on the other ones."""
     half, rest = np.array([1.0, 0.0] * 50), np.array([0.0, 1.0] * 50)
     ways = {"plain": half, "same": half, "other": rest}
-    measured = {
-        name: Measured({"recall@1": right, "recall@5": right, "mAP": right}, 1.5)
-        for name, right in ways.items()
-    }
+    measured = {name: Measured(dict.fromkeys(METRICS, right), 1.5) for name, right in ways.items()}
     rows = [line.split(" | ") for line in markdown(measured).splitlines()[2:]]
-    assert [row[4] for row in rows[:2]] == ["+0.0 [+0.0, +0.0]"] * 2
-    low, high = map(float, re.findall(r"[+-]\d+\.\d", rows[2][4])[1:])
+    assert [row[5] for row in rows[:2]] == ["+0.0 [+0.0, +0.0]"] * 2
+    low, high = map(float, re.findall(r"[+-]\d+\.\d", rows[2][5])[1:])
     assert low < -10 and high > 10
-    assert rows[2][5] == "1.5 |"
+    assert rows[2][6] == "1.5 |"
 
 
 @pytest.mark.parametrize("kind", ["bundle", "run"])

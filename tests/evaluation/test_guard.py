@@ -12,7 +12,7 @@ import torch
 from fgembed.embedding.array_types import Vectors
 from fgembed.embedding.bulk import Embedded, embed_paths
 from fgembed.errors import FgembedError, IntegrityError
-from fgembed.evaluation.floor_table import SELECTION_NOTES, FloorTable
+from fgembed.evaluation.floor_table import SELECTION_NOTES, FloorTable, Score
 from fgembed.evaluation.guard import (
     START_ITSELF,
     judged_by_labels,
@@ -70,12 +70,16 @@ def table_of(folders: tuple[Path, Path], rights: Mapping[str, Sequence[int]]) ->
 def test_the_gain_is_paired_over_queries_and_of_the_last_two_rows(folders: tuple[Path, Path]):
     table = table_of(folders, {"mean": range(20), "start": range(10), "run": range(6, 18)})
     difference = np.array([-1.0] * 6 + [0.0] * 4 + [1.0] * 8 + [0.0] * 2)
-    assert table.gain is not None
-    assert table.gain.value == pytest.approx(0.1)
+    assert list(table.gains) == ["recall@1", "precision@10", "mAP"]
+    gain = table.gains["recall@1"]
+    assert gain.value == pytest.approx(0.1)
     # Each image's query is drawn as often, in whatever order they come.
     low, high = bootstrap_interval(difference)
-    assert (table.gain.low, table.gain.high) == pytest.approx((low, high), abs=0.1)
-    assert "recall@1 beyond the row above: +10.0 [" in table.caption()
+    assert (gain.low, gain.high) == pytest.approx((low, high), abs=0.1)
+    assert table.gains["precision@10"] == Score(0.0, 0.0, 0.0)  # two images are always found
+    assert table.gains["mAP"].value == pytest.approx(0.05)  # 1 or 1/2 a query
+    assert "beyond the row above: recall@1 +10.0 [" in table.caption()
+    assert ", precision@10 +0.0 [+0.0, +0.0], mAP +5.0 [" in table.caption()
     assert FloorTable.from_json(json.loads(json.dumps(table.to_json()))) == table
 
 
@@ -93,14 +97,20 @@ def test_a_run_that_retrieves_more_passes(folders: tuple[Path, Path]):
     verdict = judged_by_labels(table)
     assert (verdict.outcome, verdict.trained, verdict.floor) == ("passed", 0.8, 0.25)
     assert "80.0 against 25.0 of the calibrated start, +55.0 [" in verdict.headline()
+    of_others = "precision@10 50.0 against 50.0, +0.0 [+0.0, +0.0], within noise; mAP 90.0 against"
+    assert f"; {of_others}" in verdict.sentence
     assert verdict.headline().startswith("passed: ")
 
 
-def test_one_query_less_is_below_and_within_noise(folders: tuple[Path, Path]):
+def test_one_query_less_passes_within_noise(folders: tuple[Path, Path]):
     table = table_of(folders, {"start": range(11), "run": range(1, 11)})
     verdict = judged_by_labels(table)
-    assert verdict.outcome == "below"
-    assert verdict.sentence.endswith("over 20 queries, within noise")
+    assert (verdict.outcome, verdict.trained, verdict.floor) == ("passed", 0.5, 0.55)
+    expected = (
+        "recall@1 50.0 against 55.0 of the calibrated start, -5.0 [-15.0, +0.0], within noise"
+    )
+    assert verdict.sentence.startswith(expected)
+    assert verdict.sentence.endswith("over 20 queries")
 
 
 def test_a_run_that_retrieves_as_much_passes(folders: tuple[Path, Path]):
@@ -149,7 +159,7 @@ def test_a_table_of_floors_has_no_note_or_gain_of_the_trained_encoder(folders: t
     table = floor_table(embedders, *folders, notes=[biased, earlier, "another"])
     floors = table.without_trained()
     assert [row.encoder for row in floors.rows] == ["start"]
-    assert (floors.notes, floors.gain) == (["another"], None)
+    assert (floors.notes, floors.gains) == (["another"], {})
 
 
 def test_a_table_s_rows_are_reached_by_what_they_are(folders: tuple[Path, Path]):

@@ -30,6 +30,26 @@ def test_one_query_by_hand():
     assert {k: v.tolist() for k, v in scores.knn.items()} == {1: [0], 3: [1]}
 
 
+def test_precision_at_10_counts_the_first_ten_hits_and_a_tie_goes_to_the_first_of_the_gallery():
+    """Of class b are ranks 2, 3, 8, one of two copies at ranks 10 and 11, and rank 12."""
+    gallery = at_angles(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 11)
+    queries, asked = at_angles(0, 0), np.array(["b", "z"])
+    for copies, right in (("ba", 4), ("ab", 3)):
+        labels = np.array(list(f"abbaaaaba{copies}b"))
+        scores = score_queries(queries, asked, gallery, labels)
+        assert scores.precision_at_10.tolist() == [right / 10, 0]
+    rare = score_queries(queries[:1], asked[:1], gallery, np.array(list("baaaaaaaaaab")))
+    assert rare.precision_at_10.tolist() == [1 / 10]  # one of two is found, of ten hits
+
+
+def test_precision_at_10_is_the_share_of_all_hits_where_there_are_fewer():
+    vectors, labels = at_angles(0, 1, 2, 90), np.array(["a", "b", "a", "a"])
+    scores = score_queries(at_angles(0), np.array(["a"]), vectors, labels)
+    assert scores.precision_at_10.tolist() == [3 / 4]
+    scores = score_queries(vectors, labels, vectors, labels, leave_one_out=True, chunk=3)
+    assert scores.precision_at_10.tolist() == [2 / 3, 0, 2 / 3, 2 / 3]
+
+
 def test_leave_one_out_leaves_the_query_itself_out():
     vectors, labels = at_angles(0, 1, 90, 91), np.array([0, 1, 1, 1])
     scores = score_queries(vectors, labels, vectors, labels, leave_one_out=True, chunk=3)
@@ -44,6 +64,7 @@ def test_perfect_clusters_score_one_and_chunks_do_not_matter():
         scores = score_queries(vectors, labels, vectors, labels, leave_one_out=True, chunk=chunk)
         for values in (scores.recall[1], scores.average_precision, scores.map_at_r, scores.knn[20]):
             assert values.tolist() == [1.0] * 20
+        assert scores.precision_at_10.tolist() == [0.9] * 20  # each has nine others of its class
 
 
 def test_random_vectors_score_about_one_over_the_number_of_classes():

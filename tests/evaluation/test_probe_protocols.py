@@ -127,7 +127,7 @@ def test_evaluate_gives_every_row_every_column(command: Command, run: Path):
     table = json.loads(done.out)
     columns = [list(row["scores"]) for row in table["rows"]]
     assert all(other == columns[0] for other in columns)
-    assert columns[0][6:] == [
+    assert columns[0][7:] == [
         "kNN@200",
         "lcr probe top-1", "lcr probe top-5", "lcr 20 % labels", "lcr 50 % labels",
         "lodisc probe top-1", "lodisc probe top-5", "lodisc 20 % labels", "lodisc 50 % labels",

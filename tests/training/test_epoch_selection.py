@@ -111,7 +111,8 @@ def test_the_best_epoch_is_stored_and_a_tie_goes_to_the_first(
     class Scored:
         def scores(self) -> Any:
             right = np.arange(10) < next(recalls)
-            return type("Scores", (), {"recall": {1: right * 1.0}})
+            scores = {"recall": {1: right * 1.0}, "precision_at_10": right * 0.5}
+            return type("Scores", (), scores)
 
     monkeypatch.setattr("fgembed.training.epoch_selection.EmbeddedSplit.embed", lambda *_: Scored())
     marker = next(method.encoder.parameters())
@@ -123,8 +124,9 @@ def test_the_best_epoch_is_stored_and_a_tie_goes_to_the_first(
         with torch.no_grad():
             marker.fill_(epoch)
         figures = selection.score_epoch(epoch)
-        assert figures == {"test recall@1": pytest.approx([0.2, 0.6, 0.6, 0.4][epoch])}
-    assert selection.restore() == Selected("test", 2, 0.6, 10)
+        recall = [0.2, 0.6, 0.6, 0.4][epoch]
+        assert figures == pytest.approx({"test recall@1": recall, "test precision@10": recall / 2})
+    assert selection.restore() == Selected("test", 2, 0.6, 10, precision_at_10=0.3)
     assert float(marker.detach().mean()) == 1.0
 
 
@@ -158,9 +160,12 @@ def test_the_best_encoder_of_another_training_is_refused(
     with pytest.raises(IntegrityError, match=r"best\.safetensors is of another training than"):
         Selection(*arguments, epochs_done=1, fingerprint="another")
     tensors, note = read_state_file(run.best)
-    del note["training"]  # as an earlier fgembed wrote it
+    del note["training"], note["precision_at_10"]  # as an earlier fgembed wrote it
     write_state_file(run.best, tensors, note)
-    assert Selection(*arguments, epochs_done=1, fingerprint="another").best is not None
+    best = Selection(*arguments, epochs_done=1, fingerprint="another").best
+    assert best is not None
+    assert best.sentence().endswith(" %, selected on the test images: biased")
+    assert "precision@10" not in best.sentence()
 
 
 @pytest.mark.slow
@@ -187,7 +192,10 @@ def test_selecting_leaves_the_training_as_it_is(
 def test_the_run_ends_with_the_best_epoch_s_encoder(tiny_settings: dict[str, Any], tmp_path: Path):
     report = train(settings(tiny_settings, "holdout"), tmp_path / "run")
     scores = logged(tmp_path / "run", "holdout recall@1")
-    assert report.selected == Selected("holdout", scores.index(max(scores)) + 1, max(scores), 6)
+    precision = logged(tmp_path / "run", "holdout precision@10")
+    best_of = scores.index(max(scores))
+    expected = Selected("holdout", best_of + 1, max(scores), 6, precision[best_of])
+    assert report.selected == expected
     best = read_tensors(tmp_path / "run" / BEST)
     encoder, _ = load_encoder(tmp_path / "run")
     saved = encoder.state_dict()
