@@ -161,7 +161,7 @@ def refuse_below_floor(verdict: Verdict, run: Path) -> None:
 
 def _comparison(table: FloorTable, gains: Mapping[str, Score]) -> str:
     """The figures of both encoders in these measures, and what the trained one gains."""
-    parts = []
+    parts: list[str] = []
     for name, gain in gains.items():
         trained = 100 * table.trained.scores[name].value
         floor = 100 * table.calibrated_start.scores[name].value

@@ -36,7 +36,7 @@ class Ranked:
     def _of(self, path: Path) -> Vectors:
         name, _, number = path.stem.partition("-")
         if name in "ab":
-            return np.eye(24)[_axis(name, int(number))]
+            return np.asarray(np.eye(24)[_axis(name, int(number))])
         order = self.orders[int(number) % len(self.orders)]
         falling = np.zeros(24)
         for rank, match in enumerate(order):
