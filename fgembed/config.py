@@ -14,6 +14,7 @@ from fgembed.disk.sealed_files import read_sealed_toml, write_sealed_toml
 from fgembed.disk.text_files import at_home
 from fgembed.errors import ConfigError
 from fgembed.images.preprocessing import Preprocessing
+from fgembed.questions import Answers
 from fgembed.text import nearest
 
 PathText = Annotated[str, AfterValidator(at_home)]  # `~` at its start is the home folder
@@ -95,7 +96,9 @@ class ViewSettings(Settings):
     """Random views of a training image (MoCo v2, arXiv:2003.04297)."""
 
     crop_scale: float = Field(0.2, gt=0, le=1, description="smallest crop, share of the area")
+    turn: float = Field(0, ge=0, le=180, description="largest angle in the plane, in degrees")
     jitter: float = Field(0.4, ge=0, description="brightness, contrast, saturation")
+    saturation: float = Field(1, ge=0, description="its jitter, in shares of `jitter`")
     hue: float = Field(0.1, ge=0, le=0.5)
     jitter_probability: float = Field(0.8, ge=0, le=1)
     grey_probability: float = Field(0.2, ge=0, le=1)
@@ -110,8 +113,9 @@ class ViewSettings(Settings):
     asymmetric: bool = Field(
         False,
         description="the two views of BYOL and MoCo v3: blur always in the first, in a tenth of "
-        "the second, which is solarised with probability 0.2; saturation at half `jitter`",
+        "the second, which may be solarised; saturation at half `jitter`",
     )
+    solarise_probability: float = Field(0.2, ge=0, le=1, description="if `asymmetric`")
 
 
 class EvaluationSettings(Settings):
@@ -147,6 +151,7 @@ class RunConfig(Settings):
         description="the epoch used: last, best on held-out images, or best on `eval` (biased)",
     )
     holdout_share: float = Field(0.1, gt=0, le=0.5, description="of the images, for holdout")
+    things: Answers = Answers()
     method: MethodChoice = MethodChoice()
     backbone: BackboneSettings = BackboneSettings()
     preprocessing: Preprocessing = Preprocessing()

@@ -1,19 +1,21 @@
 """Merges recipe, file and flags into one configuration.
 
 The first of these that sets a value decides: `--set` and flags, `fgembed.toml` (or `--config`),
-the recipe, the default in the class.
+the recipe, the default in the class. In each of them, what the answers of `[things]` imply comes
+right after what is set in so many words.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from fgembed.config import RunConfig, validate
+from fgembed.config import RunConfig, ViewSettings, validate
 from fgembed.disk.files import read_toml
 from fgembed.disk.text_files import at_home
 from fgembed.errors import ConfigError
+from fgembed.questions import Answer, Answers
 from fgembed.text import nearest
 
 DEFAULT_RECIPE = "default"
@@ -58,7 +60,54 @@ def resolve(file: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -
         name = method.get("name") if isinstance(method, Mapping) else None
         recipe = _recipe_of(name)
     defaults = read_recipe(recipe) if isinstance(recipe, str) else {}
-    return validate(RunConfig, merge(defaults, settings) | {"recipe": recipe}, where)
+    config = validate(RunConfig, merge(defaults, settings) | {"recipe": recipe}, where)
+    answered = _with_answers([defaults, file, overrides], config.views)
+    return validate(RunConfig, answered | {"recipe": recipe}, where)
+
+
+def implied_by(answers: Answers, views: ViewSettings) -> dict[str, Any]:
+    """The tables of settings that the answers imply; empty if none does.
+
+    Args:
+        answers: to the questions of `fgembed.questions`.
+        views: before the answers; what varies more than an answer asks for stays.
+
+    Example:
+        >>> implied_by(Answers(mirror=Answer.no), ViewSettings())
+        {'views': {'flip_probability': 0.0}, 'pooling': {'mirror': False}}
+    """
+    changed: dict[str, Any] = {}
+    if answers.colour == Answer.no:
+        changed |= {"hue": 0.5, "jitter": max(0.4, views.jitter)}
+        changed |= {"jitter_probability": max(0.8, views.jitter_probability)}
+        changed |= {"grey_probability": max(0.3, views.grey_probability)}
+    if answers.colour == Answer.yes:
+        changed |= {"hue": 0.0, "saturation": 0.25}
+        changed |= {"grey_probability": 0.0, "solarise_probability": 0.0}
+    if answers.turns == Answer.yes:
+        changed["turn"] = 180.0
+    if answers.mirror == Answer.no:
+        changed["flip_probability"] = 0.0
+    if answers.size == Answer.yes:
+        changed["crop_scale"] = max(0.8, views.crop_scale)
+    tables: dict[str, Any] = {"views": changed} if changed else {}
+    return tables | ({"pooling": {"mirror": False}} if answers.mirror == Answer.no else {})
+
+
+def _with_answers(layers: Sequence[Mapping[str, Any]], views: ViewSettings) -> dict[str, Any]:
+    """The layers merged, lowest first, what each one's answers imply right below it.
+
+    Args:
+        layers: of valid settings; only the highest one that answers a question counts.
+        views: of the layers merged without it.
+    """
+    merged: dict[str, Any] = {}
+    for number, layer in enumerate(layers):
+        above = {key for higher in layers[number + 1 :] for key in higher.get("things", {})}
+        answers = {k: v for k, v in layer.get("things", {}).items() if k not in above}
+        implied = implied_by(Answers(**answers), views)
+        merged = merge(merge(merged, implied), layer)
+    return merged
 
 
 def merge(defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fgembed.disk.files import read_json, read_toml, write_text
+from fgembed.disk.files import read_json, read_toml
 from fgembed.disk.latest import LATEST_NAME, followed
 from fgembed.disk.text_files import at_home
 from fgembed.errors import ConfigError, FgembedError, NotFoundError
@@ -14,54 +14,6 @@ LATEST = RUNS / LATEST_NAME
 BUNDLE = Path("bundle")
 INDEX = Path("gallery.index")
 EMBEDDINGS = Path("embeddings")
-
-
-@dataclass(frozen=True)
-class Template:
-    """The file that `fgembed init` writes: only the folder of photographs has to be set."""
-
-    images: str
-
-    def text(self) -> str:
-        """The TOML file, with comments."""
-        import tomli_w
-
-        images = tomli_w.dumps({"images": self.images}).rstrip("\n")
-        return f"""\
-# fgembed workspace. Each setting can also be given as a flag or with --set table.key=value;
-# what is not here comes from the recipe (`fgembed train --help` names them) and its defaults.
-
-{images}    # photographs to learn from and to search; no labels needed
-
-# include_clutter = true           # also hidden files, @eaDir, ... (docs/formats.md)
-# recipe = "default"               # or moco, lcr, synpair, ...; none: no training, a fair start
-
-[backbone]
-# name = "torchvision/resnet50"    # on a CPU: "torchvision/mobilenet_v2"
-# weights = "imagenet"             # downloads once; or a .safetensors/.pt file, or "random"
-
-[preprocessing]
-# size = 224                       # side of the input in pixels; 112 to 160 is faster on a CPU
-
-[eval]
-# If some photographs are labelled (<folder>/<class>/<photograph>), training ends with a table of
-# scores beside those of the untouched start. The same folder twice means leave-one-out.
-# gallery = "photos/train"
-# queries = "photos/test"
-"""
-
-
-def write_template(folder: Path, images: Path) -> Path:
-    """Writes `fgembed.toml` into `folder`.
-
-    Raises:
-        FgembedError: the file exists.
-    """
-    file = folder / CONFIG
-    if file.exists() or file.is_symlink():
-        raise FgembedError(f"{file} exists", "edit it, or remove it to write a new one")
-    write_text(file, Template(str(images)).text())
-    return file
 
 
 def workspace_images(folder: Path = Path()) -> Path:

@@ -9,7 +9,8 @@ from fgembed.disk.files import read_toml
 from fgembed.errors import ConfigError, FgembedError, NotFoundError
 from fgembed.methods.table import method_named
 from fgembed.resolve import parse_assignment, recipe_names, resolve
-from fgembed.workspace import workspace_images, write_template
+from fgembed.template import write_template
+from fgembed.workspace import workspace_images
 
 
 def test_overrides_beat_the_file_and_the_file_beats_the_recipe(tmp_path: Path):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from fgembed.config import ViewSettings
+from fgembed.data.turning import RandomTurn
 from fgembed.images.preprocessing import Preprocessing
 
 SIDE_STEP = 16  # pixels; the stride of most networks before their last stage
@@ -39,7 +40,7 @@ class TwoViews:
     def __init__(self, settings: ViewSettings, spec: Preprocessing) -> None:
         if settings.asymmetric:
             self.first = _transform(settings, spec, 1.0, 0.0)
-            self.second = _transform(settings, spec, 0.1, 0.2)
+            self.second = _transform(settings, spec, 0.1, settings.solarise_probability)
         else:
             self.first = self.second = _transform(settings, spec, settings.blur_probability, 0.0)
 
@@ -64,10 +65,11 @@ def _transform(
     settings: ViewSettings, spec: Preprocessing, blur: float, solarise: float
 ) -> v2.Compose:
     strength = settings.jitter
-    saturation = strength / 2 if settings.asymmetric else strength
+    saturation = settings.saturation * (strength / 2 if settings.asymmetric else strength)
     jitter = v2.ColorJitter(strength, strength, saturation, settings.hue)
     return v2.Compose(
         [
+            *([RandomTurn(settings.turn, spec.draft * spec.size)] if settings.turn else []),
             v2.RandomResizedCrop(view_side(settings, spec), scale=(settings.crop_scale, 1.0)),
             v2.RandomApply([jitter], settings.jitter_probability),
             v2.RandomGrayscale(settings.grey_probability),
