@@ -143,12 +143,15 @@ class Floors:
         return SharedPass({floor.name: floor.encoder for floor in floors}, self.spec, device)
 
 
-def uncalibrated_start(backbone: Backbone, settings: PoolingSettings) -> Encoder:
+def uncalibrated_start(
+    backbone: Backbone, settings: PoolingSettings, may_mirror: bool = True
+) -> Encoder:
     """The calibrated start before its calibration: the best reading without training.
 
     Args:
         backbone: the untouched backbone.
         settings: of the run; where they read no inner levels, the defaults apply.
+        may_mirror: whether an image and its mirror image show the same.
     """
     settings = settings.of_the_floor()
     return Encoder(
@@ -156,7 +159,7 @@ def uncalibrated_start(backbone: Backbone, settings: PoolingSettings) -> Encoder
         best_pooling(backbone),
         depths=settings.levels,
         level_weight=settings.level_weight,
-        mirror=settings.mirror,
+        mirror=settings.mirror and may_mirror,
     )
 
 

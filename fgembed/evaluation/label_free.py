@@ -45,14 +45,20 @@ def label_free_figures(embedder: TorchEmbedder, images: TrainingImages) -> Figur
     )
 
 
-def score_views(embedder: TorchEmbedder, paths: Sequence[Path]) -> Vectors:
+def score_views(embedder: TorchEmbedder, paths: Sequence[Path], may_mirror: bool = True) -> Vectors:
     """1.0 for each random view whose nearest image is the one it was taken from, else 0.0, (Q,).
 
     Up to 512 gentle views are searched in a gallery of up to 1,024 plain images. Images and
     views are the same for every encoder.
+
+    Args:
+        embedder: whose image is to be nearest.
+        paths: the images.
+        may_mirror: whether the mirror image shows the same, so that views may be flipped.
     """
+    views = GENTLE if may_mirror else GENTLE.model_copy(update={"flip_probability": 0.0})
     sources = [paths[index] for index in evenly_spaced(len(paths), VIEW_GALLERY)]
-    images = TrainingImages(sources, TwoViews(GENTLE, embedder.spec), embedder.spec, seed=0)
+    images = TrainingImages(sources, TwoViews(views, embedder.spec), embedder.spec, seed=0)
     queries = evenly_spaced(len(sources), VIEW_QUERIES).tolist()
     gallery = embedder(sources)
     nearest = (_view_vectors(embedder, images, queries, 0) @ gallery.vectors.T).argmax(axis=1)

@@ -54,6 +54,9 @@ class Method(nn.Module):
         """What turns an image into the views that `forward` takes."""
         return TwoViews(settings, spec)
 
+    def take_views(self, settings: ViewSettings) -> None:
+        """Says how the images vary, to a method that makes further views of its own."""
+
     def forward(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
         """The loss as named, already weighted terms; the trainer sums and logs them.
 

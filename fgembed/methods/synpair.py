@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from fgembed.config import ViewSettings
 from fgembed.methods.components.decoder import full_decoder, light_decoder
 from fgembed.methods.components.memory_bank import MemoryBank
 from fgembed.methods.components.perturbation import (
@@ -41,7 +42,7 @@ from fgembed.methods.components.perturbation import (
     with_noise,
     with_replacement,
 )
-from fgembed.methods.components.tensor_views import light_views
+from fgembed.methods.components.tensor_views import SMALLEST_CROP, light_views
 from fgembed.methods.moco import MoCo
 from fgembed.model.encoder import Encoder
 from fgembed.model.module_state import evaluation_mode, keep_statistics
@@ -80,7 +81,9 @@ class SynPair(MoCo):
             "gaussian", description="replacement: values of another image [unknown]"
         )
         noise_scale: float = Field(1.0, ge=0, description="of the Gaussian noise [unknown]")
-        augment: bool = Field(True, description="flip and crop decoded images [unknown]")
+        augment: bool = Field(
+            True, description="flip and crop decoded images, no more than `views` [unknown]"
+        )
 
     config: Config
 
@@ -90,6 +93,12 @@ class SynPair(MoCo):
         make_decoder = full_decoder if config.decoder == "full" else light_decoder
         self.decoder = make_decoder(channels)
         self.bank = MemoryBank(config.bank_size, channels)
+        self.smallest_crop, self.flip_probability = SMALLEST_CROP, 0.5
+
+    def take_views(self, settings: ViewSettings) -> None:
+        """Decoded images are flipped as the views are, and cropped as much at most."""
+        self.smallest_crop = max(SMALLEST_CROP, settings.crop_scale)
+        self.flip_probability = settings.flip_probability
 
     def forward(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
         """The contrastive and the reconstruction term and, past the warm-up, that of the pairs."""
@@ -150,7 +159,10 @@ class SynPair(MoCo):
             with torch.no_grad():
                 images = [self.decode(moved, decoded), decoded]
                 if self.config.augment:
-                    images = [light_views(batch) for batch in images]
+                    images = [
+                        light_views(batch, self.smallest_crop, self.flip_probability)
+                        for batch in images
+                    ]
             query = self.query(self.encoder.features(images[0]))
             return self.loss(query, self.keys(images[1]), negatives)
 

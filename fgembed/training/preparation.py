@@ -30,6 +30,7 @@ from fgembed.model.devices import choose_device
 from fgembed.model.encoder import Encoder
 from fgembed.model.pooling import LearnedPooling, make_pooling, pooling_class
 from fgembed.model.whitening import NEEDED
+from fgembed.questions import Answer
 from fgembed.training.epoch_selection import check_selection
 
 
@@ -76,7 +77,8 @@ def prepare(config: RunConfig, method_class: type[Method]) -> Prepared:
         folders = Path(config.eval.gallery), Path(config.eval.queries)
         Split.find(*folders, include_clutter=config.include_clutter)
     torch.manual_seed(config.seed)
-    start = uncalibrated_start(_backbone(config), config.pooling).to(device)
+    may_mirror = config.pooling.mirror or config.things.mirror != Answer.no
+    start = uncalibrated_start(_backbone(config), config.pooling, may_mirror).to(device)
     method = make_method(config, method_class)
     method.to(device).to(memory_format=torch.channels_last)
     config = resolved(config, method)
@@ -151,7 +153,9 @@ def make_method(config: RunConfig, method_class: type[Method]) -> Method:
         level_weight=config.pooling.level_weight,
         mirror=config.pooling.mirror,
     )
-    return method_class(encoder, settings)
+    method = method_class(encoder, settings)
+    method.take_views(config.views)
+    return method
 
 
 def trains(config: RunConfig, method: Method) -> bool:

@@ -20,6 +20,7 @@ from fgembed.images.skipped import Skipped, write_skipped
 from fgembed.methods.base import Method
 from fgembed.model.out_of_memory import explained_memory
 from fgembed.progress import ReportStage, silent
+from fgembed.questions import Answer
 from fgembed.training import loop
 from fgembed.training.calibration import Embedders, check_start, fit_and_save
 from fgembed.training.claim import claimed
@@ -235,5 +236,6 @@ def _verdict(
     if table is not None:
         return judged_by_labels(table)
     report_stage("comparing with the start, without labels")
-    start = score_views(embedders.start, ready.images.paths)
-    return judged_by_views(score_views(embedders.trained, ready.images.paths), start)
+    paths, may_mirror = ready.images.paths, ready.prepared.config.things.mirror != Answer.no
+    start = score_views(embedders.start, paths, may_mirror)
+    return judged_by_views(score_views(embedders.trained, paths, may_mirror), start)

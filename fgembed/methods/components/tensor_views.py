@@ -10,23 +10,27 @@ SMALLEST_CROP = 0.6  # share of the area
 WIDEST_RATIO = 4 / 3  # of the sides
 
 
-def light_views(images: Tensor) -> Tensor:
-    """Flip and RandomResizedCrop(0.6..1), drawn for each image: (B, 3, H, W) -> same, float32.
+def light_views(
+    images: Tensor, smallest_crop: float = SMALLEST_CROP, flip_probability: float = 0.5
+) -> Tensor:
+    """Flip and RandomResizedCrop, drawn for each image: (B, 3, H, W) -> same, float32.
 
-    Area uniform in 0.6..1, log of the ratio uniform in +-log(4/3), as in torchvision. A side that
-    would exceed the image is cut to fit, where torchvision draws again. Draws from torch's global
-    generator of the device alone.
+    Area uniform in smallest_crop..1, log of the ratio uniform in +-log(4/3), as in torchvision. A
+    side that would exceed the image is cut to fit, where torchvision draws again. Draws from
+    torch's global generator of the device alone.
 
     Args:
         images: (B, 3, H, W), of any range.
+        smallest_crop: share of the area.
+        flip_probability: of each image.
     """
     batch, _, height, width = images.shape
     draws = torch.rand(5, batch, 1, device=images.device)
-    area = SMALLEST_CROP + (1 - SMALLEST_CROP) * draws[0]
+    area = smallest_crop + (1 - smallest_crop) * draws[0]
     ratio = torch.exp(math.log(WIDEST_RATIO) * (2 * draws[1] - 1))
     across = (area * ratio).sqrt().clamp(max=1)  # (B, 1), share of the width
     down = (area / ratio).sqrt().clamp(max=1)
-    flip = torch.where(draws[4] < 0.5, -1.0, 1.0)
+    flip = torch.where(draws[4] < flip_probability, -1.0, 1.0)
     x = (1 - across) * (2 * draws[2] - 1) + flip * across * _centres(width, images)  # (B, W)
     y = (1 - down) * (2 * draws[3] - 1) + down * _centres(height, images)  # (B, H)
     shape = (batch, height, width)

@@ -43,6 +43,18 @@ FREE = frozenset(
 )
 READING = frozenset({"pooling.level_weight", "pooling.mirror"})  # how an embedding is made
 LABELLED = frozenset({"eval.gallery", "eval.queries"})
+# Settings that checkpoints of earlier releases have no key of, and what these did. At that value a
+# later one has no key either.
+LATER: dict[str, Any] = {
+    "preprocessing.version": 1,
+    "things.colour": "unknown",
+    "things.mirror": "unknown",
+    "things.size": "unknown",
+    "things.turns": "unknown",
+    "views.saturation": 1,
+    "views.solarise_probability": 0.2,
+    "views.turn": 0,
+}
 WEIGHTS = "backbone.weights: SHA-256"  # of the file; none in a checkpoint of an earlier release
 # Free besides, by `select`: what the run does not select its epoch with.
 FREE_BY_SELECTION = {
@@ -80,9 +92,8 @@ def trajectory_settings(config: RunConfig) -> dict[str, Any]:
     settings = dict(_flattened(config.model_dump(mode="json")))
     if Path(config.backbone.weights).is_file():
         settings[WEIGHTS] = sha256(Path(config.backbone.weights))
-    if settings["preprocessing.version"] == 1:
-        del settings["preprocessing.version"]  # checkpoints from before the second have no key
-    return {key: value for key, value in settings.items() if key not in free}
+    as_before = {key for key, value in LATER.items() if settings[key] == value}
+    return {key: value for key, value in settings.items() if key not in free | as_before}
 
 
 def image_checksums(root: Path, paths: Sequence[Path]) -> dict[str, str]:
