@@ -33,7 +33,7 @@ def turned(image: Image.Image, degrees: float) -> Image.Image:
     """The image turned counter-clockwise about its middle, at the same scale.
 
     The frame is the image's, or lies on its side where that is nearer to the angle. Where it
-    reaches beyond the image, by at most a quarter of its area, it shows the image's reflection.
+    reaches beyond the image, at 45 degrees in a sixth of a square, it shows the image's reflection.
 
     Args:
         image: RGB.

@@ -54,9 +54,14 @@ def test_the_asymmetric_pair_is_blurred_always_and_rarely_solarised_rarely_and_n
     assert 12 <= blurred[1] <= 60
 
 
-def test_the_asymmetric_pair_jitters_saturation_half_as_much():
-    for asymmetric, saturation in ((False, (0.6, 1.4)), (True, (0.8, 1.2))):
-        settings = ViewSettings(jitter=0.4, asymmetric=asymmetric)
+def test_saturation_is_jittered_by_its_share_and_half_as_much_in_an_asymmetric_pair():
+    for asymmetric, share, saturation in (
+        (False, 1, (0.6, 1.4)),
+        (True, 1, (0.8, 1.2)),
+        (False, 0.25, (0.9, 1.1)),
+        (True, 0.5, (0.9, 1.1)),
+    ):
+        settings = ViewSettings(jitter=0.4, saturation=share, asymmetric=asymmetric)
         for transform in (TwoViews(settings, SPEC).first, TwoViews(settings, SPEC).second):
             jitter = next(
                 part.transforms[0]

@@ -59,6 +59,17 @@ def test_without_mirror_no_floor_is_mirrored_and_a_transformer_reads_its_class_t
     ]
 
 
+def test_where_the_mirror_image_is_another_thing_no_floor_of_any_run_is_mirrored():
+    published = PoolingSettings(kind="mean", levels=(), mirror=False, whitening=0)
+    for settings in (PoolingSettings(), published):
+        start = uncalibrated_start(make_backbone(TINY), settings, may_mirror=False)
+        assert names(Floors(start, SPEC)) == [
+            "untouched start, mean pooling",
+            "untouched start, GeM + whitening",
+            "untouched start, 2 levels + whitening",
+        ]
+
+
 def test_a_run_that_reads_no_levels_is_measured_against_the_default_reading():
     published = PoolingSettings(kind="mean", levels=(), mirror=False, whitening=0)
     assert published.of_the_floor() == PoolingSettings()

@@ -8,7 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
 
+from fgembed.backbones import make_backbone
 from fgembed.embedding.array_types import Vectors
 from fgembed.embedding.bulk import Embedded, embed_paths
 from fgembed.errors import FgembedError, IntegrityError
@@ -25,8 +29,11 @@ from fgembed.evaluation.metrics import bootstrap_interval
 from fgembed.evaluation.protocol import floor_table
 from fgembed.images.decoding import Pixels
 from fgembed.images.preprocessing import Preprocessing
+from fgembed.model.encoder import Encoder
 from fgembed.model.encoder_files import load_encoder
+from fgembed.model.pooling import MeanPooling
 from fgembed.model.torch_embedder import TorchEmbedder
+from tests.conftest import TINY
 
 QUERIES = 20
 
@@ -150,6 +157,29 @@ def test_views_are_retrieved_by_a_sound_encoder_and_not_by_a_constant_one(run: P
     blind = score_views(TorchEmbedder(encoder, spec, torch.device("cpu")), paths)
     assert sees.mean() > 0.4  # 11 of 24; one by chance
     assert blind.sum() == 1  # all are as near, so the first is taken for each
+
+
+class Halves(Encoder):
+    """Embeds an image as the brightness of its two halves."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        halves = [half.mean(dim=(1, 2, 3)) for half in images.chunk(2, dim=3)]
+        return F.normalize(torch.stack(halves, dim=1), dim=1)
+
+    def explained(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self(images), images[:, 0]
+
+
+def test_no_view_is_flipped_where_the_mirror_image_is_another_thing(tmp_path: Path):
+    for name, corner in {"left": 0, "right": 32}.items():
+        image = Image.new("RGB", (64, 64))
+        image.paste((255, 255, 255), (corner, 0, corner + 32, 64))
+        image.save(tmp_path / f"{name}.png")
+    paths = sorted(tmp_path.iterdir()) * 20
+    halves = Halves(make_backbone(TINY), MeanPooling())
+    embedder = TorchEmbedder(halves, Preprocessing(size=32), torch.device("cpu"))
+    assert score_views(embedder, paths, may_mirror=False).mean() > 0.95
+    assert 0.3 < score_views(embedder, paths).mean() < 0.7  # the flipped ones find the other
 
 
 def test_a_table_of_floors_has_no_note_or_gain_of_the_trained_encoder(folders: tuple[Path, Path]):

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from fgembed.backbones import make_backbone
+from fgembed.config import ViewSettings
 from fgembed.methods.synpair import SynPair, code_gradient, code_of, ramp
 from fgembed.model.encoder import Encoder
 from fgembed.model.pooling import GeMPooling
@@ -214,6 +215,27 @@ def test_the_light_views_change_only_the_pair_s_term():
         terms.append({name: float(term.detach()) for name, term in method(views()).items()})
     assert terms[0]["reconstruction"] == terms[1]["reconstruction"]
     assert terms[0]["pair"] != terms[1]["pair"]
+
+
+def test_decoded_images_are_flipped_and_cropped_no_more_than_the_views(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    method = synpair(augment=True).train()
+    from_left_to_right = torch.linspace(0, 1, 32).expand(64, 3, 32, 32).clone()
+    seen: list[torch.Tensor] = []
+
+    def keys(images: torch.Tensor) -> torch.Tensor:
+        seen.append(images)
+        return SynPair.keys(method, images)
+
+    monkeypatch.setattr(method, "keys", keys)
+    for settings in (ViewSettings(), ViewSettings(flip_probability=0, crop_scale=0.9)):
+        method.take_views(settings)
+        method.pair(from_left_to_right, torch.rand(64, 64), method.queue.rows())
+    across = [images[:, 0, 0, -1] - images[:, 0, 0, 0] for images in seen]  # share, signed
+    assert 16 < int((across[0] < 0).sum()) < 48
+    assert float(across[0].abs().min()) < 0.75
+    assert float(across[1].min()) > 0.75
 
 
 @pytest.mark.parametrize("side", [56, 112])

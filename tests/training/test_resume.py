@@ -16,12 +16,14 @@ from fgembed.disk.files import read_toml
 from fgembed.errors import BadImagesError, ConfigError, FgembedError, IntegrityError
 from fgembed.methods.lcr import LCR
 from fgembed.progress import silent
+from fgembed.questions import Answers
 from fgembed.resolve import merge, resolve
 from fgembed.training.loop import Progress
 from fgembed.training.resuming.checkpoint import read_position
 from fgembed.training.resuming.fingerprint import (
     FREE,
     FREE_BY_SELECTION,
+    LATER,
     Fingerprint,
     check_settings,
     image_checksums,
@@ -198,6 +200,36 @@ def test_settings_beside_the_trajectory_may_change(
     assert [step for step, _ in killed.figures()] == [0, 1, 2, 3, 4, 5]
     for (_, loss), (_, expected) in zip(killed.figures(), unchanged.figures(), strict=True):
         assert loss == pytest.approx(expected, rel=1e-4)  # two threads add in another order
+
+
+def test_a_run_from_before_a_setting_existed_goes_on(killed: SavedRun):
+    """The settings that came later are in neither its file nor its checkpoint."""
+    former = trajectory_settings(killed.config({}))
+    assert not LATER.keys() & (former.keys() - {"preprocessing.version"})
+    settings = read_toml(killed.folder.config)
+    del settings["things"]
+    for key in LATER.keys() - {"preprocessing.version"}:
+        table, name = key.split(".")
+        settings.get(table, {}).pop(name, None)
+    killed.folder.config.write_text(tomli_w.dumps(settings))
+    assert killed.config({}).things == Answers()
+    assert killed.prepare({}).steps_done == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "fact"),
+    [
+        ({"things": {"colour": "no"}}, 'things.colour is "no"'),
+        ({"views": {"turn": 90}}, "views.turn is 90.0"),
+        ({"views": {"saturation": 0.5}}, "views.saturation is 0.5"),
+    ],
+    ids=["colour", "turn", "saturation"],
+)
+def test_a_setting_that_came_later_cannot_be_set_in_a_begun_training(
+    saved: SavedRun, changes: dict[str, Any], fact: str
+):
+    with pytest.raises(ConfigError, match=f"{fact} .* up to the checkpoint; remove it, or start"):
+        saved.prepare(changes)
 
 
 def test_every_free_setting_exists():

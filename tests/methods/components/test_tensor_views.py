@@ -32,6 +32,16 @@ def test_views_are_crops_of_at_least_six_tenths_and_half_are_flipped():
     torch.testing.assert_close(views[:, 2], torch.ones(400, SIDE, SIDE))
 
 
+def test_the_smallest_crop_and_the_share_of_flips_can_be_set():
+    torch.manual_seed(0)
+    for probability in (0.0, 1.0):
+        views = light_views(coordinates(200), smallest_crop=0.9, flip_probability=probability)
+        steps = (views[:, 0, :, 20] - views[:, 0, :, 10]).mean(dim=1) * SIDE / 10
+        assert set((steps < 0).tolist()) == {probability == 1}
+        down = (views[:, 1, 20] - views[:, 1, 10]).mean(dim=1) * SIDE / 10
+        assert float((steps.abs() * down).min()) > 0.8  # a side that would exceed is cut
+
+
 def test_crops_lie_anywhere_in_the_image():
     torch.manual_seed(0)
     views = light_views(coordinates(400))
