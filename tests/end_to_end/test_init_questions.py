@@ -19,8 +19,8 @@ from tests.conftest import Command
 from tests.end_to_end.refusals import refused
 
 RUN = """
-import fcntl, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches it
+import fcntl, os, termios
+if os.isatty(0): fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches it
 from fgembed.cli.main import run
 run()
 """
@@ -37,15 +37,15 @@ def workspace(tmp_path: Path) -> Path:
 class Terminal:
     """A command in a pseudo-terminal of its own."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, away: str = "") -> None:
+        """Starts it; the stream of the name `away` is not the terminal's."""
         self.screen, other_side = pty.openpty()
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), other_side)
         self.process = subprocess.Popen(
             [sys.executable, "-c", RUN, *arguments],
-            stdin=other_side,
-            stdout=other_side,
-            stderr=other_side,
             cwd=folder,
             start_new_session=True,
+            **(streams | ({away: subprocess.DEVNULL} if away else {})),
         )
         os.close(other_side)
         self.shown = ""
@@ -136,6 +136,14 @@ def test_a_terminal_can_be_left_unasked(workspace: Path):
     assert terminal.ended() == 0
     assert PROMPT not in terminal.shown
     assert answers_in(workspace) == ["unknown", "unknown", "no", "unknown"]
+
+
+@pytest.mark.parametrize("away", ["stdin", "stdout", "stderr"])
+def test_nothing_is_asked_where_a_stream_is_not_the_terminal_s(workspace: Path, away: str):
+    terminal = Terminal(workspace, "init", "photos", away=away)
+    assert terminal.ended() == 0
+    assert PROMPT not in terminal.shown
+    assert answers_in(workspace) == ["unknown"] * 4
 
 
 def test_without_a_terminal_nothing_is_asked(workspace: Path, command: Command):
