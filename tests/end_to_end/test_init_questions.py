@@ -40,15 +40,20 @@ class Terminal:
     def __init__(self, folder: Path, *arguments: str, away: str = "") -> None:
         """Starts it; the stream of the name `away` is not the terminal's."""
         self.screen, other_side = pty.openpty()
-        streams = dict.fromkeys(("stdin", "stdout", "stderr"), other_side)
-        self.process = subprocess.Popen(
+        stdin, stdout, stderr = (
+            subprocess.DEVNULL if name == away else other_side
+            for name in ("stdin", "stdout", "stderr")
+        )
+        self.process: subprocess.Popen[bytes] = subprocess.Popen(
             [sys.executable, "-c", RUN, *arguments],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
             cwd=folder,
             start_new_session=True,
-            **(streams | ({away: subprocess.DEVNULL} if away else {})),
         )
         os.close(other_side)
-        self.shown = ""
+        self.shown, self.asked = "", 0
 
     def read_until(self, is_done: Callable[[str], bool]) -> str:
         """What it shows until then, or until it ends."""
@@ -68,8 +73,8 @@ class Terminal:
     def answer(self, *typed: str) -> None:
         """Types each answer at its own prompt."""
         for keys in typed:
-            asked = self.shown.count(PROMPT)
-            self.read_until(lambda shown, asked=asked: shown.count(PROMPT) > asked)
+            self.asked += 1
+            self.read_until(lambda shown: shown.count(PROMPT) == self.asked)
             os.write(self.screen, keys.encode())
 
     def ended(self) -> int:
