@@ -39,7 +39,7 @@ from fgembed.export.to_onnx import write_onnx
 from fgembed.images.preprocessing import Preprocessing, read_image
 from fgembed.model.encoder import Encoder
 from fgembed.model.pooling import MeanPooling
-from fgembed.model.whitening import Whitening
+from fgembed.model.reading.whitening import Whitening
 
 FLOORS = ("ONNX Runtime, ready pixels, batch 32", "ONNX Runtime, ready pixels, batch 8")
 OURS = "fgembed, JPEG files"

@@ -34,6 +34,7 @@ from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.encoder import Encoder, PixelEncoder
 from fgembed.model.encoder_files import load_encoder, save_encoder
 from fgembed.model.pooling import MeanPooling, make_pooling
+from fgembed.model.reading.fitting import FitSettings
 from fgembed.model.shared_backbone import SharedPass
 
 BACKBONES = (
@@ -50,7 +51,7 @@ BACKBONES = (
     "open_clip/RN50",
     "open_clip/ViT-S-32",
 )
-CALIBRATED = "calibrated"  # levels, whitening and mirror image, as `train --method none` reads it
+CALIBRATED = "calibrated"  # the fitted reading and mirror image of `train --method none`
 READINGS = ("mean", "gem", "rationale", CALIBRATED)
 HEADER = [
     (
@@ -120,7 +121,7 @@ def encoder_of(
     encoder = uncalibrated_start(network, PoolingSettings()).eval()
     settings = PoolingSettings().of_the_floor()
     shared = SharedPass({CALIBRATED: encoder}, spec, torch.device("cpu"))
-    shared.calibrate(find_images(photos)[0], settings.whitening, settings.shrinkage)
+    shared.calibrate(find_images(photos)[0], FitSettings.of(settings))
     return encoder
 
 

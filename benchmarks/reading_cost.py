@@ -22,7 +22,7 @@ from fgembed.cores import core_count
 from fgembed.evaluation.floors import Floors, uncalibrated_start
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.encoder import Encoder, PixelEncoder
-from fgembed.model.whitening import Whitening
+from fgembed.model.reading.whitening import Whitening
 
 WARM_UP = 2  # rounds that are not counted
 
@@ -35,7 +35,7 @@ def readings(backbone: str, size: int) -> dict[str, PixelEncoder]:
     floors = Floors(start, spec)
     highest = floors.calibrated_start
     unmirrored = Floors(plain, spec).calibrated_start
-    ordered = [floors.mean_pooling, *floors.whitened, unmirrored, highest]
+    ordered = [*floors.unwhitened, *floors.whitened, unmirrored, highest]
     return {floor.name: _ready(floor.encoder, size) for floor in ordered}
 
 

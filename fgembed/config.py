@@ -17,6 +17,8 @@ from fgembed.images.preprocessing import Preprocessing
 from fgembed.questions import Answers
 from fgembed.text import nearest
 
+# What the settings of a run mean that is older than they are.
+OF_EARLIER_RUNS = {"preprocessing": {"version": 1}, "pooling": {"mean_weight": 0.0, "larger": 1.0}}
 PathText = Annotated[str, AfterValidator(at_home)]  # `~` at its start is the home folder
 
 
@@ -45,6 +47,8 @@ class BackboneSettings(Settings):
 
 
 Depth = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveShare = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class PoolingSettings(Settings):
@@ -55,16 +59,20 @@ class PoolingSettings(Settings):
         (0.72, 0.89),
         description="depths of inner levels read beside the last map, in shares of the blocks",
     )
-    level_weight: float = Field(
-        0.5, gt=0, allow_inf_nan=False, description="of each inner level; the last one has 1"
-    )
+    level_weight: PositiveShare = Field(0.5, description="of each inner level; the last has 1")
     mirror: bool = Field(True, description="average with the mirror image, in twice the time")
     whitening: int = Field(512, ge=0, description="output dimensions at most; 0 for none")
-    shrinkage: float = Field(
-        1.0,
-        ge=0,
-        allow_inf_nan=False,
-        description="added to each eigenvalue, x the mean of the retained ones",
+    shrinkage: Share = Field(
+        3.0, description="of the whitening: added to each eigenvalue, x the mean of the kept ones"
+    )
+    mean_weight: Share = Field(
+        1.0, description="of the last map's mean beside the whitened levels, which have 1"
+    )
+    larger: float = Field(
+        1.4, ge=1, le=4, description="size of a second reading that the fit predicts, too; 1: none"
+    )
+    ridge: PositiveShare = Field(
+        0.03, description="of the regression to both sizes, x the mean of the kept eigenvalues"
     )
 
     def of_the_floor(self) -> "PoolingSettings":
@@ -205,16 +213,17 @@ def write_config(file: Path, config: RunConfig) -> None:
 def read_config(file: Path) -> RunConfig:
     """The settings of a run, as `write_config` wrote them or as a user declared them edited.
 
-    A run from before the preprocessing had versions goes on with the first.
+    A run from before the preprocessing had versions goes on with the first, and one from before
+    the fitted reading with the whitening alone.
 
     Raises:
         IntegrityError: the file differs from its checksum.
         ConfigError: an edited setting is unknown or out of range.
     """
     settings = read_sealed_toml(file, "file of settings")
-    preprocessing = settings.get("preprocessing")
-    if isinstance(preprocessing, dict):
-        preprocessing.setdefault("version", 1)
+    for name, missing in OF_EARLIER_RUNS.items():
+        if isinstance(settings.get(name), dict):
+            settings[name] = missing | settings[name]
     return validate(RunConfig, settings, str(file.parent))
 
 

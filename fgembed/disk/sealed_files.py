@@ -43,8 +43,8 @@ def read_sealed_json(
     Args:
         path: the file; it must exist.
         kind: what the file is, for the message.
-        sealed_format: a file that says that this is its `format` must have a checksum. Another
-            one may lack it; the caller decides which formats it reads.
+        sealed_format: a file that says that its `format` is this one or a later one must have a
+            checksum. Another one may lack it; the caller decides which formats it reads.
         command: the command that writes such a file, for the message.
         editable: accept `edited` in place of the checksum.
 
@@ -56,7 +56,8 @@ def read_sealed_json(
     checksum = content.pop(KEY, None)
     if editable and checksum == EDITED:
         return content
-    if checksum is None and content.get("format") != sealed_format:
+    file_format = content.get("format")
+    if checksum is None and not (isinstance(file_format, int) and file_format >= sealed_format):
         return content
     if checksum is None or not _matches(JSON_END, data):
         remedy = _accept("the value of file_sha256") if editable else ""

@@ -6,7 +6,7 @@ whitenings of the readings below it.
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -20,9 +20,11 @@ from fgembed.evaluation.floor_table import POOLING_NAMES
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.encoder import Encoder, best_pooling, mean_pooled
 from fgembed.model.encoder_files import load_encoder, read_encoder_file, save_encoder
+from fgembed.model.reading.fitting import FitSettings
+from fgembed.model.reading.multi_level import PLAIN, Reading, reading_of
+from fgembed.model.reading.whitening import Whitening
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.model.tensor_files import read_note, read_tensors, write_tensors
-from fgembed.model.whitening import Whitening
 from fgembed.workspace import RunFolder
 
 
@@ -43,7 +45,7 @@ class Floors:
     """The readings of one untouched start, lowest first.
 
     Attributes:
-        mean_pooling: the lowest reading, the only one without whitening.
+        unwhitened: mean pooling; where the start is mirrored, then the same with the mirror image.
         whitened: the readings with whitening below the calibrated start, lowest first.
         calibrated_start: the highest reading, which a run must not fall below.
         spec: the preprocessing of all of them.
@@ -55,9 +57,10 @@ class Floors:
         >>> for floor in Floors(start, Preprocessing(size=32)).readings:
         ...     print(floor.name)
         untouched start, mean pooling
+        untouched start, mean pooling + mirror
         untouched start, GeM + whitening
         untouched start, GeM + whitening + mirror
-        untouched start, 2 levels + whitening + mirror
+        untouched start, fitted reading + mirror
     """
 
     def __init__(self, start: Encoder, spec: Preprocessing) -> None:
@@ -68,11 +71,16 @@ class Floors:
             spec: the preprocessing.
         """
         self.spec = spec
-        self.mean_pooling = Floor("untouched start, mean pooling", mean_pooled(start))
         self.calibrated_start = Floor(_row_name(start), start)
-        lower = [Encoder(start.backbone, start.pooling)]
-        if start.mirror:
-            lower.append(Encoder(start.backbone, start.pooling, mirror=True))
+        plain = [PLAIN, Reading(mirror=True)] if start.reading.mirror else [PLAIN]
+        self.unwhitened = [
+            Floor(
+                f"untouched start, mean pooling{' + mirror' * reading.mirror}",
+                mean_pooled(start, reading),
+            )
+            for reading in plain
+        ]
+        lower = [Encoder(start.backbone, start.pooling, reading=reading) for reading in plain]
         named = [Floor(_row_name(encoder), encoder) for encoder in lower]
         # A backbone without inner levels reads one of these as it reads the start.
         self.whitened = [floor for floor in named if floor.name != self.calibrated_start.name]
@@ -80,12 +88,12 @@ class Floors:
     @property
     def readings(self) -> list[Floor]:
         """All floors, lowest first; the last one is the calibrated start."""
-        return [self.mean_pooling, *self.whitened, self.calibrated_start]
+        return [*self.unwhitened, *self.whitened, self.calibrated_start]
 
     def calibrate(
         self, paths: Sequence[Path], device: torch.device, settings: PoolingSettings
     ) -> None:
-        """Fits every whitening on unlabelled images, in one pass.
+        """Fits every last layer on unlabelled images, in one pass; two with a larger size.
 
         Args:
             paths: the training images.
@@ -94,7 +102,7 @@ class Floors:
         """
         settings = settings.of_the_floor()
         shared = self._shared_pass([*self.whitened, self.calibrated_start], device)
-        shared.calibrate(paths, settings.whitening, settings.shrinkage)
+        shared.calibrate(paths, FitSettings.of(settings))
 
     def shared_pass(self, device: torch.device) -> SharedPass:
         """Embedders of all floors, by row name; an image passes through the backbone once."""
@@ -153,13 +161,11 @@ def uncalibrated_start(
         settings: of the run; where they read no inner levels, the defaults apply.
         may_mirror: whether an image and its mirror image show the same.
     """
-    settings = settings.of_the_floor()
+    reading = reading_of(settings.of_the_floor())
     return Encoder(
         backbone,
         best_pooling(backbone),
-        depths=settings.levels,
-        level_weight=settings.level_weight,
-        mirror=settings.mirror and may_mirror,
+        reading=reading if may_mirror else replace(reading, mirror=False),
     )
 
 
@@ -179,7 +185,9 @@ def _other_start(run: Path) -> IntegrityError:
 
 
 def _row_name(encoder: Encoder) -> str:
-    kind = encoder.pooling.kind
+    kind, mirror = encoder.pooling.kind, " + mirror" * encoder.reading.mirror
+    if encoder.reading.mean_beside:
+        return f"untouched start, fitted reading{mirror}"
     levels = 1 if encoder.levels is None else len(encoder.levels.sizes)
     reading = f"{levels} levels" if levels > 1 else POOLING_NAMES.get(kind, kind)
-    return f"untouched start, {reading} + whitening{' + mirror' if encoder.mirror else ''}"
+    return f"untouched start, {reading} + whitening{mirror}"

@@ -47,9 +47,7 @@ def fold_encoder(encoder: Encoder, size: int) -> Encoder:
         fold_batch_norms(encoder.backbone, size),
         encoder.pooling,
         encoder.whitening,
-        depths=encoder.depths,
-        level_weight=encoder.level_weight,
-        mirror=encoder.mirror,
+        encoder.reading,
     )
     folded.levels = encoder.levels
     return folded

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from fgembed.backbones import Backbone
 from fgembed.backbones.levels import BackboneOutput
 from fgembed.images.preprocessing import Preprocessing
-from fgembed.model.multi_level import MultiLevelPooling, join_levels
 from fgembed.model.pooling import ClassTokenPooling, GeMPooling, MeanPooling, Pooling
-from fgembed.model.whitening import Whitening
+from fgembed.model.reading.multi_level import PLAIN, MultiLevelPooling, Reading
+from fgembed.model.reading.whitening import Whitening
 
 
 class Encoder(nn.Module):
@@ -24,11 +24,9 @@ class Encoder(nn.Module):
     Attributes:
         backbone: gives the maps.
         pooling: of the last map; it also gives the rationale.
-        depths: of the inner levels, in shares of the way to the last map.
-        levels: joins inner levels with the last one; None if only the last is read.
+        reading: what is read beside the last map.
+        levels: joins inner levels and the mean with the last map's vector; None if there are none.
         whitening: the last layer, once it is fitted.
-        mirror: whether pooled vectors are averaged over the image and its mirror image, which
-            doubles the time.
     """
 
     def __init__(
@@ -36,19 +34,16 @@ class Encoder(nn.Module):
         backbone: Backbone,
         pooling: Pooling,
         whitening: Whitening | None = None,
-        depths: tuple[float, ...] = (),
-        level_weight: float = 0.5,
-        mirror: bool = False,
+        reading: Reading = PLAIN,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.pooling = pooling
-        self.depths = depths
-        self.level_weight = level_weight
-        inner = backbone.inner_channels(depths)
-        self.levels = MultiLevelPooling(inner, backbone.channels, level_weight) if inner else None
+        self.reading = reading
+        inner = backbone.inner_channels(reading.depths)
+        several = bool(inner) or reading.mean_beside
+        self.levels = MultiLevelPooling(inner, backbone.channels, reading) if several else None
         self.whitening = whitening
-        self.mirror = mirror
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalised -> (B, C, h, w)."""
@@ -57,16 +52,18 @@ class Encoder(nn.Module):
 
     def pooled(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) normalised -> (B, P), and the last map (B, C, h, w) of the images."""
-        if not self.mirror:
-            output = self.backbone.read_levels(images, self.depths)
+        if not self.reading.mirror:
+            output = self.backbone.read_levels(images, self.reading.depths)
             return self.pool(output), output.features
-        output = self.backbone.read_levels(with_mirrored(images), self.depths)
+        output = self.backbone.read_levels(with_mirrored(images), self.reading.depths)
         return self.pool_mirrored(output), output.features[: images.shape[0]]
 
     def pool(self, output: BackboneOutput) -> Tensor:
         """The backbone's output, with the inner maps of `depths` -> (B, P)."""
         vectors: Tensor = self.pooling(output.features, output.summary)
-        return vectors if self.levels is None else self.levels.pool(output.inner, vectors)
+        if self.levels is None:
+            return vectors
+        return self.levels.pool(output.inner, vectors, output.features)
 
     def pool_mirrored(self, output: BackboneOutput) -> Tensor:
         """The output for images `with_mirrored` -> (B, P), averaged over both."""
@@ -74,7 +71,7 @@ class Encoder(nn.Module):
 
     def finish(self, pooled: Tensor) -> Tensor:
         """(B, P) pooled -> (B, D), unit length: levels joined, then whitened."""
-        vectors = join_levels(pooled, self.levels)
+        vectors = F.normalize(pooled, dim=1) if self.levels is None else self.levels(pooled)
         if self.whitening is not None:
             vectors = F.normalize(self.whitening(vectors), dim=1)
         return vectors
@@ -140,9 +137,9 @@ def with_mirrored(images: Tensor) -> Tensor:
     return torch.cat([images, images.flip(3)])
 
 
-def mean_pooled(encoder: Encoder) -> Encoder:
-    """The same backbone with mean pooling and nothing else: the lowest floor."""
-    return Encoder(encoder.backbone, MeanPooling())
+def mean_pooled(encoder: Encoder, reading: Reading = PLAIN) -> Encoder:
+    """The same backbone with mean pooling and no whitening: the lowest floor."""
+    return Encoder(encoder.backbone, MeanPooling(), reading=reading)
 
 
 def best_pooling(backbone: Backbone) -> Pooling:

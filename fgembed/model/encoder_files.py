@@ -14,12 +14,14 @@ from fgembed.errors import ConfigError, IntegrityError, NotFoundError
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.encoder import Encoder
 from fgembed.model.pooling import make_pooling
+from fgembed.model.reading.multi_level import Reading
+from fgembed.model.reading.whitening import Whitening
 from fgembed.model.tensor_files import read_tensors, write_tensors
-from fgembed.model.whitening import Whitening
 from fgembed.workspace import EncoderFolder
 
-ENCODER_FORMAT = 3
-UNSEALED_FORMAT = 2  # like 3, without a checksum of `encoder.json`
+ENCODER_FORMAT = 4
+SEALED_FORMAT = 3  # the first with a checksum of `encoder.json`
+EARLIER_FORMATS = (2, SEALED_FORMAT)  # both without `mean_beside`
 RESTORE = "restore it from a copy, or train or export it again"
 
 
@@ -33,6 +35,7 @@ class EncoderFile:
         pooling: kind of pooling of the last map.
         depths: of inner levels.
         level_weight: of each inner level.
+        mean_beside: whether the last map's mean is read beside the levels.
         mirror: whether vectors are averaged with those of the mirror image.
         whitening: its input and output dimensions; None without whitening.
         preprocessing: of the images, as `Preprocessing.to_json`.
@@ -44,6 +47,7 @@ class EncoderFile:
     pooling: str
     depths: list[float]
     level_weight: float
+    mean_beside: bool
     mirror: bool
     whitening: list[int] | None
     preprocessing: dict[str, Any]
@@ -59,9 +63,10 @@ def save_encoder(folder: Path, encoder: Encoder, spec: Preprocessing) -> None:
         format=ENCODER_FORMAT,
         backbone=encoder.backbone.name,
         pooling=encoder.pooling.kind,
-        depths=list(encoder.depths),
-        level_weight=encoder.level_weight,
-        mirror=encoder.mirror,
+        depths=list(encoder.reading.depths),
+        level_weight=encoder.reading.level_weight,
+        mean_beside=encoder.reading.mean_beside,
+        mirror=encoder.reading.mirror,
         whitening=None if whitening is None else list(whitening.projection.shape),
         preprocessing=spec.to_json(),
         sha256=sha256(file),
@@ -82,15 +87,16 @@ def read_encoder_file(folder: Path) -> EncoderFile:
             f"{folder} holds no finished encoder",
             f'finish it with "fgembed train --resume --run {shlex.quote(str(folder))}"',
         )
-    content = read_sealed_json(file, "encoder", ENCODER_FORMAT)
-    if content.get("format") not in (ENCODER_FORMAT, UNSEALED_FORMAT):
+    content = read_sealed_json(file, "encoder", SEALED_FORMAT)
+    if content.get("format") not in (ENCODER_FORMAT, *EARLIER_FORMATS):
         raise IntegrityError(
             f"{folder} holds an encoder of format {content.get('format')!r}, "
             f"this fgembed reads {ENCODER_FORMAT}",
             "train or export it again with this fgembed",
         )
     try:
-        return record(EncoderFile, content)
+        earlier = {"mean_beside": False} if content["format"] in EARLIER_FORMATS else {}
+        return record(EncoderFile, content | earlier)
     except ValueError as error:
         raise IntegrityError(f"{file} is damaged: {error}", RESTORE) from None
 
@@ -152,7 +158,10 @@ def _build(description: EncoderFile, size: int) -> Encoder:
         backbone,
         make_pooling(description.pooling, backbone.channels),
         whitening,
-        depths=tuple(description.depths),
-        level_weight=description.level_weight,
-        mirror=description.mirror,
+        Reading(
+            tuple(description.depths),
+            description.level_weight,
+            description.mean_beside,
+            description.mirror,
+        ),
     )

@@ -6,28 +6,24 @@ other would repeat its forward pass for each row.
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fgembed.cores import core_count
 from fgembed.embedding.array_types import Vectors
 from fgembed.embedding.bulk import Embedded, embed_paths
-from fgembed.errors import FgembedError
-from fgembed.images.batches import ImageBatches
 from fgembed.images.decoding import Pixels
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.batch_norm_folding import fold_batch_norms
-from fgembed.model.encoder import Encoder, with_mirrored
+from fgembed.model.calibration import calibrate
+from fgembed.model.encoder import Encoder, PixelEncoder, with_mirrored
+from fgembed.model.reading.fitting import FitSettings
 from fgembed.model.torch_embedder import TorchEmbedder
-from fgembed.model.whitening import NEEDED, Calibration, TooFewDirectionsError
 
 # A table embeds its gallery and its queries with one encoder after the other.
 CACHED_SETS = 2
-SMALL = 64  # pixels; networks halve the side five times
 
 
 class SharedPass:
@@ -58,7 +54,7 @@ class SharedPass:
         self.spec = spec
         self.device = device
         self.batch_size = batch_size
-        self._normalised = next(iter(self.embedders.values())).normalised
+        self._normaliser = PixelEncoder(first, spec, dynamic_size=True).to(device)
         self._cached = lru_cache(maxsize=CACHED_SETS)(self._embed_all)
 
     def embed(self, paths: Sequence[Path], name: str) -> Embedded:
@@ -66,51 +62,46 @@ class SharedPass:
         return self._cached(tuple(paths))[name]
 
     @torch.inference_mode()
-    def calibrate(
-        self,
-        paths: Sequence[Path],
-        dimensions: int,
-        shrinkage: float,
-        remedy: str = "",
-    ) -> None:
-        """Fits every encoder's levels and whitening on unlabelled images, in one pass.
+    def calibrate(self, paths: Sequence[Path], settings: FitSettings, remedy: str = "") -> None:
+        """Fits every encoder's levels and last layer on unlabelled images.
+
+        A backbone that takes images of one size alone is fitted without the larger size.
 
         Args:
-            paths: of the images, taken in a fixed random order; unreadable ones are left out.
-            dimensions: of the whitened vectors, at most; 0 for no whitening.
-            shrinkage: in units of the mean eigenvalue.
-            remedy: where an encoder maps different images to one point; by default, of a start.
+            paths: of the images.
+            settings: of the fit.
+            remedy: see `calibration.calibrate`.
 
         Raises:
             FgembedError: too few of the images differ, or too few of an encoder's vectors.
+            IntegrityError: a vector is not finite.
         """
-        fits = {name: Calibration(encoder.levels) for name, encoder in self.encoders.items()}
-        order = np.random.default_rng(0).permutation(len(paths))
-        shuffled = [paths[position] for position in order]
-        seen: set[str] = set()
-        for _, pixels in ImageBatches(shuffled, self.spec, self.batch_size, core_count()):
-            if len(seen) < NEEDED:
-                seen.update(sha256(image.tobytes()).hexdigest() for image in pixels)
-            for name, pooled in self._pooled(pixels).items():
-                fits[name].add(pooled)
         self._cached.cache_clear()
-        for name, encoder in self.encoders.items():
-            try:
-                encoder.whitening = fits[name].finish(dimensions, shrinkage)
-            except TooFewDirectionsError as error:
-                of_start = _remedy_of_start(self.spec.size)
-                raise _cause(error, len(seen), len(paths), remedy or of_start) from None
+        side = settings.larger_side(self.spec.size)
+        if side <= self.spec.size or not self._takes(side):
+            side = self.spec.size
+        calibrate(self.encoders, paths, self.spec, self._pooled, settings, side, remedy)
+        for encoder in self.encoders.values():
             encoder.to(self.device)
+
+    def _takes(self, side: int) -> bool:
+        """Whether the backbone reads images of this side; many transformers read only their own."""
+        try:
+            self._backbone.read_levels(torch.zeros(1, 3, side, side, device=self.device), ())
+        except Exception:  # libraries raise what they like
+            return False
+        return True
 
     @torch.inference_mode()
     def _pooled(self, pixels: Pixels) -> dict[str, Tensor]:
-        images = self._normalised(pixels)
-        mirrored = any(encoder.mirror for encoder in self.encoders.values())
-        depths = next((e.depths for e in self.encoders.values() if e.levels is not None), ())
+        images = self._normaliser.normalised(torch.from_numpy(pixels).to(self.device))
+        readings = {name: encoder.reading for name, encoder in self.encoders.items()}
+        mirrored = any(reading.mirror for reading in readings.values())
+        depths = next((r.depths for r in readings.values() if r.depths), ())
         output = self._backbone.read_levels(with_mirrored(images) if mirrored else images, depths)
         return {
             name: encoder.pool_mirrored(output)
-            if encoder.mirror
+            if encoder.reading.mirror
             else encoder.pool(output)[: len(images)]
             for name, encoder in self.encoders.items()
         }
@@ -130,25 +121,6 @@ class SharedPass:
         vectors = [encoder.finish(pooled[name]) for name, encoder in self.encoders.items()]
         joined: Vectors = torch.cat(vectors, dim=1).cpu().numpy()
         return joined
-
-
-def _remedy_of_start(size: int) -> str:
-    """At 32 px most networks have maps of one position, in which almost all is zero."""
-    larger = f"set a larger preprocessing.size ({size} here), such as 128; or " * (size < SMALL)
-    return f"{larger}choose another backbone, or backbone.weights that are trained"
-
-
-def _cause(error: TooFewDirectionsError, distinct: int, count: int, remedy: str) -> FgembedError:
-    """Says whether the images or the encoder are to blame; `distinct` counts up to `NEEDED`."""
-    if distinct < NEEDED:
-        return FgembedError(
-            f"only {distinct} of {count} training images differ, and the whitening needs {NEEDED}",
-            "add images that differ to the training folder",
-        )
-    return FgembedError(
-        f"the encoder maps training images that differ to one point or one line: {error.fact}",
-        remedy,
-    )
 
 
 class _SharedEmbedder(TorchEmbedder):

@@ -9,6 +9,7 @@ from fgembed.evaluation.floors import Floors
 from fgembed.model.batch_norm_folding import fold_encoder
 from fgembed.model.encoder import Encoder
 from fgembed.model.encoder_files import save_encoder
+from fgembed.model.reading.fitting import FitSettings
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.model.torch_embedder import TorchEmbedder
 from fgembed.training.collapse import milder
@@ -60,8 +61,7 @@ def fit_and_save(
         shared = SharedPass({"trained": encoder}, spec, device)
         shared.calibrate(
             paths,
-            config.pooling.whitening,
-            config.pooling.shrinkage,
+            FitSettings.of(config.pooling),
             remedy=f"start a new run with {milder(config, prepared.method)}",
         )
     save_encoder(run.path, encoder, spec)

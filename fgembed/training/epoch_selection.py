@@ -26,7 +26,12 @@ from fgembed.images.finding import class_names
 from fgembed.model.encoder import Encoder
 from fgembed.model.module_state import keep_modes
 from fgembed.model.torch_embedder import TorchEmbedder
-from fgembed.training.resuming.state_file import read_state_file, read_state_note, write_state_file
+from fgembed.training.resuming.state_file import (
+    load_trained,
+    read_state_file,
+    read_state_note,
+    write_state_file,
+)
 from fgembed.workspace import RunFolder
 
 RESTART = "start a new run"
@@ -104,7 +109,7 @@ class Selection:
         """
         assert self.best is not None  # invariant: a run that selects trains an epoch at least
         try:
-            self.encoder.load_state_dict(read_state_file(self.file)[0])
+            load_trained(self.encoder, read_state_file(self.file)[0])
         except RuntimeError:
             raise IntegrityError(f"{self.file} is of another encoder", RESTART) from None
         return self.best

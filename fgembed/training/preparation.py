@@ -29,7 +29,8 @@ from fgembed.methods.base import Method
 from fgembed.model.devices import choose_device
 from fgembed.model.encoder import Encoder
 from fgembed.model.pooling import LearnedPooling, make_pooling, pooling_class
-from fgembed.model.whitening import NEEDED
+from fgembed.model.reading.multi_level import reading_of
+from fgembed.model.reading.whitening import NEEDED
 from fgembed.questions import Answer
 from fgembed.training.epoch_selection import check_selection
 
@@ -149,9 +150,7 @@ def make_method(config: RunConfig, method_class: type[Method]) -> Method:
     encoder = Encoder(
         backbone,
         make_pooling(kind, backbone.channels),
-        depths=config.pooling.levels,
-        level_weight=config.pooling.level_weight,
-        mirror=config.pooling.mirror,
+        reading=reading_of(config.pooling),
     )
     method = method_class(encoder, settings)
     method.take_views(config.views)

@@ -87,16 +87,17 @@ def test_evaluate_shows_every_floor_above_the_run(command: Command, run: Path, p
         "kNN@20", "kNN@200",
     ]  # fmt: skip
     starts = [
-        "untouched start, mean pooling",
+        "untouched start, mean pooling ",
+        "untouched start, mean pooling + mirror",
         "untouched start, GeM + whitening ",
         "untouched start, GeM + whitening + mirror",
-        "untouched start, 2 levels + whitening + mirror",
+        "untouched start, fitted reading + mirror",
         "run tiny",
     ]
-    assert all(line.startswith(start) for line, start in zip(lines[1:6], starts, strict=True)), (
+    assert all(line.startswith(start) for line, start in zip(lines[1:7], starts, strict=True)), (
         lines
     )
-    assert "queries against gallery: 9 queries, 24 gallery images, 3 classes" in lines[6]
+    assert "queries against gallery: 9 queries, 24 gallery images, 3 classes" in lines[7]
 
 
 def test_a_bundle_scores_as_its_run_does(command: Command, run: Path, bundle: Path):

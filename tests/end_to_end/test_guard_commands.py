@@ -68,7 +68,7 @@ def test_the_start_in_place_of_a_run_is_a_bundle_like_any_other(
     assert "torchvision/resnet18:layer1, untouched start" in card
     assert "Guard: passed: nothing was trained" in card
     assert "| run " not in card
-    assert card.count("| untouched start") == 4
+    assert card.count("| untouched start") == 5
     table = json.loads(command("evaluate", "bundle", "--json").out)
     *_, floor, itself = table["rows"]
     assert itself["encoder"] == "bundle bundle"
@@ -94,7 +94,7 @@ def test_a_run_of_an_earlier_fgembed_is_exported_without_precision_at_10(
         for line in Path("bundle/README.md").read_text().splitlines()
         if line.startswith(("| encoder", "| untouched", "| run"))
     )
-    assert len(lines) == 5
+    assert len(lines) == 6
     column = header.index("precision@10")
     assert {line[column] for line in lines} == {"-"}
     assert all("[" in line[column + 1] for line in lines)

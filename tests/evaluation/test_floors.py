@@ -1,5 +1,6 @@
 """The floors: readings of one start, fitted and embedded in one common pass, saved to disk."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,12 @@ from fgembed.images.finding import find_images
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.batch_norm_folding import fold_batch_norms
 from fgembed.model.encoder import Encoder
+from fgembed.model.reading.multi_level import Reading
 from fgembed.model.tensor_files import read_note, read_tensors, write_tensors
 from fgembed.model.torch_embedder import TorchEmbedder
 from fgembed.workspace import RunFolder
 from tests.conftest import TINY, TINY_VIT
+from tests.sealing import write_with_checksum
 
 CPU = torch.device("cpu")
 SPEC = Preprocessing(size=32)
@@ -42,20 +45,21 @@ def test_the_readings_are_named_lowest_first_and_end_with_the_start_itself():
     floors = Floors(start, SPEC)
     assert names(floors) == [
         "untouched start, mean pooling",
+        "untouched start, mean pooling + mirror",
         "untouched start, GeM + whitening",
         "untouched start, GeM + whitening + mirror",
-        "untouched start, 2 levels + whitening + mirror",
+        "untouched start, fitted reading + mirror",
     ]
     assert floors.readings[-1] is floors.calibrated_start
     assert floors.calibrated_start.encoder is start
-    assert floors.readings == [floors.mean_pooling, *floors.whitened, floors.calibrated_start]
+    assert floors.readings == [*floors.unwhitened, *floors.whitened, floors.calibrated_start]
 
 
 def test_without_mirror_no_floor_is_mirrored_and_a_transformer_reads_its_class_token():
     start = uncalibrated_start(make_backbone(TINY_VIT, size=32), PoolingSettings(mirror=False))
     assert names(Floors(start, SPEC))[1:] == [
         "untouched start, class token + whitening",
-        "untouched start, 2 levels + whitening",
+        "untouched start, fitted reading",
     ]
 
 
@@ -66,7 +70,7 @@ def test_where_the_mirror_image_is_another_thing_no_floor_of_any_run_is_mirrored
         assert names(Floors(start, SPEC)) == [
             "untouched start, mean pooling",
             "untouched start, GeM + whitening",
-            "untouched start, 2 levels + whitening",
+            "untouched start, fitted reading",
         ]
 
 
@@ -102,7 +106,7 @@ def test_a_whitening_is_fitted_on_the_joined_vectors_of_all_images(floors: Floor
     joined = start.levels(pooled)
     joined = joined / joined.norm(dim=1, keepdim=True)
     torch.testing.assert_close(start.whitening.mean, joined.mean(dim=0), rtol=1e-3, atol=1e-5)
-    assert floors.mean_pooling.encoder.whitening is None
+    assert [floor.encoder.whitening for floor in floors.unwhitened] == [None, None]
 
 
 def test_loaded_floors_embed_as_the_saved_ones(floors: Floors, photos: Path, tmp_path: Path):
@@ -119,6 +123,31 @@ def test_loaded_floors_embed_as_the_saved_ones(floors: Floors, photos: Path, tmp
         )
 
 
+def test_the_floors_of_a_run_from_before_the_fitted_reading_are_read(photos: Path, tmp_path: Path):
+    settings = PoolingSettings(whitening=8, mean_weight=0, larger=1)
+    torch.manual_seed(0)
+    floors = Floors(uncalibrated_start(make_backbone(TINY), settings).eval(), SPEC)
+    paths = find_images(photos / "train")[0]
+    floors.calibrate(paths, CPU, settings)
+    floors.save(tmp_path)
+    file = RunFolder(tmp_path).start.description
+    content = json.loads(file.read_text())
+    del content["mean_beside"]
+    write_with_checksum(file, content | {"format": 3})
+    loaded = Floors.load(tmp_path)
+    assert names(loaded) == [
+        "untouched start, mean pooling",
+        "untouched start, mean pooling + mirror",
+        "untouched start, GeM + whitening",
+        "untouched start, GeM + whitening + mirror",
+        "untouched start, 2 levels + whitening + mirror",
+    ]
+    for before, after in zip(floors.readings, loaded.readings, strict=True):
+        expected = TorchEmbedder(before.encoder, SPEC, CPU)(paths[:4]).vectors
+        found = TorchEmbedder(after.encoder.eval(), SPEC, CPU)(paths[:4]).vectors
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_whitenings_are_numbered_by_their_reading_on_disk(floors: Floors, tmp_path: Path):
     floors.save(tmp_path)
     tensors = read_tensors(RunFolder(tmp_path).whitenings)
@@ -130,9 +159,10 @@ def test_whitenings_are_numbered_by_their_reading_on_disk(floors: Floors, tmp_pa
 
 def test_a_start_without_inner_levels_is_one_floor_and_not_two(floors: Floors, tmp_path: Path):
     start = floors.calibrated_start.encoder
-    plain = Encoder(start.backbone, start.pooling, mirror=True)
+    plain = Encoder(start.backbone, start.pooling, reading=Reading(mirror=True))
     assert names(Floors(plain, SPEC)) == [
         "untouched start, mean pooling",
+        "untouched start, mean pooling + mirror",
         "untouched start, GeM + whitening",
         "untouched start, GeM + whitening + mirror",
     ]

@@ -134,7 +134,7 @@ def test_evaluate_gives_every_row_every_column(command: Command, run: Path):
     ]  # fmt: skip
     # the floors share a backbone, and the lodisc probe reads its raw summary
     *floors, _ = (row["scores"]["lodisc probe top-1"]["value"] for row in table["rows"])
-    assert len(floors) == 4
+    assert len(floors) == 5
     assert len(set(floors)) == 1
     assert len(table["notes"]) == 2
 

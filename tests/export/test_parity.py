@@ -45,6 +45,7 @@ def test_attention_with_relative_positions_is_exported(tmp_path: Path):
 def test_the_bundle_takes_any_batch_and_gives_torch_s_vectors(bundle: Path, run: Path):
     opened = Bundle.open(bundle, every_file=True)
     encoder, spec = load_encoder(run)
+    assert encoder.reading.mean_beside
     pixels = np.random.default_rng(0).integers(0, 256, (33, 64, 64, 3), dtype=np.uint8)
     embedder = OnnxEmbedder(opened.model, spec, "cpu")
     with torch.inference_mode():
@@ -73,7 +74,7 @@ def test_the_graph_holds_no_paths_of_the_exporting_machine(bundle: Path):
         assert message not in content
 
 
-@pytest.mark.parametrize("fault", ["pooling", "levels", "mirror"])
+@pytest.mark.parametrize("fault", ["pooling", "levels", "mean beside", "mirror"])
 def test_a_graph_that_is_not_torch_s_is_refused(fault: str, bundle: Path, run: Path, photos: Path):
     """The exported file against an encoder that differs in one way."""
     encoder, spec = load_encoder(run)
@@ -84,8 +85,11 @@ def test_a_graph_that_is_not_torch_s_is_refused(fault: str, bundle: Path, run: P
     elif fault == "levels":
         assert encoder.levels is not None
         encoder.levels.centre.zero_()
+    elif fault == "mean beside":
+        assert encoder.levels is not None
+        encoder.levels.weights[-1] = 0.5
     else:
-        encoder.mirror = False
+        encoder.reading = replace(encoder.reading, mirror=False)
     with pytest.raises(IntegrityError, match="does not agree with torch"):
         measure_parity(PixelEncoder(encoder, spec).eval(), embedder, pixels).enforce()
 
@@ -229,6 +233,7 @@ def test_the_model_card_shows_the_floor_beside_the_score(bundle: Path):
     card = (bundle / "README.md").read_text()
     table = [line for line in card.splitlines() if line.startswith("| untouched") or "run " in line]
     assert table[0].startswith("| untouched start, mean pooling | 64 |")
-    assert table[1].startswith("| untouched start, GeM + whitening | 16 |")
-    assert table[3].startswith("| untouched start, 2 levels + whitening + mirror | 16 |")
-    assert table[4].startswith("| run tiny | 16 |")
+    assert table[1].startswith("| untouched start, mean pooling + mirror | 64 |")
+    assert table[2].startswith("| untouched start, GeM + whitening | 16 |")
+    assert table[4].startswith("| untouched start, fitted reading + mirror | 16 |")
+    assert table[5].startswith("| run tiny | 16 |")

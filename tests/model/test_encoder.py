@@ -9,7 +9,8 @@ from fgembed.methods.lcr import LCR
 from fgembed.methods.moco import MoCo
 from fgembed.model.encoder import Encoder, PixelEncoder, best_pooling, mean_pooled
 from fgembed.model.pooling import GeMPooling, MeanPooling
-from fgembed.model.whitening import Whitening
+from fgembed.model.reading.multi_level import Reading
+from fgembed.model.reading.whitening import Whitening
 from tests.conftest import TINY, TINY_VIT
 
 
@@ -74,7 +75,7 @@ def test_the_lowest_floor_shares_the_backbone_and_has_no_whitening():
 def test_levels_are_read_at_their_depths_and_joined_with_the_last_map():
     """resnet18 to layer 1 as blocks: the stem to its max pooling, two residual blocks."""
     backbone = make_backbone(TINY).eval()
-    model = Encoder(backbone, GeMPooling(), depths=(0.0, 0.8), level_weight=0.5).eval()
+    model = Encoder(backbone, GeMPooling(), reading=Reading((0.0, 0.8))).eval()
     trunk = backbone.trunk
     first = trunk.bn1(trunk.conv1(IMAGES))  # type: ignore[operator]
     first = trunk.maxpool(trunk.relu(first))  # type: ignore[operator]
@@ -88,12 +89,17 @@ def test_levels_are_read_at_their_depths_and_joined_with_the_last_map():
     expected = F.normalize(torch.cat(joined, dim=1), dim=1)
     torch.testing.assert_close(model(IMAGES), expected, rtol=1e-4, atol=1e-5)
     assert model.dimensions == 2 * (64 + 64) + 64
+    beside = Encoder(backbone, GeMPooling(), reading=Reading((0.0, 0.8), mean_beside=True)).eval()
+    mean = backbone(IMAGES).mean(dim=(2, 3))
+    expected = F.normalize(torch.cat([*joined, F.normalize(mean, dim=1)], dim=1), dim=1)
+    torch.testing.assert_close(beside(IMAGES), expected, rtol=1e-4, atol=1e-5)
+    assert beside.dimensions == 2 * (64 + 64) + 64 + 64
 
 
 @torch.no_grad()
 def test_a_mirrored_encoder_averages_the_pooled_vectors_of_both_images():
     plain = encoder(whitened=True)
-    model = Encoder(plain.backbone, plain.pooling, plain.whitening, mirror=True).eval()
+    model = Encoder(plain.backbone, plain.pooling, plain.whitening, Reading(mirror=True)).eval()
     features = plain.backbone(IMAGES), plain.backbone(IMAGES.flip(3))
     pooled = torch.stack([maps.mean(dim=(2, 3)) for maps in features]).mean(dim=0)
     torch.testing.assert_close(model(IMAGES), plain.finish(pooled), rtol=1e-4, atol=1e-5)

@@ -12,6 +12,7 @@ from fgembed.images.finding import find_images
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.encoder import Encoder
 from fgembed.model.pooling import GeMPooling, MeanPooling
+from fgembed.model.reading.fitting import FitSettings
 from fgembed.model.shared_backbone import SharedPass
 from tests.conftest import TINY
 
@@ -59,5 +60,5 @@ def test_calibration_releases_vectors_without_the_whitening(shared: SharedPass, 
     paths, _ = find_images(photos / "train")
     embed = shared.embedders["mean"]
     assert embed(paths).vectors.shape[1] == 64
-    shared.calibrate(paths, dimensions=4, shrinkage=1.0)
+    shared.calibrate(paths, FitSettings(dimensions=4))
     assert embed(paths).vectors.shape[1] == 4

@@ -18,6 +18,7 @@ from fgembed.images.preprocessing import Preprocessing
 from fgembed.methods.table import METHODS, method_named
 from fgembed.model.encoder import Encoder
 from fgembed.model.pooling import MeanPooling
+from fgembed.model.reading.fitting import FitSettings
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.resolve import resolve
 from fgembed.training.collapse import milder
@@ -213,7 +214,7 @@ def test_images_read_too_small_blame_the_size_and_not_the_weights_alone(photos: 
     for size, first in ((32, r"set a larger preprocessing.size \(32 here\)"), (64, "choose")):
         shared = SharedPass({"start": encoder}, Preprocessing(size=size), CPU)
         with pytest.raises(FgembedError, match=f"to one point .*; {first}"):
-            shared.calibrate(find_images(photos / "train")[0], 4, 1.0)
+            shared.calibrate(find_images(photos / "train")[0], FitSettings(4))
 
 
 def test_images_of_one_content_are_refused_before_the_training(
@@ -237,7 +238,7 @@ def test_the_whitening_blames_images_that_are_equal_only_as_pixels(tmp_path: Pat
         Image.new("RGB", (40, 40), "teal").save(tmp_path / f"{number}.png", pnginfo=text)
     shared = SharedPass({"start": tiny_encoder()}, SPEC, CPU)
     with pytest.raises(FgembedError, match=r"only 1 of 5 training images differ.*; add images"):
-        shared.calibrate(find_images(tmp_path)[0], 4, 1.0)
+        shared.calibrate(find_images(tmp_path)[0], FitSettings(4))
 
 
 def test_the_whitening_blames_an_encoder_that_maps_different_images_to_one_point(photos: Path):
@@ -246,7 +247,7 @@ def test_the_whitening_blames_an_encoder_that_maps_different_images_to_one_point
         parameter.data.mul_(0)
     shared = SharedPass({"trained": encoder}, SPEC, CPU)
     with pytest.raises(FgembedError, match=r"maps training images that differ to one point.*; me"):
-        shared.calibrate(find_images(photos / "train")[0], 4, 1.0, remedy="mend it")
+        shared.calibrate(find_images(photos / "train")[0], FitSettings(4), remedy="mend it")
 
 
 def test_a_resume_says_that_the_run_is_finished(command: Command, tiny_settings: dict[str, Any]):

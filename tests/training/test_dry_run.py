@@ -34,7 +34,7 @@ def settings(tiny_settings: dict[str, Any], **extra: Any) -> RunConfig:
 def test_every_number_is_counted_once_by_how_it_changes(tiny_settings: dict[str, Any]):
     counted = count_parameters(make_method(settings(tiny_settings), LCR))
     norms = 2 * 5 * 129 + 2 * 129 + 65  # backbone, projector, both also as keys; detectors
-    centre = 128 + 64  # of one inner level, the last but one block, and of the last map
+    centre = 128 + 2 * 64  # of one inner level, the last but one block, and twice of the last map
     assert counted == Parameters(
         encoder=BACKBONE,
         heads=PROJECTOR + DETECTORS,

@@ -59,10 +59,10 @@ def test_where_the_mirror_image_is_another_thing_neither_run_nor_floor_is_mirror
     for answer, mirrors in (("no", False), ("unknown", True)):
         config = resolve(settings, {"things": {"mirror": answer}}, "tests")
         ready = prepare(config, method_named(config.method.name))
-        assert ready.method.encoder.mirror == (mirrors and recipe != "moco-paper")
+        assert ready.method.encoder.reading.mirror == (mirrors and recipe != "moco-paper")
         floors = Floors(ready.start, config.preprocessing)
-        assert any(floor.encoder.mirror for floor in floors.readings) == mirrors
-        assert ready.start.mirror == mirrors
+        assert any(floor.encoder.reading.mirror for floor in floors.readings) == mirrors
+        assert ready.start.reading.mirror == mirrors
 
 
 def test_a_reading_that_is_set_to_mirror_is_measured_against_one_that_does(
@@ -70,7 +70,7 @@ def test_a_reading_that_is_set_to_mirror_is_measured_against_one_that_does(
 ):
     settings = tiny_settings | {"recipe": "none", "things": {"mirror": "no"}}
     config = resolve(settings, {"pooling": {"mirror": True}}, "tests")
-    assert prepare(config, method_named("none")).start.mirror
+    assert prepare(config, method_named("none")).start.reading.mirror
 
 
 def test_synpair_s_own_views_follow_the_answers(tiny_settings: dict[str, Any]):

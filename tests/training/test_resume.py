@@ -186,7 +186,15 @@ def test_settings_beside_the_trajectory_may_change(
         "checkpoint_every_s": 7.0,
         "holdout_share": 0.2,
         "optimiser": {"log_every_step": True},
-        "pooling": {"whitening": 8, "shrinkage": 0.5, "mirror": False, "level_weight": 0.25},
+        "pooling": {
+            "whitening": 8,
+            "shrinkage": 0.5,
+            "mirror": False,
+            "level_weight": 0.25,
+            "mean_weight": 0.0,
+            "larger": 2.0,
+            "ridge": 0.5,
+        },
         "eval": {"gallery": str(photos / "train"), "queries": str(photos / "test")},
     }
     changed = set(flattened(changes)) | {"images"}

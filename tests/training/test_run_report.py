@@ -2,19 +2,25 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 
-from fgembed.disk.files import sha256
+from fgembed.config import read_config
+from fgembed.disk.files import read_toml, sha256
 from fgembed.disk.sealed_files import KEY, TOML_START
 from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.evaluation.finished_run import read_run_report
 from fgembed.export.run_source import Source
+from fgembed.model.encoder import Encoder
 from fgembed.model.encoder_files import load_encoder, save_encoder
+from fgembed.model.reading.multi_level import Reading, reading_of
+from fgembed.model.reading.whitening import Whitening
 from fgembed.training.resuming.checkpoint import load_state, read_position
-from fgembed.workspace import RunFolder
+from fgembed.workspace import EncoderFolder, RunFolder
 from tests.conftest import Command
 from tests.end_to_end.refusals import refused
 
@@ -31,17 +37,29 @@ def copied(run: Path, tmp_path: Path) -> RunFolder:
 
 
 def as_earlier(run: RunFolder) -> None:
-    """Makes the run one that an fgembed without these checksums wrote."""
+    """Makes the run one that an fgembed without these checksums and a fitted reading wrote."""
+    for encoder in (run.encoder, run.start):
+        read_by_levels(encoder)
     report = json.loads(run.report.read_text())
     for key in (KEY, "format", "files"):
         del report[key]
     run.report.write_text(json.dumps(report, indent=2) + "\n")
     for encoder in (run.encoder, run.start):
         description = json.loads(encoder.description.read_text())
-        del description[KEY]
+        del description[KEY], description["mean_beside"]
         encoder.description.write_text(json.dumps(description | {"format": 2}))
     text = run.config.read_text().removeprefix(TOML_START)
     run.config.write_text(text[: text.rindex("\n#")])
+
+
+def read_by_levels(folder: EncoderFolder) -> None:
+    """Writes the encoder anew as one that does not read the mean beside its levels."""
+    fitted, spec = load_encoder(folder.path)
+    assert fitted.reading.mean_beside
+    reading = replace(fitted.reading, mean_beside=False)
+    plain = Encoder(fitted.backbone, fitted.pooling, reading=reading)
+    plain.whitening = Whitening(plain.dimensions, 16)
+    save_encoder(folder.path, plain, spec)
 
 
 def test_the_report_names_the_checksum_of_each_file(copied: RunFolder):
@@ -114,6 +132,17 @@ def test_a_run_of_an_earlier_fgembed_is_read(copied: RunFolder):
     assert earlier.settings == current.settings
     assert earlier.verdict == current.verdict
     assert earlier.spec == current.spec
+    assert not earlier.encoder.reading.mean_beside
+
+
+def test_a_run_from_before_the_fitted_reading_goes_on_with_the_whitening_alone(copied: RunFolder):
+    settings = read_toml(copied.config)
+    for key in ("mean_weight", "larger", "ridge"):
+        del settings["pooling"][key]
+    copied.config.write_text(tomli_w.dumps(settings))
+    pooling = read_config(copied.config).pooling
+    assert (pooling.mean_weight, pooling.larger, pooling.whitening) == (0, 1, 16)
+    assert reading_of(pooling) == Reading((0.72, 0.89), mirror=True)
 
 
 def test_an_unfinished_run_has_no_report(copied: RunFolder):

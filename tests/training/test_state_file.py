@@ -11,10 +11,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from fgembed.errors import IntegrityError
+from fgembed.model.reading.multi_level import MultiLevelPooling, Reading
 from fgembed.model.tensor_files import write_tensors
 from fgembed.training.resuming.checkpoint import read_position
 from fgembed.training.resuming.state_file import (
     STATE_FORMAT,
+    load_trained,
     read_state_file,
     read_state_note,
     write_state_file,
@@ -157,3 +159,16 @@ def test_the_command_refuses_a_damaged_checkpoint_and_changes_nothing(
         outcome, 5, "checkpoint.safetensors is damaged", "remove runs/tiny/state to train again"
     )
     assert {path: path.stat().st_mtime_ns for path in copied.path.rglob("*")} == before
+
+
+def test_the_centre_of_another_reading_is_left_as_it_is_and_the_rest_is_loaded():
+    def model(reading: Reading) -> torch.nn.ModuleDict:
+        levels = MultiLevelPooling([1], 2, reading)
+        return torch.nn.ModuleDict({"levels": levels, "head": torch.nn.Linear(2, 2)})
+
+    trained, resumed = model(Reading(mean_beside=True)), model(Reading())
+    load_trained(resumed, trained.state_dict())
+    torch.testing.assert_close(resumed["head"].weight, trained["head"].weight)
+    assert resumed["levels"].centre.shape == (4,)
+    with pytest.raises(RuntimeError):
+        load_trained(resumed, {})

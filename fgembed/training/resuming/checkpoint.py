@@ -14,7 +14,12 @@ from torch import Tensor, nn
 from fgembed.disk.json_records import record
 from fgembed.errors import IntegrityError
 from fgembed.training.resuming.fingerprint import Fingerprint
-from fgembed.training.resuming.state_file import read_state_file, read_state_note, write_state_file
+from fgembed.training.resuming.state_file import (
+    load_trained,
+    read_state_file,
+    read_state_note,
+    write_state_file,
+)
 from fgembed.workspace import RunFolder
 
 
@@ -135,7 +140,7 @@ def _restore_method(run: RunFolder, method: nn.Module) -> tuple[dict[str, Tensor
     """Restores the method; returns all tensors of the checkpoint by name, and its note."""
     tensors, note = read_state_file(run.checkpoint)
     try:
-        method.load_state_dict(_below("method.", tensors))
+        load_trained(method, _below("method.", tensors))
     except RuntimeError:
         raise IntegrityError(
             f"{run.checkpoint} is of another model than {run.config} says",

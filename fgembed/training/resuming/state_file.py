@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from fgembed.errors import IntegrityError
 from fgembed.model.tensor_files import (
@@ -14,6 +14,7 @@ from fgembed.model.tensor_files import (
 )
 
 STATE_FORMAT = 3
+CENTRE = "levels.centre"  # of an encoder
 
 
 def write_state_file(file: Path, tensors: dict[str, Tensor], note: dict[str, Any]) -> None:
@@ -35,6 +36,20 @@ def read_state_file(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     note = read_state_note(file)
     return read_tensors(file), note
+
+
+def load_trained(module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Loads a module's tensors but for its levels' centre, which is fitted after the training.
+
+    Settings that may change before a resume say whether the mean is read beside the levels, and
+    so how long the centre is.
+
+    Raises:
+        RuntimeError: the tensors are of another module.
+    """
+    own = {name: value for name, value in module.state_dict().items() if name.endswith(CENTRE)}
+    trained = {name: value for name, value in tensors.items() if not name.endswith(CENTRE)}
+    module.load_state_dict(trained | own)
 
 
 def read_state_note(file: Path) -> dict[str, Any]:

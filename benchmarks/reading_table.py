@@ -1,0 +1,176 @@
+"""Readings of an untouched backbone on a labelled set and on small draws of it.
+
+    python -m benchmarks.reading_table SET/train SET/test --backbone torchvision/mobilenet_v2 \
+        --weights FILE [--size 160] [--counts 50 100 200 500 1000] [--features FOLDER]
+
+For each count three draws of the gallery are fitted and searched by the queries whose class the
+draw holds, at most 800. Every row below the first shows its difference from it. `--features` keeps
+the pooled vectors, so that another fit takes seconds.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fgembed.backbones import make_backbone
+from fgembed.config import PoolingSettings
+from fgembed.cores import core_count
+from fgembed.embedding.array_types import Labels
+from fgembed.evaluation.floors import uncalibrated_start
+from fgembed.evaluation.labelled_images import LabelledImages
+from fgembed.evaluation.metrics import score_queries
+from fgembed.images.batches import ImageBatches
+from fgembed.images.preprocessing import Preprocessing
+from fgembed.model.batch_norm_folding import fold_encoder
+from fgembed.model.calibration import fit_encoder
+from fgembed.model.encoder import Encoder
+from fgembed.model.reading.fitting import FitSettings
+from fgembed.model.torch_embedder import TorchEmbedder
+
+CPU = torch.device("cpu")
+DRAWS = 3
+QUERIES = 800  # of a draw, at most
+MEAN = "mean pooling + mirror"
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Pooled vectors of a folder's images, (N, P), and their labels."""
+
+    plain: Tensor
+    mirrored: Tensor
+    labels: Labels
+
+    def rows(self, positions: NDArray[np.int64]) -> "Pooled":
+        """The images at some positions."""
+        return Pooled(self.plain[positions], self.mirrored[positions], self.labels[positions])
+
+    @property
+    def both(self) -> Tensor:
+        """Averaged over image and mirror image."""
+        return (self.plain + self.mirrored) / 2
+
+
+def pooled(start: Encoder, folder: Path, side: int, kept: Path | None) -> Pooled:
+    """The start's pooled vectors of a folder at a side, read from `kept` if that exists."""
+    if kept is not None and kept.exists():
+        stored = np.load(kept)
+        plain, mirrored = torch.from_numpy(stored["a"]), torch.from_numpy(stored["b"])
+        return Pooled(plain, mirrored, stored["y"])
+    images = LabelledImages.find(folder)
+    spec = Preprocessing(size=side)
+    encoder = fold_encoder(start, side)
+    normalised = TorchEmbedder(encoder, spec, CPU).normalised
+    parts, positions = [], []
+    with torch.inference_mode():
+        for batch, pixels in ImageBatches(images.paths, spec, 32, core_count()):
+            positions += batch
+            output = normalised(pixels)
+            views = (output, output.flip(3))
+            reads = [encoder.backbone.read_levels(v, encoder.reading.depths) for v in views]
+            parts.append([encoder.pool(read) for read in reads])
+    plain, mirrored = (torch.cat(part) for part in zip(*parts, strict=True))
+    labels = images.labels_of([images.paths[position] for position in positions])
+    if kept is not None:
+        np.savez(kept, a=plain.numpy(), b=mirrored.numpy(), y=labels)
+    return Pooled(plain, mirrored, labels)
+
+
+def readings(
+    start: Encoder, gallery: Pooled, larger: Pooled, queries: Pooled
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Name, gallery and query vectors of every reading, fitted on the gallery."""
+    channels = start.backbone.channels
+    last = [F.normalize(side.both[:, -channels:], dim=1) for side in (gallery, queries)]
+    yield MEAN, last[0], last[1]
+    earlier = FitSettings(shrinkage=1, mean_weight=0)
+    for name, settings, target, mirror in (
+        ("levels whitened alone, shrinkage 1, + mirror", earlier, None, True),
+        ("fitted without a larger size + mirror", FitSettings(), None, True),
+        ("**fitted reading**, no mirror", FitSettings(), larger, False),
+        ("**fitted reading** + mirror", FitSettings(), larger, True),
+    ):
+        sides = [side.both if mirror else side.plain for side in (gallery, queries)]
+        fit_encoder(start, sides[0], settings, None if target is None else target.both)
+        yield name, start.finish(sides[0]), start.finish(sides[1])
+
+
+def figures(
+    start: Encoder, gallery: Pooled, larger: Pooled, queries: Pooled, seed: int
+) -> dict[str, list[float]]:
+    """recall@1, precision@10 and mAP in percent by reading; of queries with an answer."""
+    answered = np.flatnonzero(np.isin(queries.labels, gallery.labels))
+    chosen = np.random.default_rng(seed).permutation(answered)[:QUERIES]
+    asked = queries.rows(chosen)
+    found = {}
+    for name, items, searched in readings(start, gallery, larger, asked):
+        scores = score_queries(searched.numpy(), asked.labels, items.numpy(), gallery.labels)
+        measures = (scores.recall[1], scores.precision_at_10, scores.average_precision)
+        found[name] = [100 * float(measure.mean()) for measure in measures]
+    return found
+
+
+def table(columns: Mapping[str, dict[str, list[float]]]) -> str:
+    """Markdown: readings by counts; recall@1 / precision@10 / mAP."""
+    lines = ["| reading | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name in next(iter(columns.values())):
+        cells = []
+        for found in columns.values():
+            base = found[MEAN]
+            if name == MEAN:
+                cells.append(" / ".join(f"{value:.1f}" for value in base))
+            else:
+                gains = [value - of for value, of in zip(found[name], base, strict=True)]
+                cells.append(" / ".join(f"{gain:+.1f}" for gain in gains))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the table of one set and backbone."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("gallery", type=Path)
+    parser.add_argument("queries", type=Path)
+    parser.add_argument("--backbone", default="torchvision/mobilenet_v2")
+    parser.add_argument("--weights", default="imagenet")
+    parser.add_argument("--size", type=int, default=160)
+    parser.add_argument("--counts", type=int, nargs="*", default=[50, 100, 200, 500, 1000])
+    parser.add_argument("--features", type=Path)
+    options = parser.parse_args(arguments)
+    backbone = make_backbone(options.backbone, size=options.size, weights=options.weights)
+    start = uncalibrated_start(backbone, PoolingSettings()).eval()
+    kept = options.features
+
+    def of(folder: Path, side: int) -> Pooled:
+        name = f"{options.backbone.replace('/', '-')}-{folder.parent.name}-{folder.name}-{side}.npz"
+        return pooled(start, folder, side, None if kept is None else kept / name)
+
+    gallery, queries = of(options.gallery, options.size), of(options.queries, options.size)
+    side = FitSettings().larger_side(options.size)
+    larger = of(options.gallery, side)
+    everything = len(gallery.labels)
+    columns = {}
+    for count in [*(n for n in options.counts if n < everything), everything]:
+        draws = []
+        for seed in range(DRAWS if count < everything else 1):
+            drawn = np.random.default_rng(seed).permutation(everything)[:count]
+            draws.append(figures(start, gallery.rows(drawn), larger.rows(drawn), queries, seed))
+        columns[f"N = {count}"] = {
+            name: np.mean([draw[name] for draw in draws], axis=0).tolist() for name in draws[0]
+        }
+    sys.stdout.write(f"{options.backbone}, {options.gallery}, {options.size} px\n\n")
+    sys.stdout.write(table(columns) + "\n")
+
+
+if __name__ == "__main__":
+    main()
