@@ -28,6 +28,7 @@ from torch.utils.data import default_collate
 from fgembed.backbones import make_backbone
 from fgembed.config import RunConfig
 from fgembed.cores import core_count
+from fgembed.data.views import Positioned
 from fgembed.errors import ConfigError, FgembedError
 from fgembed.methods.base import Method
 from fgembed.methods.table import METHODS, method_named
@@ -36,6 +37,7 @@ from fgembed.resolve import merge, parse_assignment, resolve
 from fgembed.training.loop import take_step, to_device
 from fgembed.training.optimiser import make_optimisers, set_learning_rates
 from fgembed.training.preparation import make_method, resolved, trains
+from fgembed.training.teaching import give_placeholders
 
 BASE = "moco"
 WARM_UP = 2  # rounds that are not counted
@@ -87,6 +89,9 @@ def contender(config: RunConfig, device: torch.device) -> Contender:
     )
     view_maker = type(method).view_maker(config.views, config.preprocessing)
     views = default_collate([view_maker(Image.fromarray(picture)) for picture in noise])
+    if isinstance(view_maker, Positioned):
+        views.append(torch.arange(len(noise)))
+    give_placeholders(method, len(noise))
     return Contender(config, method, optimisers, to_device(views, device))
 
 

@@ -137,7 +137,7 @@ class Bundle:
                     f"{folder} is no fgembed bundle: it has no {CONFIG_FILE}", NOT_A_BUNDLE
                 )
             raise NotFoundError(f"no bundle at {folder}", f'make one with "{EXPORT}"')
-        config = _parse(read_sealed_json(file, "bundle file", BUNDLE_FORMAT, EXPORT), folder)
+        config = _parse(read_sealed_json(file, "bundle file", {BUNDLE_FORMAT}, EXPORT), folder)
         if MODEL_FILES.get(precision) not in config.files:
             raise NotFoundError(
                 f"{folder} has no {precision} model",

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from fgembed.data.batch_transport import LoaderLost, batches_of_processes, pinned, stacked
-from fgembed.data.views import ViewMaker
+from fgembed.data.views import Positioned, ViewMaker
 from fgembed.errors import ConfigError, FgembedError, ImageError
 from fgembed.images.decoding import load_rgb
 from fgembed.images.preprocessing import Preprocessing
@@ -27,7 +27,8 @@ ImageKey = tuple[int, int]  # epoch, index of the image
 class TrainingImages(Dataset[list[Tensor]]):
     """Random views of each image, by (epoch, index).
 
-    An image that has become unreadable since the survey is replaced by the next one.
+    An image that has become unreadable since the survey is replaced by the next one, whose
+    position then is the one that a `Positioned` view maker gets.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class TrainingImages(Dataset[list[Tensor]]):
             return error
 
     def __getitem__(self, key: ImageKey) -> list[Tensor]:
-        """The views, each (3, side, side) normalised.
+        """The views, each (3, side, side) normalised, and the position () if it is asked for.
 
         Raises:
             ConfigError: no image can be read.
@@ -67,7 +68,9 @@ class TrainingImages(Dataset[list[Tensor]]):
             with torch.random.fork_rng(devices=[]):
                 # The CPU's only: `torch.manual_seed` would also set the GPU's, for good.
                 torch.default_generator.manual_seed(_derived_seed(self.seed, epoch, index))
-                return self.view_maker(image)
+                views = self.view_maker(image)
+            positioned = isinstance(self.view_maker, Positioned)
+            return [*views, torch.tensor(index)] if positioned else views
         raise ConfigError(
             "no training image can be read any more",
             "restore the folder of images, then resume the run",
@@ -124,7 +127,7 @@ def require_full_batch(count: int, batch_size: int) -> None:
 def make_loader(
     images: TrainingImages, batches: Iterable[list[ImageKey]], workers: int, ahead: int = 4
 ) -> Iterator[list[Tensor]]:
-    """Loads batches of views, each view (B, 3, side, side).
+    """Loads batches of views, each view (B, 3, side, side), and (B) positions if asked for.
 
     Where loader processes cannot be started, or one is lost, fewer go on with the same batches,
     and in the end this process alone; a warning says so.

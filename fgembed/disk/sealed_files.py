@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +37,15 @@ def write_sealed_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_sealed_json(
-    path: Path, kind: str, sealed_format: int, command: str = "", *, editable: bool = False
+    path: Path, kind: str, sealed: Collection[int], command: str = "", *, editable: bool = False
 ) -> dict[str, Any]:
     """The JSON object that `write_sealed_json` wrote, without its checksum.
 
     Args:
         path: the file; it must exist.
         kind: what the file is, for the message.
-        sealed_format: a file that says that its `format` is this one or a later one must have a
-            checksum. Another one may lack it; the caller decides which formats it reads.
+        sealed: a file that says that its `format` is one of these must have a checksum. Another
+            one may lack it; the caller decides which formats it reads.
         command: the command that writes such a file, for the message.
         editable: accept `edited` in place of the checksum.
 
@@ -56,8 +57,7 @@ def read_sealed_json(
     checksum = content.pop(KEY, None)
     if editable and checksum == EDITED:
         return content
-    file_format = content.get("format")
-    if checksum is None and not (isinstance(file_format, int) and file_format >= sealed_format):
+    if checksum is None and content.get("format") not in sealed:
         return content
     if checksum is None or not _matches(JSON_END, data):
         remedy = _accept("the value of file_sha256") if editable else ""

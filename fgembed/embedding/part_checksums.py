@@ -43,7 +43,7 @@ def check_part(folder: Path, plan: Plan, number: int) -> None:
         IntegrityError: a file is damaged, missing, or of another part.
     """
     file = checksum_file(folder, plan, number)
-    content = read_sealed_json(file, "checksums", CHECKSUMS_FORMAT, COMMAND)
+    content = read_sealed_json(file, "checksums", {CHECKSUMS_FORMAT}, COMMAND)
     part = plan.part(folder, number)
     names = {path.relative_to(folder).as_posix() for path in (part.vectors, part.record)}
     if part.skipped.exists():
@@ -65,7 +65,7 @@ def plan_content(folder: Path) -> dict[str, Any] | None:
         IntegrityError: it is damaged.
     """
     file = folder / PLAN_FILE
-    content = read_sealed_json(file, "plan of embeddings", FORMAT) if file.is_file() else {}
+    content = read_sealed_json(file, "plan of embeddings", {FORMAT}) if file.is_file() else {}
     return content if content.get("model_type") == MODEL_TYPE else None
 
 

@@ -89,7 +89,7 @@ class Plan:
             IntegrityError: it is damaged, or of another format.
         """
         file = folder / PLAN_FILE
-        content = read_sealed_json(file, "plan of embeddings", FORMAT)
+        content = read_sealed_json(file, "plan of embeddings", {FORMAT})
         content.pop("model_type", None)
         version = content.pop("format", None)
         if version not in (FORMAT, UNSEALED_FORMAT):

@@ -21,7 +21,7 @@ def read_run_report(run: RunFolder) -> dict[str, Any]:
     command = f'"fgembed train --resume --run {shlex.quote(str(run.path))}"'
     if not run.report.is_file():
         raise NotFoundError(f"{run.path} is not finished", f"finish it with {command}")
-    report = read_sealed_json(run.report, "run report", REPORT_FORMAT, command.strip('"'))
+    report = read_sealed_json(run.report, "run report", {REPORT_FORMAT}, command.strip('"'))
     expected = report.get("files", {})
     for name in described_files(run) if "format" in report else ():
         file = run.path / name

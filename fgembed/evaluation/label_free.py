@@ -37,7 +37,10 @@ def label_free_figures(embedder: TorchEmbedder, images: TrainingImages) -> Figur
     """Effective rank, alignment and uniformity on a fixed sample of the training images."""
     sample = evenly_spaced(len(images), FIGURE_IMAGES).tolist()
     vectors = embedder([images.paths[index] for index in sample]).vectors
-    first, second = (_view_vectors(embedder, images, sample, view) for view in (0, 1))
+    several = sum(view.ndim == 3 for view in images[0, sample[0]]) > 1
+    # A method of one view draws another of the same image in another epoch.
+    views = [(0, 0), (0, 1)] if several else [(0, 0), (1, 0)]
+    first, second = (_view_vectors(embedder, images, sample, *view) for view in views)
     return Figures(
         effective_rank=metrics.effective_rank(vectors),
         alignment=metrics.alignment(first, second),
@@ -61,7 +64,7 @@ def score_views(embedder: TorchEmbedder, paths: Sequence[Path], may_mirror: bool
     images = TrainingImages(sources, TwoViews(views, embedder.spec), embedder.spec, seed=0)
     queries = evenly_spaced(len(sources), VIEW_QUERIES).tolist()
     gallery = embedder(sources)
-    nearest = (_view_vectors(embedder, images, queries, 0) @ gallery.vectors.T).argmax(axis=1)
+    nearest = (_view_vectors(embedder, images, queries, 0, 0) @ gallery.vectors.T).argmax(axis=1)
     matches = [
         gallery.paths[row] == sources[query] for row, query in zip(nearest, queries, strict=True)
     ]
@@ -70,10 +73,10 @@ def score_views(embedder: TorchEmbedder, paths: Sequence[Path], may_mirror: bool
 
 @torch.inference_mode()
 def _view_vectors(
-    embedder: TorchEmbedder, images: TrainingImages, sample: Sequence[int], view: int
+    embedder: TorchEmbedder, images: TrainingImages, sample: Sequence[int], epoch: int, view: int
 ) -> Vectors:
     vectors = []
     for start in range(0, len(sample), BATCH):
-        views = torch.stack([images[0, index][view] for index in sample[start : start + BATCH]])
+        views = torch.stack([images[epoch, index][view] for index in sample[start : start + BATCH]])
         vectors.append(embedder.model.encoder(views.to(embedder.device)))
     return torch.cat(vectors).cpu().numpy()

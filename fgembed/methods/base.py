@@ -11,6 +11,7 @@ from fgembed.data.views import TwoViews, ViewMaker
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.encoder import Encoder
 from fgembed.model.pooling import GeMPooling, MeanPooling, Pooling
+from fgembed.model.reading.whitening import Whitening
 
 
 class Method(nn.Module):
@@ -19,8 +20,12 @@ class Method(nn.Module):
     Attributes:
         trained_poolings: the learned poolings that the method trains.
         needs_attention: whether it works on vision transformers only.
+        takes_targets: whether it learns vectors that the untouched start gives; see `take_targets`.
         encoder: what is trained and exported.
         progress: the completed share of the training, 0..1; the trainer sets it before a step.
+        target_scale: the size, relative to the encoder's, at which the untouched start reads what
+            `take_targets` is given.
+        targets: (N, D) unit vectors of the training images, by position; in no checkpoint.
 
     Example:
         class Agreement(Method):
@@ -34,12 +39,16 @@ class Method(nn.Module):
 
     trained_poolings: ClassVar[tuple[type[Pooling], ...]] = ()
     needs_attention: ClassVar[bool] = False
+    takes_targets: ClassVar[bool] = False
+    targets: Tensor | None
 
     def __init__(self, encoder: Encoder, config: Any) -> None:
         super().__init__()
         self.encoder = encoder
         self.config = config
         self.progress = 0.0
+        self.target_scale = 1.0
+        self.register_buffer("targets", None, persistent=False)
 
     @classmethod
     def pooling_for(cls, backbone: Backbone) -> str:
@@ -57,11 +66,23 @@ class Method(nn.Module):
     def take_views(self, settings: ViewSettings) -> None:
         """Says how the images vary, to a method that makes further views of its own."""
 
+    def take_targets(
+        self, targets: Tensor, layer: Whitening | None = None, centre: Tensor | None = None
+    ) -> None:
+        """Takes what the images are to be mapped to, before the training; see `target_scale`.
+
+        Args:
+            targets: (N, D) unit vectors by position; zero for an image that could not be read.
+            layer: predicts them from the encoder's joined vectors; None leaves the start as it is.
+            centre: of the levels that the layer takes; None where there are none.
+        """
+
     def forward(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
         """The loss as named, already weighted terms; the trainer sums and logs them.
 
         Args:
-            views: one (B, 3, H, W) tensor for each view, normalised.
+            views: one (B, 3, H, W) tensor for each view, normalised; after those of a `Positioned`
+                maker (B) positions.
         """
         raise NotImplementedError
 

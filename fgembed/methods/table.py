@@ -2,6 +2,7 @@
 
 from fgembed.errors import ConfigError
 from fgembed.methods.base import Method
+from fgembed.methods.distill import Distill
 from fgembed.methods.lcr import LCR
 from fgembed.methods.lodisc import LoDisc
 from fgembed.methods.moco import MoCo
@@ -13,6 +14,7 @@ from fgembed.methods.synpair import SynPair
 from fgembed.text import nearest
 
 METHODS: dict[str, type[Method]] = {
+    "distill": Distill,
     "lcr": LCR,
     "lodisc": LoDisc,
     "moco": MoCo,

@@ -58,7 +58,8 @@ def calibrate(
     settings: FitSettings,
     larger_side: int,
     remedy: str = "",
-) -> None:
+    targets: Tensor | None = None,
+) -> PooledSample:
     """Fits every encoder in place, on at most `SAMPLE` images that are spread evenly over `paths`.
 
     Args:
@@ -69,12 +70,17 @@ def calibrate(
         settings: of the fit; an encoder without levels is whitened alone.
         larger_side: at which images are read once more for the levels; `spec.size` for not.
         remedy: where an encoder maps different images to one point; by default, of a start.
+        targets: (N, D) that the layers predict, by position in `paths`; zero where there is none.
+
+    Returns:
+        What the layers were fitted to, by position in the sample.
 
     Raises:
         FgembedError: too few of the images differ, or too few of an encoder's vectors.
         IntegrityError: a vector is not finite.
     """
-    paths = [paths[position] for position in evenly_spaced(len(paths), SAMPLE)]
+    chosen = evenly_spaced(len(paths), SAMPLE)
+    paths = [paths[position] for position in chosen]
     sample, larger = _pooled_sample(paths, spec, pooled), None
     with_levels = any(encoder.levels is not None for encoder in encoders.values())
     if larger_side > spec.size and settings.dimensions and with_levels:
@@ -82,12 +88,16 @@ def calibrate(
         # A file may have become unreadable between the two passes.
         common = set(sample.positions) & set(larger.positions)
         sample, larger = sample.only(common), larger.only(common)
+    if targets is not None:
+        targets = targets.cpu()[chosen]
+        sample = sample.only({p for p in sample.positions if bool(targets[p].any())})
+        targets = targets[sample.positions]
     if not sample.positions:
         raise _too_few_images(0, len(paths))
     for name, encoder in encoders.items():
         at_larger = None if larger is None else larger.vectors[name]
         try:
-            fit_encoder(encoder, sample.vectors[name], settings, at_larger)
+            fit_encoder(encoder, sample.vectors[name], settings, at_larger, targets)
         except TooFewDirectionsError as error:
             if sample.distinct < NEEDED:
                 raise _too_few_images(sample.distinct, len(paths)) from None
@@ -96,24 +106,33 @@ def calibrate(
                 f"{error.fact}",
                 remedy or _remedy_of_start(spec.size),
             ) from None
+    return sample
 
 
 def fit_encoder(
-    encoder: Encoder, pooled: Tensor, settings: FitSettings, larger: Tensor | None
+    encoder: Encoder,
+    pooled: Tensor,
+    settings: FitSettings,
+    larger: Tensor | None,
+    targets: Tensor | None = None,
 ) -> None:
-    """Fits an encoder to pooled vectors (N, P), and to those of the images at a larger size."""
+    """Fits an encoder to pooled vectors (N, P), and to those of the images at a larger size.
+
+    With `targets` (N, D), the last layer predicts these.
+    """
     levels = encoder.levels
     if levels is None:
-        alone = FitSettings(settings.dimensions, shrinkage=1, mean_weight=0)
+        alone = FitSettings(settings.dimensions, shrinkage=1, mean_weight=0, ridge=settings.ridge)
         vectors = F.normalize(pooled, dim=1)
-        encoder.whitening = _layer(vectors, vectors.shape[1], alone)
+        encoder.whitening = _layer(vectors, vectors.shape[1], alone, None, targets)
         return
     centre = _mean(pooled)
     levels.centre.copy_(centre)
     if larger is not None:
         larger = levels.joined(larger, _mean(larger))
     # By the centre here: the vectors are on the CPU, the encoder may not be.
-    encoder.whitening = _layer(levels.joined(pooled, centre), levels.whitened, settings, larger)
+    joined = levels.joined(pooled, centre)
+    encoder.whitening = _layer(joined, levels.whitened, settings, larger, targets)
 
 
 def _mean(vectors: Tensor) -> Tensor:
@@ -122,9 +141,15 @@ def _mean(vectors: Tensor) -> Tensor:
 
 
 def _layer(
-    vectors: Tensor, whitened: int, settings: FitSettings, larger: Tensor | None = None
+    vectors: Tensor,
+    whitened: int,
+    settings: FitSettings,
+    larger: Tensor | None,
+    targets: Tensor | None,
 ) -> Whitening | None:
-    return fitted_layer(vectors, whitened, settings, larger) if settings.dimensions else None
+    if not settings.dimensions:
+        return None
+    return fitted_layer(vectors, whitened, settings, larger, targets)
 
 
 def _pooled_sample(

@@ -87,7 +87,7 @@ def read_encoder_file(folder: Path) -> EncoderFile:
             f"{folder} holds no finished encoder",
             f'finish it with "fgembed train --resume --run {shlex.quote(str(folder))}"',
         )
-    content = read_sealed_json(file, "encoder", SEALED_FORMAT)
+    content = read_sealed_json(file, "encoder", {SEALED_FORMAT, ENCODER_FORMAT})
     if content.get("format") not in (ENCODER_FORMAT, *EARLIER_FORMATS):
         raise IntegrityError(
             f"{folder} holds an encoder of format {content.get('format')!r}, "

@@ -17,7 +17,7 @@ from fgembed.embedding.bulk import Embedded, embed_paths
 from fgembed.images.decoding import Pixels
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.batch_norm_folding import fold_batch_norms
-from fgembed.model.calibration import calibrate
+from fgembed.model.calibration import PooledSample, calibrate
 from fgembed.model.encoder import Encoder, PixelEncoder, with_mirrored
 from fgembed.model.reading.fitting import FitSettings
 from fgembed.model.torch_embedder import TorchEmbedder
@@ -62,7 +62,13 @@ class SharedPass:
         return self._cached(tuple(paths))[name]
 
     @torch.inference_mode()
-    def calibrate(self, paths: Sequence[Path], settings: FitSettings, remedy: str = "") -> None:
+    def calibrate(
+        self,
+        paths: Sequence[Path],
+        settings: FitSettings,
+        remedy: str = "",
+        targets: Tensor | None = None,
+    ) -> PooledSample:
         """Fits every encoder's levels and last layer on unlabelled images.
 
         A backbone that takes images of one size alone is fitted without the larger size.
@@ -71,18 +77,28 @@ class SharedPass:
             paths: of the images.
             settings: of the fit.
             remedy: see `calibration.calibrate`.
+            targets: (N, D) to predict in place of a reading at the larger size.
+
+        Returns:
+            See `calibration.calibrate`.
 
         Raises:
             FgembedError: too few of the images differ, or too few of an encoder's vectors.
             IntegrityError: a vector is not finite.
         """
         self._cached.cache_clear()
-        side = settings.larger_side(self.spec.size)
-        if side <= self.spec.size or not self._takes(side):
-            side = self.spec.size
-        calibrate(self.encoders, paths, self.spec, self._pooled, settings, side, remedy)
+        side = self.larger_side(settings) if targets is None else self.spec.size
+        sample = calibrate(
+            self.encoders, paths, self.spec, self._pooled, settings, side, remedy, targets
+        )
         for encoder in self.encoders.values():
             encoder.to(self.device)
+        return sample
+
+    def larger_side(self, settings: FitSettings) -> int:
+        """The larger size, in pixels, that the backbone reads; else the usual one."""
+        side = settings.larger_side(self.spec.size)
+        return side if side > self.spec.size and self._takes(side) else self.spec.size
 
     def _takes(self, side: int) -> bool:
         """Whether the backbone reads images of this side; many transformers read only their own."""

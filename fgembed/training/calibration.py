@@ -43,6 +43,8 @@ def fit_and_save(
 ) -> Embedders:
     """Fits the floors and the run's encoder on the training images, and saves them.
 
+    The last layer of an encoder that learned targets predicts these.
+
     Args:
         prepared: its start and its method's encoder are calibrated in place.
         paths: the training images.
@@ -63,6 +65,7 @@ def fit_and_save(
             paths,
             FitSettings.of(config.pooling),
             remedy=f"start a new run with {milder(config, prepared.method)}",
+            targets=prepared.method.targets,
         )
     save_encoder(run.path, encoder, spec)
     start = _embedder(prepared.start, prepared)

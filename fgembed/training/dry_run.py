@@ -29,6 +29,7 @@ from fgembed.training.preparation import (
     trains,
 )
 from fgembed.training.resuming.checkpoint import state_tensors
+from fgembed.training.teaching import give_placeholders
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ def dry_run(
     config, method = prepared.config, prepared.method
     images = _training_images(prepared)
     require_batch(config, method, len(images))
+    give_placeholders(method, len(images))
     optimisers = make_optimisers(method, config.optimiser)
     steps_per_epoch = 0
     pace = None

@@ -144,8 +144,15 @@ def train(
 
 
 def to_device(views: Sequence[Tensor], device: torch.device) -> list[Tensor]:
-    """The views on the device, laid out as the encoder is."""
-    return [v.to(device, non_blocking=True, memory_format=torch.channels_last) for v in views]
+    """The views on the device, images laid out as the encoder is."""
+    return [
+        view.to(
+            device,
+            non_blocking=True,
+            memory_format=torch.channels_last if view.ndim == 4 else torch.preserve_format,
+        )
+        for view in views
+    ]
 
 
 def take_step(

@@ -128,7 +128,7 @@ def make_method(config: RunConfig, method_class: type[Method]) -> Method:
     """The method on its start, on the CPU, from the run's seed.
 
     Raises:
-        ConfigError: a setting is unknown, or the pooling is one that the method does not train.
+        ConfigError: a setting is unknown, or the pooling does not suit the method.
     """
     torch.manual_seed(config.seed)
     backbone = _backbone(config)
@@ -141,6 +141,11 @@ def make_method(config: RunConfig, method_class: type[Method]) -> Method:
         raise ConfigError(
             f"method {config.method.name!r} does not train pooling.kind {kind!r}",
             "choose pooling.kind auto",
+        )
+    if method_class.takes_targets and not config.pooling.whitening:
+        raise ConfigError(
+            f"method {config.method.name!r} learns a last layer, and pooling.whitening is 0",
+            "set pooling.whitening to its dimensions, such as 512",
         )
     settings = validate(
         method_class.Config,

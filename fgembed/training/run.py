@@ -44,6 +44,7 @@ from fgembed.training.resuming.fingerprint import (
 )
 from fgembed.training.run_report import RunReport, write_run_report
 from fgembed.training.spread import SpreadWatch
+from fgembed.training.teaching import give_targets
 from fgembed.workspace import RunFolder
 
 
@@ -132,7 +133,7 @@ def run_training(
             report_stage(
                 where_it_continues(ready.folder, ready.steps_done, ready.steps, ready.epochs)
             )
-        trained = train(ready, report)
+        trained = train(ready, report, report_stage)
         report_stage("fitting the whitening, of the start and of the trained encoder")
         embedders = fit_and_save(ready.prepared, ready.images.paths, ready.folder, ready.is_start)
         return measure(trained, embedders, report_stage)
@@ -147,7 +148,7 @@ def prepare(
     config = prepared.config
     position = read_position(folder)
     if position:
-        check_settings(folder, config, position.fingerprint)
+        check_settings(folder, config, position.fingerprint, method_class.takes_targets)
     report_stage(f"checking {len(prepared.paths)} images")
     readable, skipped = readable_images(config, prepared.paths, prepared.unreadable)
     paths, split = selection_split(config, readable)
@@ -168,12 +169,12 @@ def prepare(
         held_out=len(readable) - len(paths),
         split=split,
         skipped=skipped,
-        fingerprint=Fingerprint.of(config, checksums),
+        fingerprint=Fingerprint.of(config, checksums, method_class.takes_targets),
         steps_done=position.step if position else 0,
     )
 
 
-def train(ready: ReadyRun, report: loop.Report) -> TrainedRun:
+def train(ready: ReadyRun, report: loop.Report, report_stage: ReportStage = silent) -> TrainedRun:
     """Trains the method and restores the epoch that is selected."""
     config, method, device = ready.prepared.config, ready.prepared.method, ready.prepared.device
     selection = None
@@ -190,6 +191,7 @@ def train(ready: ReadyRun, report: loop.Report) -> TrainedRun:
     if not trains(config, method):
         return TrainedRun(ready, None)
     check_start(ready.prepared, ready.images.paths)
+    give_targets(ready.prepared, ready.images.paths, report_stage)
     spec = config.preprocessing
     watch = SpreadWatch(method.encoder, ready.images.paths, spec, device)  # of the start
     with explained_memory(*batch_memory(config)):

@@ -231,7 +231,7 @@ def _read_content(folder: Path) -> dict[str, Any]:
             raise IntegrityError(f"{folder} is no fgembed index: it has no {MANIFEST_FILE}", remedy)
         raise NotFoundError(f"no index at {folder}", 'make one with "fgembed index build"')
     command = "fgembed index build"
-    content = read_sealed_json(file, "index file", INDEX_FORMAT, command, editable=True)
+    content = read_sealed_json(file, "index file", {INDEX_FORMAT}, command, editable=True)
     if content.pop("model_type", None) != MODEL_TYPE:
         raise IntegrityError(
             f"{folder} is no fgembed index: another program wrote {MANIFEST_FILE}", remedy

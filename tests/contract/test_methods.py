@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from fgembed.backbones import make_backbone
 from fgembed.config import OptimiserSettings, ViewSettings, validate
@@ -40,6 +41,9 @@ def make(name: str, seed: int = 0, kind: str | None = None, **settings: object) 
     encoder = Encoder(backbone, make_pooling(kind, backbone.channels))
     method = method_class(encoder, method_class.Config.model_validate(accepted))
     method.progress = 0.5  # past a warm-up, where every term is on
+    if method.takes_targets:
+        generator = torch.Generator().manual_seed(7)
+        method.take_targets(F.normalize(torch.randn(24, 12, generator=generator), dim=1))
     return method
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from fgembed.config import ViewSettings
 from fgembed.data.loading import EpochBatches, TrainingImages, _derived_seed, make_loader
-from fgembed.data.views import TwoViews
+from fgembed.data.views import Positioned, TwoViews, WholeView
 from fgembed.errors import ConfigError
 from fgembed.images.finding import find_images
 from fgembed.images.preprocessing import Preprocessing
@@ -87,6 +87,24 @@ def test_an_image_that_went_bad_since_the_survey_is_replaced(tmp_path: Path):
         ConfigError, match="no training image can be read any more; restore the folder"
     ):
         images[0, 0]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_each_view_comes_with_the_position_of_the_image_that_it_shows(workers: int, tmp_path: Path):
+    """Also in a shuffled batch, and where the next image replaces one that went bad."""
+    for number in range(6):
+        Image.new("RGB", (40, 40), (40 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    paths, _ = find_images(tmp_path)
+    paths[2].write_bytes(b"gone")
+    images = TrainingImages(paths, Positioned(WholeView(PLAIN, SPEC)), SPEC, seed=0)
+    batches = list(EpochBatches(6, 3, epochs=1, seed=1, start=0))
+    loaded = list(make_loader(images, batches, workers))
+    positions = [batch[1].tolist() for batch in loaded]
+    replaced = [[3 if index == 2 else index for _, index in keys] for keys in batches]
+    assert positions == replaced != [[0, 1, 2], [3, 4, 5]]
+    for views, expected in loaded:
+        red = (views[:, 0, 5, 5] * SPEC.std[0] + SPEC.mean[0]) * 255 / 40
+        torch.testing.assert_close(red, expected.float(), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

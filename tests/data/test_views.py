@@ -1,13 +1,18 @@
 """Random views: probabilities, values and sizes."""
 
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import v2
 
 from fgembed.config import ViewSettings
-from fgembed.data.views import TwoViews
-from fgembed.images.preprocessing import Preprocessing
+from fgembed.data.views import TwoViews, WholeView
+from fgembed.images.decoding import Pixels
+from fgembed.images.preprocessing import Preprocessing, fit_to_size
 
 SPEC = Preprocessing(size=32)
 PLAIN = ViewSettings(
@@ -80,3 +85,50 @@ def test_a_view_s_side_is_a_share_of_the_size_in_steps_of_16(side: float, size: 
     views = TwoViews(ViewSettings(side=side), Preprocessing(size=size))
     image = Image.new("RGB", (80, 60))
     assert [tuple(view.shape) for view in views(image)] == [(3, pixels, pixels)] * 2
+
+
+def marked() -> Image.Image:
+    """Noise, so that every part and its mirror image differ."""
+    generator = np.random.default_rng(0)
+    return Image.fromarray(generator.integers(0, 256, (60, 90, 3), dtype=np.uint8))
+
+
+def normalised(pixels: Pixels) -> torch.Tensor:
+    values = torch.from_numpy(pixels.copy()).permute(2, 0, 1) / 255
+    return (values - torch.tensor(SPEC.mean).view(3, 1, 1)) / torch.tensor(SPEC.std).view(3, 1, 1)
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+def test_a_whole_view_without_chance_is_the_image_as_it_is_embedded(
+    fit: Literal["squash", "crop", "pad"],
+):
+    spec = replace(SPEC, fit=fit, resample="bicubic")
+    view = WholeView(PLAIN, spec)(marked())[0]
+    torch.testing.assert_close(view, normalised(fit_to_size(marked(), spec)))
+
+
+def test_a_whole_view_is_flipped_as_often_as_the_settings_say():
+    plain = normalised(fit_to_size(marked(), SPEC))
+    torch.manual_seed(0)
+    for probability, lowest, highest in ((0, 0, 0), (0.5, 15, 45), (1, 60, 60)):
+        make = WholeView(PLAIN.model_copy(update={"flip_probability": probability}), SPEC)
+        views = [make(marked())[0] for _ in range(60)]
+        flipped = sum(torch.allclose(view, plain.flip(2), atol=1e-5) for view in views)
+        assert lowest <= flipped <= highest
+
+
+def test_a_whole_view_zooms_in_by_the_smallest_crop_at_most_keeping_the_aspect():
+    """Of a ramp in both directions; what it spans and where tells the part that is shown."""
+    across, down = np.meshgrid(np.linspace(0, 250, 250), np.linspace(0, 250, 125))
+    ramp = Image.fromarray(np.stack([across, down, down], axis=2).astype(np.uint8))
+    make = WholeView(PLAIN.model_copy(update={"crop_scale": 0.64}), SPEC)
+    std, mean = torch.tensor(SPEC.std).view(3, 1, 1), torch.tensor(SPEC.mean).view(3, 1, 1)
+    torch.manual_seed(0)
+    pixels = torch.stack([make(ramp)[0] * std + mean for _ in range(200)]) * 255
+    # Centres of the first and the last of 32 pixels are 31 / 32 of a side apart.
+    wide = (pixels[:, 0, 16, -1] - pixels[:, 0, 16, 0]) / 250 * 32 / 31
+    high = (pixels[:, 1, -1, 16] - pixels[:, 1, 0, 16]) / 250 * 32 / 31
+    torch.testing.assert_close(wide, high, atol=0.03, rtol=0)
+    assert 0.77 < float(wide.min()) < 0.83
+    assert 0.97 < float(wide.max()) < 1.02
+    assert float(pixels[:, 0, 16, 0].max()) > 25  # from the left edge to a tenth off it

@@ -36,7 +36,7 @@ def settings(tmp_path: Path) -> Path:
 def read(file: Path, editable: bool = False) -> dict[str, Any]:
     if file.suffix == ".toml":
         return read_sealed_toml(file, "file of settings")
-    return read_sealed_json(file, "description", 4, "fgembed export", editable=editable)
+    return read_sealed_json(file, "description", {4}, "fgembed export", editable=editable)
 
 
 def flips(data: bytes) -> list[bytes]:

@@ -16,7 +16,7 @@ from fgembed.images.decoding import Pixels
 from fgembed.images.finding import find_images
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model import calibration
-from fgembed.model.calibration import calibrate
+from fgembed.model.calibration import calibrate, fit_encoder
 from fgembed.model.encoder import Encoder, PixelEncoder
 from fgembed.model.pooling import GeMPooling
 from fgembed.model.reading.fitting import FitSettings, fitted_layer
@@ -144,6 +144,39 @@ def test_vectors_that_are_not_finite_are_refused(paths: list[Path], bad: float):
 
     with pytest.raises(IntegrityError, match=r"not finite.*; train again with a lower"):
         fit(paths, pooled)
+
+
+def test_targets_are_taken_by_the_image_s_position_and_no_larger_size_is_read(
+    paths: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    """Of a sample, with an image that is not readable and one that has no target."""
+    monkeypatch.setattr(calibration, "SAMPLE", 9)
+    sampled = [0, 2, 5, 8, 11, 14, 17, 20, 23]
+    targets = F.normalize(torch.randn(24, 5, generator=torch.Generator().manual_seed(0)), dim=1)
+    targets[20] = 0
+    paths[5].write_bytes(b"no image")
+    shared = SharedPass({"one": encoder()}, SPEC, CPU)
+    seen = passes(shared, monkeypatch)
+    fitted = shared.calibrate(paths, SETTINGS, targets=targets)
+    assert seen == [(8, 32)]
+    assert fitted.positions == [0, 1, 3, 4, 5, 6, 8]
+    kept = [p for p in sampled if p not in (5, 20)]
+    model, expected = shared.encoders["one"], encoder()
+    pixels = next(iter(ImageBatches([paths[p] for p in kept], SPEC, 24)))[1]
+    fit_encoder(expected, pooled_by(expected, pixels), SETTINGS, None, targets[kept])
+    assert_same(model, expected)
+    assert model.dimensions == 5
+
+
+def test_an_encoder_without_levels_predicts_targets_too(paths: list[Path]):
+    targets = F.normalize(torch.randn(24, 5, generator=torch.Generator().manual_seed(0)), dim=1)
+    model = encoder(Reading())
+    SharedPass({"one": model}, SPEC, CPU).calibrate(paths, SETTINGS, targets=targets)
+    pixels = next(iter(ImageBatches(paths, SPEC, 24)))[1]
+    vectors = F.normalize(pooled_by(model, pixels), dim=1)
+    layer = fitted_layer(vectors, 64, SETTINGS, targets=targets)
+    assert model.whitening is not None
+    torch.testing.assert_close(model.whitening(vectors), layer(vectors), atol=1e-4, rtol=1e-3)
 
 
 def passes(shared: SharedPass, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:

@@ -267,6 +267,13 @@ def test_what_selects_the_epoch_is_part_of_the_trajectory(select: str, bound: se
     assert settings["pooling.levels"] == [0.72, 0.89]
 
 
+def test_how_the_start_is_read_is_bound_where_its_vectors_are_learned():
+    config = resolve({}, {"method": {"name": "distill"}}, "tests")
+    bound = trajectory_settings(config, takes_targets=True).keys()
+    pooling = {"level_weight", "mirror", "mean_weight", "ridge", "shrinkage", "whitening"}
+    assert bound - trajectory_settings(config).keys() == {f"pooling.{key}" for key in pooling}
+
+
 def test_a_checksum_is_that_of_the_content_alone(tmp_path: Path):
     for name, content in (("b/x.jpg", b"1"), ("a/x.jpg", b"1"), ("a/y.jpg", b"2")):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -63,7 +63,11 @@ class FitSettings:
 
 
 def fitted_layer(
-    vectors: Tensor, whitened: int, settings: FitSettings, larger: Tensor | None = None
+    vectors: Tensor,
+    whitened: int,
+    settings: FitSettings,
+    larger: Tensor | None = None,
+    targets: Tensor | None = None,
 ) -> Whitening:
     """The last layer for joined vectors (N, P), of which the first `whitened` are the levels.
 
@@ -72,19 +76,21 @@ def fitted_layer(
         whitened: dimensions of the levels.
         settings: of the fit.
         larger: (N, P) of the same images read at a larger size.
+        targets: (N, D) unit vectors that the layer predicts in place of those at a larger size.
 
     Raises:
         TooFewDirectionsError: fewer than 3 of the vectors differ.
     """
     exact = vectors.double()
     mean, layer = _side_by_side(exact, whitened, settings)
-    if larger is not None:
+    if targets is None and larger is not None:
         own = F.normalize((exact - mean) @ layer, dim=1)
         larger_mean, larger_layer = _side_by_side(larger.double(), whitened, settings)
         of_larger = F.normalize((larger.double() - larger_mean) @ larger_layer, dim=1)
-        targets = torch.cat([own, of_larger], dim=1)
-        kept = Spectrum.of(targets, settings.dimensions)
-        mean, layer = _regression(exact, targets @ kept.directions, settings.ridge)
+        both = torch.cat([own, of_larger], dim=1)
+        targets = both @ Spectrum.of(both, settings.dimensions).directions
+    if targets is not None:
+        mean, layer = _regression(exact, targets.double(), settings.ridge)
     result = Whitening(*layer.shape)
     result.mean.copy_(mean)
     result.projection.copy_(layer)

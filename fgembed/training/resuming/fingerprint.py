@@ -11,6 +11,9 @@ Every setting defines the trajectory, but for these, which may change before a r
   `pooling.ridge`: used after the training.
 - `pooling.level_weight`, `pooling.mirror`, `eval.*`, `holdout_share`: also, unless the run's
   `select` scores epochs with them.
+
+A method that learns the start's vectors depends on how the start is read and fitted: for it, of
+`pooling` only `larger` may change.
 """
 
 import json
@@ -46,6 +49,12 @@ FREE = frozenset(
     }
 )
 READING = frozenset({"pooling.level_weight", "pooling.mirror"})  # how an embedding is made
+TAUGHT = READING | {  # what the start's vectors depend on
+    "pooling.mean_weight",
+    "pooling.ridge",
+    "pooling.shrinkage",
+    "pooling.whitening",
+}
 LABELLED = frozenset({"eval.gallery", "eval.queries"})
 # Settings that checkpoints of earlier releases have no key of, and what these did. At that value a
 # later one has no key either.
@@ -81,18 +90,21 @@ class Fingerprint:
     images: str
 
     @classmethod
-    def of(cls, config: RunConfig, checksums: dict[str, str]) -> Self:
-        """Of a run with these settings on these images."""
-        return cls(trajectory_settings(config), digest(checksums))
+    def of(cls, config: RunConfig, checksums: dict[str, str], takes_targets: bool = False) -> Self:
+        """Of a run with these settings on these images; see `trajectory_settings`."""
+        return cls(trajectory_settings(config, takes_targets), digest(checksums))
 
 
-def trajectory_settings(config: RunConfig) -> dict[str, Any]:
+def trajectory_settings(config: RunConfig, takes_targets: bool = False) -> dict[str, Any]:
     """The settings that define the trajectory, as JSON values by dotted key.
 
     Args:
         config: with the method's defaults written out.
+        takes_targets: whether the method learns the start's vectors.
     """
     free = FREE | FREE_BY_SELECTION[config.select]
+    if takes_targets:
+        free -= TAUGHT
     settings = dict(_flattened(config.model_dump(mode="json")))
     if Path(config.backbone.weights).is_file():
         settings[WEIGHTS] = sha256(Path(config.backbone.weights))
@@ -117,13 +129,15 @@ def _checksum(path: Path) -> str:
         return ""
 
 
-def check_settings(run: RunFolder, config: RunConfig, checkpoint: Fingerprint) -> None:
-    """Refuses to resume with other settings than the checkpoint's.
+def check_settings(
+    run: RunFolder, config: RunConfig, checkpoint: Fingerprint, takes_targets: bool = False
+) -> None:
+    """Refuses to resume with other settings than the checkpoint's; see `trajectory_settings`.
 
     Raises:
         ConfigError: naming the first setting that differs.
     """
-    current, former = trajectory_settings(config), checkpoint.settings
+    current, former = trajectory_settings(config, takes_targets), checkpoint.settings
     if WEIGHTS in former and former[WEIGHTS] != current.get(WEIGHTS, former[WEIGHTS]):
         raise ConfigError(
             f"{config.backbone.weights}, the start weights, has other content than up to the "

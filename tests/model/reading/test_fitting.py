@@ -130,6 +130,18 @@ def test_the_vectors_are_regressed_to_unit_vectors_of_both_sizes(ridge: float):
     np.testing.assert_allclose(found, regressed @ regressed.T, atol=1e-5)
 
 
+def test_targets_are_predicted_as_they_are_whatever_their_number_of_dimensions():
+    vectors, targets = correlated(LEVELS).double(), correlated(3, seed=1).double()
+    layer = fitted_layer(vectors, LEVELS, FitSettings(2, ridge=0.3), targets=targets)
+    inputs = (vectors - vectors.mean(dim=0)).numpy()
+    covariance = inputs.T @ inputs / len(inputs)
+    penalty = 0.3 * np.trace(covariance) / LEVELS * np.eye(LEVELS)
+    together = inputs.T @ (targets - targets.mean(dim=0)).numpy() / len(inputs)
+    expected = np.linalg.solve(covariance + penalty, together)
+    np.testing.assert_allclose(layer.projection.numpy(), expected, atol=1e-5)
+    torch.testing.assert_close(layer.mean.double(), vectors.mean(dim=0))
+
+
 def test_what_changes_with_the_size_counts_less_than_what_both_share():
     """One dimension is the same at both sizes, one differs; both have unit variance."""
     shared, at_one, at_other = torch.randn(3, 4000, generator=torch.Generator().manual_seed(0))

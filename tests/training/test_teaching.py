@@ -1,0 +1,227 @@
+"""A distilled run: what it learns, that it learns it, and that a killed one goes on exactly."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fgembed.bundle import Bundle
+from fgembed.config import RunConfig
+from fgembed.demo.drawing import draw_set
+from fgembed.embedding.onnx_embedder import OnnxEmbedder
+from fgembed.errors import ConfigError
+from fgembed.export.run_source import Source
+from fgembed.export.write_bundle import export_bundle
+from fgembed.images.batches import ImageBatches
+from fgembed.images.finding import find_images
+from fgembed.methods.distill import Distill
+from fgembed.model import calibration
+from fgembed.model.encoder import Encoder
+from fgembed.model.encoder_files import load_encoder
+from fgembed.model.reading.fitting import FitSettings
+from fgembed.model.shared_backbone import SharedPass
+from fgembed.model.tensor_files import read_tensors
+from fgembed.model.torch_embedder import TorchEmbedder
+from fgembed.progress import silent
+from fgembed.resolve import resolve
+from fgembed.training import teaching
+from fgembed.training.dry_run import dry_run
+from fgembed.training.loop import Progress
+from fgembed.training.preparation import Prepared, prepare
+from fgembed.training.run import run_training
+from fgembed.training.teaching import give_targets, read_by
+from tests.conftest import TINY
+
+CPU = torch.device("cpu")
+LARGER = 96  # 1.4 x 64, to the next multiple of 32
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 drawn images with more pixels than the encoder takes."""
+    folder = tmp_path_factory.mktemp("drawn")
+    draw_set(folder, species=3, train=8, test=1, size=128)
+    return folder / "train"
+
+
+def settings(images: Path, **extra: Any) -> RunConfig:
+    tiny = {
+        "images": str(images),
+        "workers": 0,
+        "threads": 1,
+        "method": {"name": "distill"},
+        "backbone": {"name": TINY, "weights": "random"},
+        "preprocessing": {"size": 64},
+        "pooling": {"whitening": 16},
+        "optimiser": {"epochs": 4, "batch_size": 8, "log_every_step": True},
+    }
+    return resolve(tiny, extra, "tests")
+
+
+@pytest.fixture
+def prepared(images: Path) -> Prepared:
+    return prepare(settings(images), Distill)
+
+
+@pytest.fixture(scope="module")
+def run(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    folder = tmp_path_factory.mktemp("workspace") / "runs" / "distilled"
+    run_training(settings(images), Distill, folder, silent)
+    return folder
+
+
+def log(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def start_at_larger_size(prepared: Prepared, paths: list[Path]) -> torch.Tensor:
+    """The vectors of the start that is fitted to the images at the larger size alone."""
+    start, spec = prepared.start, replace(prepared.config.preprocessing, size=LARGER)
+    teacher = Encoder(start.backbone, start.pooling, reading=start.reading)
+    fit = replace(FitSettings.of(prepared.config.pooling), larger=1.0)
+    SharedPass({"teacher": teacher}, spec, CPU).calibrate(paths, fit)
+    return torch.from_numpy(TorchEmbedder(teacher, spec, CPU)(paths).vectors)
+
+
+def test_without_a_last_layer_there_is_nothing_to_learn(images: Path):
+    with pytest.raises(ConfigError, match=r"'distill' learns a last layer.* set pooling.whitening"):
+        prepare(settings(images, pooling={"whitening": 0}), Distill)
+
+
+def test_the_targets_are_those_of_the_start_fitted_at_the_larger_size(prepared: Prepared):
+    stages: list[str] = []
+    give_targets(prepared, prepared.paths, stages.append)
+    assert stages == ["reading the photographs at 96 px: what the student learns"]
+    assert prepared.start.reading.mirror
+    targets = prepared.method.targets
+    assert targets is not None
+    assert targets.shape == (24, 16)
+    expected = start_at_larger_size(prepared, prepared.paths)
+    torch.testing.assert_close(targets, expected, atol=1e-4, rtol=0)
+    assert prepared.start.whitening is None  # the start itself is as it was
+
+
+def test_the_student_begins_as_the_regression_to_the_targets(prepared: Prepared):
+    give_targets(prepared, prepared.paths, silent)
+    method, spec = prepared.method, prepared.config.preprocessing
+    assert isinstance(method, Distill)
+    assert method.targets is not None
+    once = Encoder(
+        method.encoder.backbone,
+        method.encoder.pooling,
+        reading=replace(method.encoder.reading, mirror=False),
+    )
+    SharedPass({"once": once}, spec, CPU).calibrate(
+        prepared.paths, FitSettings.of(prepared.config.pooling), targets=method.targets
+    )
+    embedder = TorchEmbedder(once, spec, CPU)
+    pixels = ImageBatches(prepared.paths, spec, 24)
+    inputs = embedder.normalised(next(iter(pixels))[1])
+    with torch.no_grad():
+        torch.testing.assert_close(method.student(inputs), once(inputs), atol=1e-4, rtol=0)
+
+
+def test_of_more_images_than_the_fit_takes_all_get_their_targets(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+):
+    for module in (teaching, calibration):
+        monkeypatch.setattr(module, "SAMPLE", 12)
+    fit = FitSettings.of(prepared.config.pooling)
+    spec = replace(prepared.config.preprocessing, size=LARGER)
+    targets = read_by(prepared.start, prepared.paths, spec, fit, CPU)
+    expected = start_at_larger_size(prepared, prepared.paths)
+    assert targets.shape == expected.shape == (24, 11)  # of 12 images
+    torch.testing.assert_close(targets, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("sample", [4096, 12])
+def test_an_image_that_cannot_be_read_any_more_shifts_no_target(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample: int
+):
+    for module in (teaching, calibration):
+        monkeypatch.setattr(module, "SAMPLE", sample)
+    shutil.copytree(prepared.paths[0].parents[1], tmp_path / "images")
+    paths, _ = find_images(tmp_path / "images")
+    paths[5].write_bytes(b"no image")
+    fit = FitSettings.of(prepared.config.pooling)
+    spec = replace(prepared.config.preprocessing, size=LARGER)
+    targets = read_by(prepared.start, paths, spec, fit, CPU)
+    assert not targets[5].any()
+    others = [*range(5), *range(6, 24)]
+    torch.testing.assert_close(targets[others].norm(dim=1), torch.ones(23))
+    if sample == 4096:  # of fewer, another part is fitted to
+        expected = start_at_larger_size(prepared, [paths[number] for number in others])
+        torch.testing.assert_close(targets[others], expected, atol=1e-4, rtol=0)
+
+
+def test_training_moves_the_student_towards_its_targets(run: Path):
+    cosines = [line["teacher cosine"] for line in log(run) if "teacher cosine" in line]
+    assert len(cosines) == 4
+    assert cosines[-1] > cosines[0] + 0.05
+
+
+def test_the_last_layer_of_the_run_predicts_the_targets(run: Path, images: Path):
+    """Fitted with the mirror image, which the start reads as well."""
+    prepared = prepare(settings(images), Distill)
+    targets = start_at_larger_size(prepared, prepared.paths)
+    encoder, spec = load_encoder(run)
+    assert encoder.reading.mirror
+    vectors = TorchEmbedder(encoder, spec, CPU)(prepared.paths).vectors
+    fit = FitSettings.of(prepared.config.pooling)
+    SharedPass({"again": encoder}, spec, CPU).calibrate(prepared.paths, fit, targets=targets)
+    expected = TorchEmbedder(encoder, spec, CPU)(prepared.paths).vectors
+    np.testing.assert_allclose(vectors, expected, atol=1e-3)
+    SharedPass({"own": encoder}, spec, CPU).calibrate(prepared.paths, fit)
+    own = TorchEmbedder(encoder, spec, CPU)(prepared.paths).vectors
+    assert np.abs(vectors - own).max() > 0.1
+
+
+@pytest.mark.slow
+def test_a_killed_run_continues_exactly(run: Path, images: Path, tmp_path: Path):
+    class Killed(BaseException):
+        """Stands in for a kill: nothing in the product catches it."""
+
+    def report(progress: Progress) -> None:
+        if progress.step == 8:
+            raise Killed
+
+    killed = tmp_path / "killed"
+    with pytest.raises(Killed):
+        run_training(settings(images), Distill, killed, report)
+    torch.manual_seed(99)  # the resumed process starts with other random numbers
+    run_training(settings(images), Distill, killed, silent)
+    with pytest.raises(ConfigError, match=r"pooling.shrinkage is 1.0 .* but was 3.0 up to the"):
+        run_training(settings(images, pooling={"shrinkage": 1.0}), Distill, killed, silent)
+    losses = [[line["teacher"] for line in log(folder)] for folder in (run, killed)]
+    assert len(losses[0]) == 12
+    assert losses[0] == losses[1]
+    complete, resumed = (read_tensors(f / "encoder.safetensors") for f in (run, killed))
+    assert complete.keys() == resumed.keys()
+    assert all(torch.equal(complete[name], resumed[name]) for name in complete)
+
+
+@pytest.mark.slow
+def test_an_exported_student_gives_the_run_s_vectors(run: Path, images: Path, tmp_path: Path):
+    folder = export_bundle(Source.open(run), tmp_path / "bundle").folder
+    paths, _ = find_images(images)
+    bundle = Bundle.open(folder)
+    encoder, spec = load_encoder(run)
+    exported = OnnxEmbedder(folder / "onnx" / "model.onnx", bundle.preprocessing, "cpu")(paths)
+    expected = TorchEmbedder(encoder, spec, CPU)(paths).vectors
+    np.testing.assert_allclose(exported.vectors, expected, atol=1e-4)
+
+
+def test_a_dry_run_takes_steps_without_reading_at_the_larger_size(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(teaching, "read_by", None)
+    estimate = dry_run(settings(images), Distill)
+    assert estimate.pace is not None
+    assert estimate.parameters.heads == (128 + 64 + 64) * 512 + 512
+    assert estimate.steps == 12
