@@ -4,8 +4,9 @@
         --weights FILE [--size 160] [--counts 50 100 200 500 1000] [--features FOLDER]
 
 For each count three draws of the gallery are fitted and searched by the queries whose class the
-draw holds, at most 800. Every row below the first shows its difference from it. `--features` keeps
-the pooled vectors, so that another fit takes seconds.
+draw holds, at most 800. Every row below the first shows its difference from it, with a star where
+the 95 % interval, paired over queries, lies below zero. `--features` keeps the pooled vectors, so
+that another fit takes seconds.
 """
 
 import argparse
@@ -23,10 +24,10 @@ from torch import Tensor
 from fgembed.backbones import make_backbone
 from fgembed.config import PoolingSettings
 from fgembed.cores import core_count
-from fgembed.embedding.array_types import Labels
+from fgembed.embedding.array_types import Labels, Vectors
 from fgembed.evaluation.floors import uncalibrated_start
 from fgembed.evaluation.labelled_images import LabelledImages
-from fgembed.evaluation.metrics import score_queries
+from fgembed.evaluation.metrics import bootstrap_interval, score_queries
 from fgembed.images.batches import ImageBatches
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.batch_norm_folding import fold_encoder
@@ -103,33 +104,34 @@ def readings(
         yield name, start.finish(sides[0]), start.finish(sides[1])
 
 
-def figures(
+def scores(
     start: Encoder, gallery: Pooled, larger: Pooled, queries: Pooled, seed: int
-) -> dict[str, list[float]]:
-    """recall@1, precision@10 and mAP in percent by reading; of queries with an answer."""
+) -> dict[str, Vectors]:
+    """By reading (3, Q): recall@1, precision@10 and AP, in percent, of queries with an answer."""
     answered = np.flatnonzero(np.isin(queries.labels, gallery.labels))
-    chosen = np.random.default_rng(seed).permutation(answered)[:QUERIES]
-    asked = queries.rows(chosen)
+    asked = queries.rows(np.random.default_rng(seed).permutation(answered)[:QUERIES])
     found = {}
     for name, items, searched in readings(start, gallery, larger, asked):
-        scores = score_queries(searched.numpy(), asked.labels, items.numpy(), gallery.labels)
-        measures = (scores.recall[1], scores.precision_at_10, scores.average_precision)
-        found[name] = [100 * float(measure.mean()) for measure in measures]
+        scored = score_queries(searched.numpy(), asked.labels, items.numpy(), gallery.labels)
+        measures = (scored.recall[1], scored.precision_at_10, scored.average_precision)
+        found[name] = 100 * np.stack(measures)
     return found
 
 
-def table(columns: Mapping[str, dict[str, list[float]]]) -> str:
-    """Markdown: readings by counts; recall@1 / precision@10 / mAP."""
+def table(columns: Mapping[str, dict[str, Vectors]]) -> str:
+    """Markdown: readings by counts; recall@1 / precision@10 / mAP.
+
+    A star marks a difference whose 95 % interval, paired over queries, lies below zero.
+    """
     lines = ["| reading | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for name in next(iter(columns.values())):
         cells = []
         for found in columns.values():
-            base = found[MEAN]
-            if name == MEAN:
-                cells.append(" / ".join(f"{value:.1f}" for value in base))
-            else:
-                gains = [value - of for value, of in zip(found[name], base, strict=True)]
-                cells.append(" / ".join(f"{gain:+.1f}" for gain in gains))
+            values = found[name] if name == MEAN else found[name] - found[MEAN]
+            sign = "" if name == MEAN else "+"
+            worse = ["*" if bootstrap_interval(each)[1] < 0 else "" for each in values]
+            texts = [f"{v.mean():{sign}.1f}{w}" for v, w in zip(values, worse, strict=True)]
+            cells.append(" / ".join(texts))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -164,9 +166,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         draws = []
         for seed in range(DRAWS if count < everything else 1):
             drawn = np.random.default_rng(seed).permutation(everything)[:count]
-            draws.append(figures(start, gallery.rows(drawn), larger.rows(drawn), queries, seed))
+            seen = larger.rows(drawn)
+            draws.append(scores(start, gallery.rows(drawn), seen, queries, seed))
         columns[f"N = {count}"] = {
-            name: np.mean([draw[name] for draw in draws], axis=0).tolist() for name in draws[0]
+            name: np.hstack([draw[name] for draw in draws]) for name in draws[0]
         }
     sys.stdout.write(f"{options.backbone}, {options.gallery}, {options.size} px\n\n")
     sys.stdout.write(table(columns) + "\n")

@@ -81,10 +81,12 @@ def calibrate(
     """
     chosen = evenly_spaced(len(paths), SAMPLE)
     paths = [paths[position] for position in chosen]
-    sample, larger = _pooled_sample(paths, spec, pooled), None
+    sample, larger = _pooled_sample(paths, spec, pooled, BATCH_SIZE), None
     with_levels = any(encoder.levels is not None for encoder in encoders.values())
     if larger_side > spec.size and settings.dimensions and with_levels:
-        larger = _pooled_sample(paths, replace(spec, size=larger_side), pooled)
+        # As many pixels in a batch: the larger size takes no more memory.
+        batch_size = max(1, BATCH_SIZE * spec.size**2 // larger_side**2)
+        larger = _pooled_sample(paths, replace(spec, size=larger_side), pooled, batch_size)
         # A file may have become unreadable between the two passes.
         common = set(sample.positions) & set(larger.positions)
         sample, larger = sample.only(common), larger.only(common)
@@ -101,11 +103,7 @@ def calibrate(
         except TooFewDirectionsError as error:
             if sample.distinct < NEEDED:
                 raise _too_few_images(sample.distinct, len(paths)) from None
-            raise FgembedError(
-                "the encoder maps training images that differ to one point or one line: "
-                f"{error.fact}",
-                remedy or _remedy_of_start(spec.size),
-            ) from None
+            raise _one_point(error, remedy or _remedy_of_start(spec.size)) from None
     return sample
 
 
@@ -153,12 +151,12 @@ def _layer(
 
 
 def _pooled_sample(
-    paths: Sequence[Path], spec: Preprocessing, pooled: PooledByName
+    paths: Sequence[Path], spec: Preprocessing, pooled: PooledByName, batch_size: int
 ) -> PooledSample:
     seen: set[str] = set()
     positions: list[int] = []
     parts: list[Mapping[str, Tensor]] = []
-    for batch, pixels in ImageBatches(paths, spec, BATCH_SIZE, core_count()):
+    for batch, pixels in ImageBatches(paths, spec, batch_size, core_count()):
         if len(seen) < NEEDED:
             seen.update(sha256(image.tobytes()).hexdigest() for image in pixels)
         positions += batch
@@ -178,6 +176,14 @@ def _remedy_of_start(size: int) -> str:
     """At 32 px most networks have maps of one position, in which almost all is zero."""
     larger = f"set a larger preprocessing.size ({size} here), such as 128; or " * (size < SMALL)
     return f"{larger}choose another backbone, or backbone.weights that are trained"
+
+
+def _one_point(error: TooFewDirectionsError, remedy: str) -> FgembedError:
+    """The encoder is to blame, not the images."""
+    return FgembedError(
+        f"the encoder maps training images that differ to one point or one line: {error.fact}",
+        remedy,
+    )
 
 
 def _too_few_images(distinct: int, count: int) -> FgembedError:

@@ -104,6 +104,8 @@ class SharedPass:
         """Whether the backbone reads images of this side; many transformers read only their own."""
         try:
             self._backbone.read_levels(torch.zeros(1, 3, side, side, device=self.device), ())
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
         except Exception:  # libraries raise what they like
             return False
         return True

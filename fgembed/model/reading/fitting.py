@@ -82,13 +82,14 @@ def fitted_layer(
         TooFewDirectionsError: fewer than 3 of the vectors differ.
     """
     exact = vectors.double()
-    mean, layer = _side_by_side(exact, whitened, settings)
-    if targets is None and larger is not None:
-        own = F.normalize((exact - mean) @ layer, dim=1)
-        larger_mean, larger_layer = _side_by_side(larger.double(), whitened, settings)
-        of_larger = F.normalize((larger.double() - larger_mean) @ larger_layer, dim=1)
-        both = torch.cat([own, of_larger], dim=1)
-        targets = both @ Spectrum.of(both, settings.dimensions).directions
+    if targets is None:
+        mean, layer = _side_by_side(exact, whitened, settings)
+        if larger is not None:
+            own = F.normalize((exact - mean) @ layer, dim=1)
+            larger_mean, larger_layer = _side_by_side(larger.double(), whitened, settings)
+            of_larger = F.normalize((larger.double() - larger_mean) @ larger_layer, dim=1)
+            both = torch.cat([own, of_larger], dim=1)
+            targets = both @ Spectrum.of(both, settings.dimensions).directions
     if targets is not None:
         mean, layer = _regression(exact, targets.double(), settings.ridge)
     result = Whitening(*layer.shape)
