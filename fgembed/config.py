@@ -78,10 +78,11 @@ class PoolingSettings(Settings):
     def of_the_floor(self) -> "PoolingSettings":
         """The pooling of the untouched start, with which a run is compared.
 
-        That of the run if it reads inner levels, else the defaults; always whitened.
+        That of the run if it reads inner levels, else the defaults with its fit; always whitened.
         """
         if not self.levels:
-            return PoolingSettings()
+            fit = self.model_dump(include={"shrinkage", "mean_weight", "larger", "ridge"})
+            return PoolingSettings(**fit)
         return self if self.whitening else self.model_copy(update={"whitening": 512})
 
 

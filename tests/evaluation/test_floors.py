@@ -77,6 +77,9 @@ def test_where_the_mirror_image_is_another_thing_no_floor_of_any_run_is_mirrored
 def test_a_run_that_reads_no_levels_is_measured_against_the_default_reading():
     published = PoolingSettings(kind="mean", levels=(), mirror=False, whitening=0)
     assert published.of_the_floor() == PoolingSettings()
+    whitened_alone = {"shrinkage": 1.0, "mean_weight": 0.0, "larger": 1.0, "ridge": 0.5}
+    of_earlier = PoolingSettings(levels=(), mirror=False, whitening=128, **whitened_alone)
+    assert of_earlier.of_the_floor() == PoolingSettings(**whitened_alone)
     with_levels = PoolingSettings(levels=(0.5,), mirror=False, whitening=0)
     assert with_levels.of_the_floor() == PoolingSettings(levels=(0.5,), mirror=False, whitening=512)
 
