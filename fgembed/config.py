@@ -214,8 +214,7 @@ def write_config(file: Path, config: RunConfig) -> None:
 def read_config(file: Path) -> RunConfig:
     """The settings of a run, as `write_config` wrote them or as a user declared them edited.
 
-    A run from before the preprocessing had versions goes on with the first, and one from before
-    the fitted reading with the whitening alone.
+    A run from before `preprocessing.version` or the fitted reading goes on as it was.
 
     Raises:
         IntegrityError: the file differs from its checksum.
