@@ -1,4 +1,4 @@
-"""Embeddings in parts: equal to single inference, shared out, and made again where they are lost."""
+"""Embeddings in parts: equal to single inference, shared out, made again where they are lost."""
 
 import json
 import os
