@@ -43,7 +43,7 @@ from fgembed.model.reading.whitening import Whitening
 
 FLOORS = ("ONNX Runtime, ready pixels, batch 32", "ONNX Runtime, ready pixels, batch 8")
 OURS = "fgembed, JPEG files"
-RIVALS = {  # by name: the function of benchmarks/rivals.py, and what it changes of the setup
+RIVALS = {  # by name: the function of peers/embedders.py, and what it changes of the setup
     FLOORS[0]: 'floor:{"floor_batch": 32}',
     FLOORS[1]: 'floor:{"floor_batch": 8}',
     OURS: "fgembed",
@@ -204,7 +204,8 @@ def main() -> None:
 def _commands(arguments: argparse.Namespace, folder: Path) -> dict[str, list[str]]:
     eager = {} if arguments.bundle else EAGER
     local = RIVALS | eager | (COMPILED if arguments.compiled else {})
-    module, file = ["-m", "benchmarks.rivals"], [str(Path(__file__).with_name("rivals.py"))]
+    module = ["-m", "benchmarks.peers.embedders"]
+    file = [str(Path(__file__).parent / "peers" / "embedders.py")]
     commands = {name: [sys.executable, *module, rival] for name, rival in local.items()}
     if arguments.peers:
         for name, (rival, packages) in PEERS.items():

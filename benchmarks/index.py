@@ -34,7 +34,7 @@ PEERS = {  # autofaiss needs an older numpy than today's pyarrow has
     "usearch": ["usearch==2.26.6"],
 }
 OURS = "fgembed"
-SCRIPT = Path(__file__).with_name("index_rivals.py")
+SCRIPT = Path(__file__).parent / "peers" / "indexes.py"
 
 
 def prepare(source: Path, count: int, queries: int, dimensions: int) -> None:

@@ -1,6 +1,6 @@
 """The benchmarks that have no test file of their own, each run on a small case.
 
-`rivals` and `other_readers` need peers that are installed from the network: mypy reads them with
+Those of `benchmarks/peers/` need tools that are installed from the network: mypy reads them with
 the product (`files` in pyproject.toml), so that a name which the library no longer has is found.
 """
 

@@ -55,5 +55,7 @@ def test_the_floor_and_fgembed_take_part_for_real(monkeypatch, tmp_path: Path):
     rivals = json.loads(out.read_text())["rivals"]
     assert {FLOORS[0], FLOORS[1], OURS, "fgembed int8, JPEG files"} <= rivals.keys()
     assert all(each["images_per_s"] > 0 and each["peak_mb"] > 50 for each in rivals.values())
-    left = subprocess.run(["pgrep", "-f", "benchmarks.rivals"], capture_output=True, text=True)
+    left = subprocess.run(
+        ["pgrep", "-f", "benchmarks.peers.embedders"], capture_output=True, text=True
+    )
     assert left.stdout == ""

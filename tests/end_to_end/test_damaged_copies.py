@@ -25,7 +25,7 @@ from fgembed.index.changes.add import add_images
 from fgembed.index.changes.build import build_index
 from fgembed.index.changes.remove import remove_paths
 from fgembed.index.segments.segment_builder import IndexSettings
-from tests.end_to_end.damaged_copies import Spec
+from tests.end_to_end.damaging import Spec
 
 COPIES = int(os.environ.get("FGEMBED_DAMAGED", "120")) // 4
 ROOT = Path(__file__).parents[2]

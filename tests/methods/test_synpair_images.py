@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fgembed.methods.synpair import SynPair, code_of
-from tests.methods.test_synpair import synpair, views
+from tests.methods.synpair_parts import synpair, views
 
 
 def test_an_illustration_shows_three_images_and_leaves_no_trace():

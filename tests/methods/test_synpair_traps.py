@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fgembed.methods.moco import MoCo
-from tests.methods.test_synpair import synpair, views
+from tests.methods.synpair_parts import synpair, views
 
 
 def statistics(method: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -1,126 +1,30 @@
-"""What must stay the same between a checkpoint and its resume: settings and images."""
+"""A run resumes on the settings of its checkpoint; those beside the trajectory may change."""
 
-import json
-import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tomli_w
 
-from fgembed.config import RunConfig, validate
 from fgembed.disk.files import read_toml
-from fgembed.errors import BadImagesError, ConfigError, FgembedError, IntegrityError
+from fgembed.errors import ConfigError
 from fgembed.methods.lcr import LCR
 from fgembed.progress import silent
 from fgembed.questions import Answers
-from fgembed.resolve import merge, resolve
-from fgembed.training.loop import Progress
-from fgembed.training.resuming.checkpoint import read_position
 from fgembed.training.resuming.fingerprint import (
     FREE,
     FREE_BY_SELECTION,
     LATER,
     Fingerprint,
     check_settings,
-    image_checksums,
     trajectory_settings,
 )
-from fgembed.training.run import ReadyRun, prepare, run_training
+from fgembed.training.run import run_training
 from fgembed.workspace import RunFolder
 from tests.conftest import TINY, Command
 from tests.end_to_end.refusals import refused
-
-
-class Killed(BaseException):
-    """Stands in for a kill: nothing in the product catches it."""
-
-
-@dataclass(frozen=True)
-class SavedRun:
-    """A run with a checkpoint after its first epoch, and its own copy of the images."""
-
-    folder: RunFolder
-    images: Path
-
-    def config(self, changes: Mapping[str, Any]) -> RunConfig:
-        """Its settings with changes, as from an edited `config.toml`."""
-        return validate(RunConfig, merge(read_toml(self.folder.config), changes), "config.toml")
-
-    def prepare(self, changes: Mapping[str, Any]) -> ReadyRun:
-        """What `--resume` does before it trains."""
-        return prepare(self.config(changes), LCR, self.folder, silent)
-
-    def figures(self) -> list[tuple[int, float]]:
-        """Step and loss of every line of its log."""
-        lines = [json.loads(line) for line in self.folder.metrics.read_text().splitlines()]
-        return [(line["step"], line["contrast"]) for line in lines]
-
-
-@pytest.fixture(scope="module")
-def original(
-    tiny_settings: dict[str, Any], photos: Path, tmp_path_factory: pytest.TempPathFactory
-) -> SavedRun:
-    folder = tmp_path_factory.mktemp("resume")
-    shutil.copytree(photos / "train", folder / "images")
-    settings = {
-        "images": str(folder / "images"),
-        "method": {"name": "lcr", "queue_size": 16},
-        "optimiser": {"epochs": 2, "batch_size": 8, "learning_rate": 0.01, "log_every_step": True},
-    }
-    plain = {key: value for key, value in tiny_settings.items() if key != "eval"}
-
-    def report(progress: Progress) -> None:
-        if progress.step == 5:
-            raise Killed
-
-    run = folder / "runs" / "killed"
-    with pytest.raises(Killed):
-        run_training(resolve(plain, settings, "tests"), LCR, run, report)
-    return SavedRun(RunFolder(run), folder / "images")
-
-
-@pytest.fixture
-def killed(original: SavedRun, tmp_path: Path) -> SavedRun:
-    """A copy for a test of its own."""
-    return copied(original, tmp_path)
-
-
-@pytest.fixture
-def saved(run: Path, photos: Path, tmp_path: Path) -> SavedRun:
-    """A copy of the finished run, of one epoch: resuming it needs no training."""
-    return copied(SavedRun(RunFolder(run), photos / "train"), tmp_path)
-
-
-def copied(run: SavedRun, target: Path) -> SavedRun:
-    """Run and images below `target`; the images keep their paths below their folder."""
-    copy = SavedRun(RunFolder(target / "runs" / "copy"), target / "images")
-    shutil.copytree(run.images, copy.images)
-    shutil.copytree(run.folder.path, copy.folder.path)
-    config = read_toml(run.folder.config) | {"images": str(copy.images)}
-    copy.folder.config.write_text(tomli_w.dumps(config))
-    return copy
-
-
-def flattened(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            flat |= flattened(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def contents(folder: Path) -> dict[Path, tuple[int, bytes]]:
-    return {
-        path: (path.stat().st_mtime_ns, path.read_bytes())
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+from tests.training.saved_runs import SavedRun, contents, flattened
 
 
 @pytest.mark.parametrize(
@@ -240,54 +144,6 @@ def test_a_setting_that_came_later_cannot_be_set_in_a_begun_training(
         saved.prepare(changes)
 
 
-def test_every_free_setting_exists():
-    settings = flattened(RunConfig().model_dump(mode="json"))
-    for selection in FREE_BY_SELECTION.values():
-        assert selection <= settings.keys()
-    assert settings.keys() >= FREE
-
-
-@pytest.mark.parametrize(
-    ("select", "bound"),
-    [
-        ("last", set()),
-        ("holdout", {"holdout_share", "pooling.level_weight", "pooling.mirror"}),
-        ("test", {"eval.gallery", "eval.queries", "pooling.level_weight", "pooling.mirror"}),
-    ],
-)
-def test_what_selects_the_epoch_is_part_of_the_trajectory(select: str, bound: set[str]):
-    labelled = {"gallery": "a", "queries": "b"}
-    config = RunConfig.model_validate({"select": select, "eval": labelled})
-    by_selection = {
-        "holdout_share", "eval.gallery", "eval.queries", "pooling.level_weight", "pooling.mirror",
-    }  # fmt: skip
-    settings = trajectory_settings(config)
-    assert by_selection & settings.keys() == bound
-    assert settings["optimiser.batch_size"] == 128
-    assert settings["pooling.levels"] == [0.72, 0.89]
-
-
-def test_how_the_start_is_read_is_bound_where_its_vectors_are_learned():
-    config = resolve({}, {"method": {"name": "distill"}}, "tests")
-    bound = trajectory_settings(config, takes_targets=True).keys()
-    pooling = {"level_weight", "mirror", "mean_weight", "ridge", "shrinkage", "whitening"}
-    assert bound - trajectory_settings(config).keys() == {f"pooling.{key}" for key in pooling}
-
-
-def test_a_checksum_is_that_of_the_content_alone(tmp_path: Path):
-    for name, content in (("b/x.jpg", b"1"), ("a/x.jpg", b"1"), ("a/y.jpg", b"2")):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(content)
-    paths = sorted(tmp_path.rglob("*.jpg"))
-    checksums = image_checksums(tmp_path, paths)
-    assert list(checksums) == ["a/x.jpg", "a/y.jpg", "b/x.jpg"]
-    expected = (
-        "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"  # printf 1 | sha256sum
-    )
-    assert (checksums["a/x.jpg"], checksums["b/x.jpg"]) == (expected, expected)
-    assert checksums["a/y.jpg"] != expected
-
-
 def test_start_weights_of_another_content_are_refused(saved: SavedRun, tmp_path: Path):
     weights = tmp_path / "start.safetensors"
     weights.write_bytes(b"first")
@@ -299,65 +155,6 @@ def test_start_weights_of_another_content_are_refused(saved: SavedRun, tmp_path:
         check_settings(saved.folder, config, checkpoint)
     plain = {k: v for k, v in checkpoint.settings.items() if "SHA-256" not in k}
     check_settings(saved.folder, config, Fingerprint(plain, ""))  # of an earlier release
-
-
-def test_new_times_and_a_moved_folder_change_nothing(saved: SavedRun, photos: Path):
-    assert saved.images != photos / "train"
-    for path in saved.images.rglob("*.jpg"):
-        os.utime(path, (1, 1))
-    ready = saved.prepare({})
-    position = read_position(saved.folder)
-    assert position is not None
-    assert ready.fingerprint == position.fingerprint
-    assert len(json.loads(saved.folder.images.read_text())) == 24
-
-
-def test_another_content_is_refused_even_with_the_same_size_and_time(saved: SavedRun):
-    path = sorted(saved.images.rglob("*.jpg"))[5]
-    status, content = path.stat(), bytearray(path.read_bytes())
-    content[-20] ^= 1
-    path.write_bytes(content)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    files = contents(saved.folder.path)
-    words = f"the images changed since the checkpoint in {saved.folder.path}: {path} has different "
-    with pytest.raises(FgembedError, match=f"{words}content; put the images back as they were, or"):
-        saved.prepare({})
-    assert contents(saved.folder.path) == files
-
-
-def test_the_first_changed_image_is_named(saved: SavedRun):
-    paths = sorted(saved.images.rglob("*.jpg"))
-    new = paths[3].with_name("0000-new.jpg")
-    shutil.copy(paths[0], new)
-    with pytest.raises(FgembedError, match=f"checkpoint in .*: {new} is new; put the images back"):
-        saved.prepare({})
-    new.unlink()
-    paths[2].write_bytes(b"damaged")
-    paths[4].unlink()
-    with pytest.raises(FgembedError, match=f"{paths[2]} is missing or cannot be read; put"):
-        saved.prepare({})
-
-
-def test_too_many_bad_images_are_refused_as_in_a_new_run(saved: SavedRun):
-    for path in saved.images.rglob("*.jpg"):
-        path.write_bytes(b"damaged")
-    with pytest.raises(BadImagesError, match="none of 24"):
-        saved.prepare({})
-
-
-@pytest.mark.parametrize("damage", ["missing", "another", "no JSON"])
-def test_a_damaged_list_of_images_matters_only_if_they_changed(saved: SavedRun, damage: str):
-    sound = saved.folder.images.read_text()
-    if damage == "missing":
-        saved.folder.images.unlink()
-    else:
-        saved.folder.images.write_text("{}" if damage == "another" else sound[:-20])
-    saved.prepare({})
-    assert saved.folder.images.read_text() == sound
-    saved.folder.images.write_text("{}" if damage == "another" else sound[:-20])
-    next(saved.images.rglob("*.jpg")).unlink()
-    with pytest.raises(IntegrityError, match=r"images\.json.* damaged.*; put the images back"):
-        saved.prepare({})
 
 
 @pytest.mark.slow

@@ -16,11 +16,6 @@ from tests.index.making import indexed_ids
 
 
 @pytest.fixture
-def model(bundle: Path) -> Bundle:
-    return Bundle.open(bundle)
-
-
-@pytest.fixture
 def classes(image_folder: Path) -> list[Path]:
     """Three folders of eight images."""
     return sorted(image_folder.iterdir())

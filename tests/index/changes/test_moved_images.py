@@ -1,56 +1,22 @@
-"""Images that were moved, renamed or replaced are known by their content; entries follow files."""
+"""Images that were moved, renamed or exchanged are known by their content; entries follow files."""
 
-import os
 import shutil
-import sqlite3
 import unicodedata
-from contextlib import closing
 from pathlib import Path
-from typing import Literal
 
 import pytest
-from PIL import Image
 
 from fgembed.bundle import Bundle
-from fgembed.disk.files import sha256
-from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.images.finding import find_images
 from fgembed.index import Searcher
 from fgembed.index.changes.add import add_images
 from fgembed.index.changes.build import build_index
 from fgembed.index.changes.compact import compact
 from fgembed.index.changes.plan import Sync
-from fgembed.index.changes.relocate import relocate
 from fgembed.index.changes.remove import remove_paths, remove_where
 from fgembed.index.format.manifest import Manifest
-from fgembed.index.format.metadata_table import open_items
 from fgembed.index.tools.verify import verify
 from tests.index.making import indexed_ids
-
-
-@pytest.fixture
-def model(bundle: Path) -> Bundle:
-    return Bundle.open(bundle)
-
-
-@pytest.fixture
-def never_embedding(image_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From when the index is built on."""
-
-    def refuse(*_: object) -> None:
-        raise AssertionError("an image was embedded")
-
-    monkeypatch.setattr(OnnxEmbedder, "embed", refuse)
-
-
-def turn(path: Path) -> None:
-    """Changes the content, but neither the size (a JPEG may have bytes after its end) nor time."""
-    before = path.stat()
-    Image.open(path).transpose(Image.Transpose.ROTATE_180).save(path, quality=30)
-    with path.open("ab") as file:
-        file.write(bytes(before.st_size - path.stat().st_size))
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert path.stat().st_size == before.st_size
 
 
 @pytest.mark.usefixtures("never_embedding")
@@ -165,103 +131,6 @@ def test_a_manifest_keeps_its_columns_when_its_images_move(
     assert {hit.metadata["label"] for hit in hits} == {images[0].parent.name}
 
 
-@pytest.mark.usefixtures("never_embedding")
-@pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_a_folder_is_found_by_either_spelling_of_its_letters(
-    image_index: Path,
-    image_folder: Path,
-    model: Bundle,
-    form: Literal["NFC", "NFD"],
-    tmp_path: Path,
-):
-    disk, given = "Ros\u00e9", unicodedata.normalize(form, "Ros\u00e9")
-    new = image_folder.rename(tmp_path / disk)
-    assert add_images(image_index, tmp_path / given, model, sync=Sync()).moved == 24
-    assert set(indexed_ids(image_index)) == set(find_images(new)[0])
-    (tmp_path / "list.txt").write_text("".join(
-        f"{given}/{path.relative_to(new)}\n{path}\n" for path in find_images(new)[0]
-    ))  # fmt: skip
-    report = add_images(image_index, tmp_path / "list.txt", model)
-    assert (report.unchanged, report.added, len(report.repeated)) == (24, 0, 24)
-    (tmp_path / "away").mkdir()
-    away = new.rename(tmp_path / "away" / disk)
-    relocate(image_index, tmp_path / given, tmp_path / "away" / given)
-    assert set(indexed_ids(image_index)) == set(find_images(away)[0])
-
-
-def test_an_image_whose_file_exists_has_copies_and_not_moves(
-    image_index: Path, image_folder: Path, model: Bundle
-):
-    first = find_images(image_folder)[0][0]
-    shutil.copy2(first, image_folder / "copy.jpg")
-    report = add_images(image_index, image_folder, model, sync=Sync())
-    assert (report.added, report.moved, report.unchanged) == (1, 0, 24)
-
-
-@pytest.mark.usefixtures("never_embedding")
-def test_a_library_that_is_reached_over_a_link_is_not_indexed_again(
-    image_index: Path, image_folder: Path, model: Bundle, tmp_path: Path
-):
-    before = indexed_ids(image_index)
-    (tmp_path / "link").symlink_to(image_folder)
-    (tmp_path / "single.jpg").symlink_to(find_images(image_folder)[0][0])
-    (image_folder / "0").symlink_to(find_images(image_folder)[0][0].parent)
-    for source in ("link", "single.jpg"):
-        report = add_images(image_index, tmp_path / source, model)
-        assert (report.added, report.moved) == (0, 0)
-    report = add_images(image_index, tmp_path / "link", model, sync=Sync())
-    assert (report.added, report.removed, report.unchanged) == (0, 0, 24)
-    assert indexed_ids(image_index) == before
-    assert remove_paths(image_index, [tmp_path / "link"]).removed == 24
-
-
-def test_content_that_changed_under_an_old_size_and_time_is_found(
-    image_index: Path, image_folder: Path, model: Bundle
-):
-    before = indexed_ids(image_index)
-    changed = find_images(image_folder)[0][3]
-    turn(changed)
-    report = add_images(image_index, image_folder, model)
-    assert (report.replaced, report.unchanged) == (1, 23)
-    assert indexed_ids(image_index)[changed] not in before.values()
-
-
-def test_an_index_without_times_of_status_is_read_and_checksums_find_what_it_cannot(
-    image_index: Path, image_folder: Path, model: Bundle
-):
-    """Of an earlier release."""
-    manifest = Manifest.read(image_index)
-    table = image_index / manifest.segments[0].name / "items.sqlite"
-    with closing(sqlite3.connect(table)) as connection, connection:
-        connection.execute("ALTER TABLE items DROP COLUMN ctime_ns")
-    name = f"{manifest.segments[0].name}/items.sqlite"
-    manifest.segments[0].files[name] = sha256(table)
-    manifest.write(image_index)
-    before = Searcher.open(image_index).search(find_images(image_folder)[0][0], 99)
-    assert {hit.metadata["label"] for hit in before} == {p.name for p in image_folder.iterdir()}
-    turn(find_images(image_folder)[0][3])
-    assert add_images(image_index, image_folder, model).unchanged == 24
-    assert verify(image_index, checksums=True).changed == [str(find_images(image_folder)[0][3])]
-    assert add_images(image_index, image_folder, model, checksums=True).replaced == 1
-    assert verify(image_index, checksums=True).changed == []
-
-
-def test_states_that_were_proved_are_kept_so_that_the_next_call_reads_nothing(
-    image_index: Path, image_folder: Path, model: Bundle, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("fgembed.index.changes.rewritten_segments.PROVED_FROM", 20)
-    for path in find_images(image_folder)[0]:
-        os.utime(path, (1, 1))
-    before = indexed_ids(image_index)
-    assert add_images(image_index, image_folder, model).unchanged == 24
-    assert indexed_ids(image_index) == before
-    (segment,) = Manifest.read(image_index).segments
-    with closing(open_items(image_index / segment.name / "items.sqlite")) as connection:
-        assert set(connection.execute("SELECT mtime_ns FROM items")) == {(10**9,)}
-    monkeypatch.setattr("fgembed.index.library.comparison.sha256", None)
-    assert add_images(image_index, image_folder, model).unchanged == 24
-
-
 def test_moves_of_an_index_with_removed_images_and_several_segments(
     image_index: Path, image_folder: Path, model: Bundle, photos: Path, tmp_path: Path
 ):
@@ -279,17 +148,3 @@ def test_moves_of_an_index_with_removed_images_and_several_segments(
     compact(image_index)
     assert indexed_ids(image_index) == after
     assert verify(image_index).problems == []
-
-
-def test_a_changed_image_is_noticed_though_a_link_to_it_is_listed_before_it(
-    image_index: Path, image_folder: Path, model: Bundle
-):
-    image = find_images(image_folder)[0][-1]
-    turn(image)
-    link = image_folder / "0.jpg"
-    link.symlink_to(image)
-    report = add_images(image_index, image_folder, model)
-    assert (report.replaced, report.added, len(report.repeated)) == (1, 0, 1)
-    assert link not in indexed_ids(image_index)
-    (hit,) = Searcher.open(image_index).search(image, 1)
-    assert hit.path == image and hit.score > 0.9999

@@ -2,20 +2,17 @@
 
 import ast
 import gc
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import faiss
 import numpy as np
 import pytest
 
 from fgembed.index.segments import faiss_memory
-from fgembed.index.segments.faiss_memory import faiss_threads
-from tests.index.making import KIND_SETTINGS, exact, make_index, unit_vectors
+from tests.index.making import exact, unit_vectors
+from tests.index.segments.factories import inner_product
 
+pytestmark = pytest.mark.usefixtures("thread_count")
 ROOT = Path(__file__).parents[3]
 # Names of FAISS's Python module that handle memory, C pointers, files or process-wide state.
 REACHING = {
@@ -26,21 +23,6 @@ REACHING = {
     "read_index", "neighbors", "offsets", "levels", "entry_point", "nb_neighbors",
     "set_deserialization_vector_byte_limit", "set_deserialization_loop_limit",
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def thread_count() -> Iterator[int]:
-    """FAISS's number of threads in this thread, which no test may change."""
-    before = faiss.omp_get_max_threads()
-    yield before
-    assert faiss.omp_get_max_threads() == before
-
-
-def inner_product(factory: str, vectors: np.ndarray) -> Any:
-    index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
-    index.train(vectors)
-    index.add(vectors)
-    return index
 
 
 def test_nothing_else_reaches_into_faiss():
@@ -61,57 +43,6 @@ def test_nothing_else_reaches_into_faiss():
         and ast.unparse(node.value) != "faiss_memory"
     ]
     assert reaches == []
-
-
-def test_the_number_of_threads_is_restored_even_after_an_error(thread_count: int):
-    with faiss_threads(thread_count + 2):
-        assert faiss.omp_get_max_threads() == thread_count + 2
-        with faiss_threads(1):
-            assert faiss.omp_get_max_threads() == 1
-        assert faiss.omp_get_max_threads() == thread_count + 2
-    assert faiss.omp_get_max_threads() == thread_count
-    with pytest.raises(KeyError), faiss_threads(thread_count + 1):
-        raise KeyError
-    assert faiss.omp_get_max_threads() == thread_count
-
-
-def test_threads_that_overlap_do_not_see_each_others_number(thread_count: int):
-    """The first to enter is the first to leave, where a global number would stay wrong."""
-    both_inside, first_left = threading.Barrier(2), threading.Event()
-
-    def first() -> list[int]:
-        faiss.omp_set_num_threads(5)
-        with faiss_threads(1):
-            both_inside.wait(10)
-            inside = faiss.omp_get_max_threads()
-        after = faiss.omp_get_max_threads()
-        first_left.set()
-        return [inside, after]
-
-    def second() -> list[int]:
-        faiss.omp_set_num_threads(7)
-        with faiss_threads(3):
-            both_inside.wait(10)
-            first_left.wait(10)
-            inside = faiss.omp_get_max_threads()
-        return [inside, faiss.omp_get_max_threads()]
-
-    with ThreadPoolExecutor(2) as pool:
-        results = [pool.submit(first), pool.submit(second)]
-        assert [result.result() for result in results] == [[1, 5], [3, 7]]
-
-
-@pytest.mark.parametrize("queries", [1, 30])
-def test_a_search_leaves_a_users_number_of_threads(
-    queries: int, thread_count: int, tmp_path: Path, small_lists
-):
-    """Also a build and its tuning do."""
-    with faiss_threads(thread_count + 3):
-        index = make_index(tmp_path / "i", unit_vectors(300), KIND_SETTINGS["ivfpq"])
-        assert index.segments[0].structure is not None
-        assert faiss.omp_get_max_threads() == thread_count + 3
-        index.search(unit_vectors(queries, seed=1), 5)
-        assert faiss.omp_get_max_threads() == thread_count + 3
 
 
 @pytest.mark.parametrize("store", ["float32", "float16"])
@@ -242,52 +173,3 @@ def test_an_empty_graph_has_no_entry():
     graph = faiss.IndexHNSWFlat(24, 8, faiss.METRIC_INNER_PRODUCT)
     assert faiss_memory.graph_entry(graph) == -1
     assert len(faiss_memory.graph_offsets(graph)) == len(faiss_memory.graph_links(graph)) == 0
-
-
-def test_an_index_is_mapped_as_it_was_written(tmp_path: Path):
-    vectors, queries = unit_vectors(2000), unit_vectors(5, seed=1)
-    index = inner_product("PCA12,IVF4,SQ8", vectors)
-    faiss_memory.write_index(index, tmp_path / "i.faiss")
-    copy = faiss_memory.read_index(tmp_path / "i.faiss")
-    for mine, expected in zip(copy.search(queries, 7), index.search(queries, 7), strict=True):
-        np.testing.assert_array_equal(mine, expected)
-
-
-def test_a_full_disk_is_an_error_that_names_the_file():
-    if not Path("/dev/full").exists():
-        pytest.skip("needs /dev/full")
-    index = inner_product("Flat", unit_vectors(10))
-    with pytest.raises(OSError, match=r"No space left.*/dev/full"):
-        faiss_memory.write_index(index, Path("/dev/full"))
-
-
-def test_reads_that_overlap_leave_the_process_its_own_limits():
-    before = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()
-
-    def read(number: int) -> int:
-        with faiss_memory.bounded_allocation(number << 26):
-            return int(faiss.get_deserialization_vector_byte_limit())
-
-    with ThreadPoolExecutor(8) as pool:
-        limits = list(pool.map(read, range(1, 200)))
-    assert limits == [4 * (number << 26) for number in range(1, 200)]
-    after = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()
-    assert after == before
-
-
-def test_a_file_may_not_ask_for_more_memory_than_it_can_fill(tmp_path: Path):
-    limits = faiss.get_deserialization_vector_byte_limit, faiss.get_deserialization_loop_limit
-    before = [limit() for limit in limits]
-    with faiss_memory.bounded_allocation(100 << 20):
-        assert [limit() for limit in limits] == [400 << 20] * 2
-    with faiss_memory.bounded_allocation(100):
-        assert [limit() for limit in limits] == [64 << 20] * 2
-    assert [limit() for limit in limits] == before
-    faiss_memory.write_index(inner_product("Flat", unit_vectors(10)), tmp_path / "i.faiss")
-    data = (tmp_path / "i.faiss").read_bytes()
-    length = (240).to_bytes(8, "little")  # floats
-    assert data.count(length) == 1
-    (tmp_path / "i.faiss").write_bytes(data.replace(length, (1 << 40).to_bytes(8, "little")))
-    with pytest.raises((RuntimeError, MemoryError)):
-        faiss_memory.read_index(tmp_path / "i.faiss")
-    assert [limit() for limit in limits] == before

@@ -3,7 +3,7 @@
 fastembed opens a folder of `export --layout fastembed`; transformers' AutoImageProcessor reads the
 images for that graph, and for a bundle's. Each in an environment of its own, made with pip.
 
-    python -m benchmarks.other_readers --bundle B --fastembed F --images DIR --peers build/peers
+    python -m benchmarks.peers.readers --bundle B --fastembed F --images DIR --peers build/peers
 """
 
 import argparse

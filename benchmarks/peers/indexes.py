@@ -1,7 +1,7 @@
 """What benchmarks/index.py runs, one rival a process, each in its own environment.
 
-    python index_rivals.py NAME build SOURCE OUT MEMORY
-    python index_rivals.py NAME search SOURCE OUT
+    python benchmarks/peers/indexes.py NAME build SOURCE OUT MEMORY
+    python benchmarks/peers/indexes.py NAME search SOURCE OUT
 
 Prints one line of JSON. SOURCE holds img_emb/*.npy, queries.npy and exact.npy, the positions of
 each query's ten nearest. Nothing is imported but numpy and what the rival needs.

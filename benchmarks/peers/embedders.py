@@ -1,6 +1,6 @@
 """One process of `benchmarks.embed`: opens a rival, then embeds all images once a line read.
 
-    python benchmarks/rivals.py NAME FOLDER THREADS
+    python benchmarks/peers/embedders.py NAME FOLDER THREADS
 
 Runs in the environment of the rival, so nothing but the standard library is imported above. The
 folder holds `photographs/`, `pixels.npy`, `model.onnx`, `fastembed/` and `setup.json`. For each
