@@ -12,7 +12,6 @@ from fgembed.cores import core_count
 from fgembed.demo.drawing import DrawnImage, draw_set
 from fgembed.disk.locks import LOCK_FILE, sole_writer
 from fgembed.errors import FgembedError
-from fgembed.evaluation.floor_table import percent
 from fgembed.evaluation.metrics import pointing_game
 from fgembed.export.run_source import Source
 from fgembed.export.write_bundle import export_bundle
@@ -145,9 +144,10 @@ def _write_results_page(
     rows = [explain(searcher, path, searcher.search(path, HITS)).row for path in first.values()]
     assert report.table is not None
     facts = {
-        f"{name}, {row.encoder}": percent(row.scores[name]) + " %"
+        row.encoder: ", ".join(
+            f"{name} {100 * row.scores[name].value:.1f} %" for name in ("recall@1", "precision@10")
+        )
         for row in report.table.rows
-        for name in ("recall@1", "precision@10")
     }
     facts["rationale's peak on the deciding part"] = (
         f"{pointing.rationale:.0%} (centre {pointing.centre:.0%}, chance {pointing.chance:.0%}; "
