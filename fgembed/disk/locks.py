@@ -10,6 +10,7 @@ filelock is imported inside the function, since a search imports this module and
 """
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -56,13 +57,17 @@ def sole_writer(
         raise in_use(folder) from None
     except OSError as error:
         raise _without_lock(error, folder) from None
+    own = file.stat()
     before = _held.set(_held.get() | {file})
     try:
         yield
     finally:
         _held.reset(before)
-        with suppress(OSError):  # whoever opened this file meanwhile sees that it has no name left
-            file.unlink()
+        # Whoever opened this file meanwhile sees that it has no name left. Where the block has
+        # moved the folder away, another writer's file may lie in its place.
+        with suppress(OSError):
+            if os.path.samestat(file.stat(), own):
+                file.unlink()
         lock.release()
 
 

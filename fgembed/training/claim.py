@@ -5,7 +5,6 @@ reserved it and wrote nothing that matters, so that the next one takes it over.
 """
 
 import errno
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
@@ -37,8 +36,13 @@ def new_run(method: str, name: str | None = None, folder: Path = Path()) -> Iter
 
 
 @contextmanager
-def claimed(run: Path) -> Iterator[None]:
+def claimed(run: Path, is_new: bool = False) -> Iterator[None]:
     """Within the block only this process writes a run folder, new or not.
+
+    Args:
+        run: the folder.
+        is_new: its name was free. If it is empty now, another process is making or leaving it;
+            otherwise an empty folder is the user's own and stays.
 
     Raises:
         InUseError: another process writes it.
@@ -46,40 +50,50 @@ def claimed(run: Path) -> Iterator[None]:
     """
     is_first = not run.parent.exists()
     with ExitStack() as stack:
-        is_empty = _lock(stack, run)
+        is_the_users = _lock(stack, run) and not is_new
         try:
             yield
         finally:
-            if is_free(run) and not is_empty:
+            if is_free(run) and not is_the_users:
                 _discard(run, is_first)
 
 
 def _lock(stack: ExitStack, run: Path) -> bool:
-    """Locks the folder; says whether it was there and empty, so that it is not ours to remove."""
+    """Locks the folder; says whether it was there and empty."""
     for tries_left in reversed(range(TRIES)):
         try:
-            is_empty = run.is_dir() and not any(run.iterdir())
-            if not (is_free(run) or is_empty or RunFolder(run).config.is_file()):
+            names = _names(run)
+            if names and not (_is_unbegun(names, run) or RunFolder(run).config.name in names):
                 raise FgembedError(f"{run} exists and is no run", "give another folder")
-            if not os.path.lexists(run):
+            if names is None:
                 _make(run)
             stack.enter_context(sole_writer(run))
-        except FileNotFoundError:  # another process has given it up meanwhile
+        except (FileNotFoundError, FileExistsError):
+            # Another process has given it up meanwhile; gone in the midst of a mkdir, it "exists".
             if not tries_left:
                 raise
         else:
-            return is_empty
+            return names == []
     raise AssertionError  # invariant: the last try returns or raises
 
 
 def is_free(run: Path) -> bool:
     """Whether a run folder is missing, or holds no more than a run that has not begun."""
-    if not os.path.lexists(run):
-        return True
+    names = _names(run)
+    return names is None or _is_unbegun(names, run)
+
+
+def _names(run: Path) -> list[str] | None:
+    """What the folder holds, in one look: others may change it. None if there is none."""
     try:
-        names = [path.name for path in run.iterdir()] if run.is_dir() else []
-    except FileNotFoundError:  # given up meanwhile
-        return True
+        return [path.name for path in run.iterdir()]
+    except NotADirectoryError:
+        return [""]
+    except FileNotFoundError:
+        return [""] if run.is_symlink() else None
+
+
+def _is_unbegun(names: list[str], run: Path) -> bool:
     return bool(names) and all(_is_unfinished(name, RunFolder(run)) for name in names)
 
 
@@ -101,7 +115,7 @@ def _is_unfinished(name: str, run: RunFolder) -> bool:
 
 def _named(stack: ExitStack, run: Path) -> Path:
     check_free(run)
-    stack.enter_context(claimed(run))
+    stack.enter_context(claimed(run, is_new=True))
     check_free(run)
     return run
 
@@ -112,7 +126,7 @@ def _numbered(stack: ExitStack, folder: Path, method: str) -> Path:
         if not is_free(run):
             continue
         with suppress(InUseError), ExitStack() as attempt:
-            attempt.enter_context(claimed(run))
+            attempt.enter_context(claimed(run, is_new=True))
             if is_free(run):  # nobody has begun it and left meanwhile
                 stack.push(attempt.pop_all())
                 return run

@@ -177,3 +177,14 @@ def _count_up(folder: Path, times: int) -> None:
         with sole_writer(folder, wait_s=60):
             count = int((folder / "count").read_text())
             (folder / "count").write_text(str(count + 1))
+
+
+def test_a_folder_that_is_moved_away_leaves_the_lock_of_the_next_one(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with sole_writer(folder):
+        folder.rename(tmp_path / "gone")
+        process = python(HOLD, folder)
+        assert first_line(process) == "held"
+    with pytest.raises(InUseError), sole_writer(folder):
+        pytest.fail("two writers")
+    kill(process)

@@ -15,8 +15,9 @@ ALWAYS_SHARE = "from fgembed.data import batch_transport as t; t.sharing_works =
 # /dev without shm, null or tty; torch cannot be imported without urandom.
 BARE_DEV = """touch urandom && mount --bind /dev/urandom urandom && mount -t tmpfs tmpfs /dev
 touch /dev/urandom && mount --bind urandom /dev/urandom"""
-READ_ONLY_TMP = """mount --bind . /mnt && cd /mnt
-mount -t tmpfs -o ro tmpfs /tmp && mount -t tmpfs -o ro tmpfs /var/tmp"""
+# What lies in them stays readable: the checkout may.
+READ_ONLY_TMP = """mount --bind . /mnt && cd /mnt && for folder in /tmp /var/tmp
+do mount --bind $folder $folder && mount -o remount,bind,ro $folder; done"""
 SMALL = "mount -t tmpfs -o size=64k tmpfs /dev/shm"
 
 

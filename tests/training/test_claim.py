@@ -129,3 +129,14 @@ def test_a_folder_that_is_no_run_is_not_trained_into(tmp_path: Path) -> None:
         with claimed(tmp_path):
             pytest.fail("trained over")
     assert names(tmp_path) == ["1.jpg"]
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+def test_an_empty_folder_is_the_users_unless_its_name_was_free(
+    tmp_path: Path, is_new: bool
+) -> None:
+    run = tmp_path / "runs" / "moco-1"
+    run.mkdir(parents=True)
+    with claimed(run, is_new):
+        assert names(run) == [".lock"]
+    assert run.is_dir() != is_new
