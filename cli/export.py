@@ -61,7 +61,7 @@ def export(
         bool, typer.Option("--start", help="Export the run's calibrated start instead of the run.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Export even a run that is below its floor.")
+        bool, typer.Option("--force", help="Export a run that is below its floor or not judged.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -69,7 +69,8 @@ def export(
 
     Nothing is written unless ONNX Runtime and torch agree on real images at batch 1, 2, 7
     and 32, in the vectors and in the order of the neighbours. A run below its floor, the
-    calibrated start, is refused: export the start with --start, or the run with --force.
+    calibrated start, is refused: export the start with --start, or the run with --force. Of a run
+    that had no labels the start is exported, unless it was distilled from it.
 
     int8 is for CPUs, fp16 for GPUs. int8 is calibrated on the images. The most sensitive layers
     stay in float until int8 loses no more than --max-drop points: of recall@1 on labelled images,

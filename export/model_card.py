@@ -86,7 +86,8 @@ def _epoch(selected: dict[str, Any] | None) -> str:
 
 
 def _guard(verdict: Verdict) -> str:
-    forced = "Exported by `--force` although it is " if verdict.outcome == "below" else "Guard: "
+    is_forced = verdict.outcome == "below" or verdict.ships_start
+    forced = "Exported by `--force` although it is " if is_forced else "Guard: "
     return f"{forced}{verdict.headline()}."
 
 

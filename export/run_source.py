@@ -9,7 +9,13 @@ from fgembed.disk.sealed_files import read_sealed_toml
 from fgembed.errors import IntegrityError, NotFoundError
 from fgembed.evaluation.finished_run import read_run_report
 from fgembed.evaluation.floor_table import FloorTable, Selected
-from fgembed.evaluation.guard import START_ITSELF, Verdict, refuse_below_floor, verdict_in
+from fgembed.evaluation.guard import (
+    START_ITSELF,
+    Verdict,
+    of_the_start_in_place_of,
+    refuse_below_floor,
+    verdict_in,
+)
 from fgembed.evaluation.protocol import Split
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.encoder import Encoder
@@ -43,25 +49,27 @@ class Source:
 
     @classmethod
     def open(cls, run: Path, *, start: bool = False, force: bool = False) -> Self:
-        """Reads a finished run.
+        """Reads a finished run, or its start where the guard ships that.
 
         Args:
             run: the run folder.
             start: export the run's calibrated start instead.
-            force: accept a run that is below its floor.
+            force: take the run even if it is below its floor, or not known to be above it.
 
         Raises:
             NotFoundError: the run is not finished.
             IntegrityError: a file of it is damaged.
             FgembedError: the run is below its floor.
         """
-        folder = RunFolder(run).start.path if start else run
-        encoder, spec = load_encoder(folder)
         settings = read_sealed_toml(RunFolder(run).config, "file of settings")
         report = _read_report(run)
         verdict = START_ITSELF if start else verdict_in(report, run)
         if not force:
             refuse_below_floor(verdict, run)
+            if verdict.ships_start:
+                start, verdict = True, of_the_start_in_place_of(run)
+        folder = RunFolder(run).start.path if start else run
+        encoder, spec = load_encoder(folder)
         method = "none" if start else str(settings["method"]["name"])
         return cls(
             run=run,

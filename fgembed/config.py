@@ -32,7 +32,7 @@ class MethodChoice(Settings):
     """The training method; all other keys are the settings of that method."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    name: str = "neighbours"
+    name: str = "distill"
 
 
 class BackboneSettings(Settings):

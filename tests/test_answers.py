@@ -163,7 +163,8 @@ def test_where_size_decides_crops_keep_the_scale():
     edges = {}
     for size in ("yes", "unknown"):
         sharp = {"jitter": 0, "hue": 0, "blur_probability": 0, "side": 1}
-        views = resolve({"things": {"size": size}, "views": sharp}, {}, "tests").views
+        settings = {"recipe": "neighbours", "things": {"size": size}, "views": sharp}
+        views = resolve(settings, {}, "tests").views
         middle = pixels_of(views, image)[:, 0] > 0.43
         edges[size] = (middle[:, :, 1:] != middle[:, :, :-1]).sum(dim=2).float().mean(dim=1)
     assert float(edges["yes"].min()) > 5.5  # 15 diagonal checks, of half the pixels' width

@@ -25,12 +25,13 @@ def test_overrides_beat_the_file_and_the_file_beats_the_recipe(tmp_path: Path):
 
 def test_a_method_brings_the_recipe_of_its_name():
     assert resolve({}, {"method": {"name": "moco"}}, "x").recipe == "moco"
-    assert resolve({}, {"method": {"name": "neighbours"}}, "x").recipe == "default"
+    assert resolve({}, {"method": {"name": "neighbours"}}, "x").recipe == "neighbours"
+    assert resolve({}, {"method": {"name": "distill"}}, "x").recipe == "default"
 
 
 def test_without_a_choice_the_default_recipe_is_taken():
     config = resolve({}, {}, "x")
-    assert (config.recipe, config.method.name) == ("default", "neighbours")
+    assert (config.recipe, config.method.name) == ("default", "distill")
     assert config.optimiser.encoder_scale == 0.1
     assert config.backbone.freeze_statistics
 

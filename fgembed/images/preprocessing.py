@@ -18,6 +18,7 @@ from fgembed.images.decoding import Pixels, decode
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+LARGEST_SIDE = 4096
 _MARGIN = 2  # of the input, that is left to the last resizing
 
 
@@ -56,8 +57,8 @@ class Preprocessing:
     version: Literal[1, 2] = 2
 
     def __post_init__(self) -> None:
-        if not 16 <= self.size <= 4096:
-            raise ValueError(f"size {self.size} is not in 16..4096")
+        if not 16 <= self.size <= LARGEST_SIDE:
+            raise ValueError(f"size {self.size} is not in 16..{LARGEST_SIDE}")
         if not 1 <= self.draft <= 8:
             raise ValueError(f"draft {self.draft} is not in 1..8")
         if not 0.1 <= self.crop_ratio <= 1:

@@ -23,8 +23,8 @@ class Method(nn.Module):
         takes_targets: whether it learns vectors that the untouched start gives; see `take_targets`.
         encoder: what is trained and exported.
         progress: the completed share of the training, 0..1; the trainer sets it before a step.
-        target_scale: the size, relative to the encoder's, at which the untouched start reads what
-            `take_targets` is given.
+        target_sizes: those at which the untouched start reads what `take_targets` is given,
+            relative to the encoder's.
         targets: (N, D) unit vectors of the training images, by position; in no checkpoint.
 
     Example:
@@ -47,7 +47,7 @@ class Method(nn.Module):
         self.encoder = encoder
         self.config = config
         self.progress = 0.0
-        self.target_scale = 1.0
+        self.target_sizes: tuple[float, ...] = (1.0,)
         self.register_buffer("targets", None, persistent=False)
 
     @classmethod
@@ -69,7 +69,7 @@ class Method(nn.Module):
     def take_targets(
         self, targets: Tensor, layer: Whitening | None = None, centre: Tensor | None = None
     ) -> None:
-        """Takes what the images are to be mapped to, before the training; see `target_scale`.
+        """Takes what the images are to be mapped to, before the training; see `target_sizes`.
 
         Args:
             targets: (N, D) unit vectors by position; zero for an image that could not be read.

@@ -1,9 +1,10 @@
 """Distillation: the encoder learns what a dearer reading of the same images gives, without labels.
 
-The teacher is the untouched start at a larger size, with the mirror image where the run reads it:
-its unit vectors t (N, D) of all training images are made once, before the training. The student s
-is one pass at the encoder's own size, its levels joined, and a linear head that starts as the
-ridge regression to t. With x the normalised images of a batch, x' and t' their permutation:
+The teacher is the untouched start at its own and at larger sizes, with the mirror image where the
+run reads it: its unit vectors t (N, D) of all training images, in which the cosines of the sizes
+are averaged, are made once, before the training. The student s is one pass at the encoder's own
+size, its levels joined, and a linear head that starts as the ridge regression to t. With x the
+normalised images of a batch, x' and t' their permutation:
 
     s(x) = unit(A joined(x) + b)
     x~   = l x + (1 - l) x',   t~ = unit(l t + (1 - l) t'),   l ~ Beta(a, a), one for the batch
@@ -16,6 +17,7 @@ once, whatever the view shows, because a teacher that reads every view costs mor
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +32,8 @@ from fgembed.methods.base import Method
 from fgembed.model.encoder import Encoder, best_pooling
 from fgembed.model.module_state import evaluation_mode
 from fgembed.model.reading.whitening import Whitening
+
+Size = Annotated[float, Field(ge=1, le=4, allow_inf_nan=False)]
 
 
 class Distill(Method):
@@ -46,10 +50,13 @@ class Distill(Method):
     """
 
     class Config(Settings):
-        """The teacher's size, the mixup, and the width of the head."""
+        """The teacher's sizes, the mixup, and the width of the head."""
 
-        larger: float = Field(
-            1.4, ge=1, le=4, description="size at which the teacher reads, x preprocessing.size"
+        sizes: tuple[Size, ...] = Field(
+            (1.0, 1.4, 1.8),
+            min_length=1,
+            max_length=8,
+            description="at which the teacher reads, x preprocessing.size; cosines are averaged",
         )
         mixup: float = Field(
             0.4, ge=0, allow_inf_nan=False, description="a of Beta(a, a); 0 for no mixup"
@@ -61,7 +68,7 @@ class Distill(Method):
 
     def __init__(self, encoder: Encoder, config: Config) -> None:
         super().__init__(encoder, config)
-        self.target_scale = config.larger
+        self.target_sizes = config.sizes
         # Its width does not depend on the images, so that a checkpoint fits any new instance.
         self.head = nn.Linear(encoder.dimensions, config.dimensions)
 

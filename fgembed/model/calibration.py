@@ -59,6 +59,7 @@ def calibrate(
     larger_side: int,
     remedy: str = "",
     targets: Tensor | None = None,
+    batch_size: int = BATCH_SIZE,
 ) -> PooledSample:
     """Fits every encoder in place, on at most `SAMPLE` images that are spread evenly over `paths`.
 
@@ -71,6 +72,7 @@ def calibrate(
         larger_side: at which images are read once more for the levels; `spec.size` for not.
         remedy: where an encoder maps different images to one point; by default, of a start.
         targets: (N, D) that the layers predict, by position in `paths`; zero where there is none.
+        batch_size: images that are read at once.
 
     Returns:
         What the layers were fitted to, by position in the sample.
@@ -81,12 +83,12 @@ def calibrate(
     """
     chosen = evenly_spaced(len(paths), SAMPLE)
     paths = [paths[position] for position in chosen]
-    sample, larger = _pooled_sample(paths, spec, pooled, BATCH_SIZE), None
+    sample, larger = _pooled_sample(paths, spec, pooled, batch_size), None
     with_levels = any(encoder.levels is not None for encoder in encoders.values())
     if larger_side > spec.size and settings.dimensions and with_levels:
         # As many pixels in a batch: the larger size takes no more memory.
-        batch_size = max(1, BATCH_SIZE * spec.size**2 // larger_side**2)
-        larger = _pooled_sample(paths, replace(spec, size=larger_side), pooled, batch_size)
+        fewer = batch_of_as_many_pixels(batch_size, spec.size, larger_side)
+        larger = _pooled_sample(paths, replace(spec, size=larger_side), pooled, fewer)
         # A file may have become unreadable between the two passes.
         common = set(sample.positions) & set(larger.positions)
         sample, larger = sample.only(common), larger.only(common)
@@ -105,6 +107,16 @@ def calibrate(
                 raise _too_few_images(sample.distinct, len(paths)) from None
             raise _one_point(error, remedy or _remedy_of_start(spec.size)) from None
     return sample
+
+
+def batch_of_as_many_pixels(batch_size: int, side: int, larger_side: int) -> int:
+    """The number of images of the larger side that have as many pixels as a batch.
+
+    Example:
+        >>> batch_of_as_many_pixels(64, 160, 320)
+        16
+    """
+    return max(1, batch_size * side**2 // larger_side**2)
 
 
 def fit_encoder(

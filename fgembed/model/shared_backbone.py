@@ -89,7 +89,15 @@ class SharedPass:
         self._cached.cache_clear()
         side = self.larger_side(settings) if targets is None else self.spec.size
         sample = calibrate(
-            self.encoders, paths, self.spec, self._pooled, settings, side, remedy, targets
+            self.encoders,
+            paths,
+            self.spec,
+            self._pooled,
+            settings,
+            side,
+            remedy,
+            targets,
+            self.batch_size,
         )
         for encoder in self.encoders.values():
             encoder.to(self.device)

@@ -240,4 +240,5 @@ def _verdict(
     report_stage("comparing with the start, without labels")
     paths, may_mirror = ready.images.paths, ready.prepared.config.things.mirror != Answer.no
     start = score_views(embedders.start, paths, may_mirror)
-    return judged_by_views(score_views(embedders.trained, paths, may_mirror), start)
+    trained = score_views(embedders.trained, paths, may_mirror)
+    return judged_by_views(trained, start, ready.prepared.method.takes_targets)

@@ -160,15 +160,35 @@ def test_untrained_runs_pass_and_resuming_a_run_gives_its_verdict_again(
 
 
 @pytest.mark.slow
-def test_without_labels_a_gentle_run_is_exported_as_unknown(command: Command, photos: Path):
+def test_without_labels_the_start_is_exported_in_place_of_a_run(command: Command, photos: Path):
     gentle = ("--method", "moco", "--set", "optimiser.learning_rate=1e-6")
     shown = train(command, photos, *gentle, "--set", "method.queue_size=16")
     unknown = re.search(r"guard: not known to be above its floor: (\d+\.\d) % of .*", shown)
     assert unknown
     assert f"of them against {unknown[1]} by the calibrated start, +0.0 [" in unknown[0]
+    assert "the calibrated start is exported in its place; a small labelled slice" in unknown[0]
     done = command("export")
     assert done.code == 0
-    assert unknown[0] in done.out
+    passed = "passed: this is the calibrated start, for without labels nothing tells whether moco"
+    assert f"guard: {passed}" in done.out
+    assert "--force exports the run; a small labelled slice decides" in done.out
     card = Path("bundle/README.md").read_text()
-    assert "Guard: not known to be above its floor: " in card
+    assert f"Guard: {passed}" in card
     assert "Without its floor no score is shown" in card
+    start = Path("runs/latest/start/encoder.safetensors")
+    assert sha256(Path("bundle/model.safetensors")) == sha256(start)
+    assert command("export", "--force").code == 0
+    forced = Path("bundle/README.md").read_text()
+    assert "Exported by `--force` although it is not known to be above its floor: " in forced
+    trained = Path("runs/latest/encoder.safetensors")
+    assert sha256(Path("bundle/model.safetensors")) == sha256(trained)
+
+
+@pytest.mark.slow
+def test_without_labels_a_distilled_run_is_exported(command: Command, photos: Path):
+    shown = train(command, photos, "--method", "distill")
+    assert "the run is better: it has learned from its start, and is exported; a small" in shown
+    assert command("export").code == 0
+    assert "Guard: not known to be above its floor: " in Path("bundle/README.md").read_text()
+    trained = Path("runs/latest/encoder.safetensors")
+    assert sha256(Path("bundle/model.safetensors")) == sha256(trained)

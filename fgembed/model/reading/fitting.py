@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fgembed.config import PoolingSettings
+from fgembed.images.preprocessing import LARGEST_SIDE
 from fgembed.model.reading.whitening import Spectrum, Whitening
 
 WHITENED = 512  # directions of the levels, at most
@@ -59,7 +60,9 @@ class FitSettings:
             >>> FitSettings(larger=1.4).larger_side(160)
             224
         """
-        return side if self.larger == 1 else SIDE_STEP * round(self.larger * side / SIDE_STEP)
+        if self.larger == 1:
+            return side
+        return min(SIDE_STEP * round(self.larger * side / SIDE_STEP), LARGEST_SIDE)
 
 
 def fitted_layer(

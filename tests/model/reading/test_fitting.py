@@ -47,7 +47,14 @@ def test_the_settings_of_a_run_are_taken_by_their_meaning():
 
 @pytest.mark.parametrize(
     ("side", "larger", "expected"),
-    [(160, 1.4, 224), (224, 1.4, 320), (64, 1.4, 96), (224, 1, 224), (100, 1, 100)],
+    [
+        (160, 1.4, 224),
+        (224, 1.4, 320),
+        (64, 1.4, 96),
+        (224, 1, 224),
+        (100, 1, 100),
+        (4000, 1.4, 4096),
+    ],
 )
 def test_the_larger_side_is_a_multiple_of_32(side: int, larger: float, expected: int):
     assert FitSettings(larger=larger).larger_side(side) == expected
