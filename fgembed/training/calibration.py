@@ -13,6 +13,8 @@ from fgembed.model.reading.fitting import FitSettings
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.model.torch_embedder import TorchEmbedder
 from fgembed.training.collapse import milder
+from fgembed.training.labels.fitting import fit_labels
+from fgembed.training.labels.given import GivenLabels
 from fgembed.training.preparation import Prepared
 from fgembed.training.spread import SAMPLE
 from fgembed.workspace import RunFolder
@@ -39,7 +41,11 @@ def check_start(prepared: Prepared, paths: Sequence[Path]) -> None:
 
 
 def fit_and_save(
-    prepared: Prepared, paths: Sequence[Path], run: RunFolder, is_start: bool
+    prepared: Prepared,
+    paths: Sequence[Path],
+    run: RunFolder,
+    is_start: bool,
+    labels: GivenLabels | None = None,
 ) -> Embedders:
     """Fits the floors and the run's encoder on the training images, and saves them.
 
@@ -50,6 +56,7 @@ def fit_and_save(
         paths: the training images.
         run: the folder.
         is_start: whether the run's encoder is its own floor.
+        labels: change the last layer of the run's encoder, after that fit; never the floors'.
 
     Raises:
         FgembedError: too few images differ, or an encoder maps different ones to one point.
@@ -61,12 +68,15 @@ def fit_and_save(
     encoder = prepared.start if is_start else prepared.method.encoder
     if not is_start and (config.pooling.whitening or config.pooling.levels):
         shared = SharedPass({"trained": encoder}, spec, device)
-        shared.calibrate(
+        sample = shared.calibrate(
             paths,
             FitSettings.of(config.pooling),
             remedy=f"start a new run with {milder(config, prepared.method)}",
             targets=prepared.method.targets,
         )
+        if labels is not None:
+            unlabelled = encoder.finish(sample.vectors["trained"].to(device)).cpu()
+            fit_labels(encoder, labels, spec, device, unlabelled)
     save_encoder(run.path, encoder, spec)
     start = _embedder(prepared.start, prepared)
     return Embedders(start, start if is_start else _embedder(encoder, prepared))
