@@ -144,7 +144,7 @@ class RunConfig(Settings):
     """
 
     images: PathText | None = Field(None, description="folder of training photographs")
-    labels: PathText | None = Field(None, description="a few: class folders or a table (docs/adaptation.md)")
+    labels: PathText | None = Field(None, description="of a few images: class folders or a table")
     recipe: str | None = Field(None, description="the recipe that these settings started from")
     seed: int = Field(0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -14,7 +14,6 @@ from fgembed.model.shared_backbone import SharedPass
 from fgembed.model.torch_embedder import TorchEmbedder
 from fgembed.training.collapse import milder
 from fgembed.training.labels.fitting import fit_labels
-from fgembed.training.labels.given import GivenLabels
 from fgembed.training.preparation import Prepared
 from fgembed.training.spread import SAMPLE
 from fgembed.workspace import RunFolder
@@ -41,22 +40,18 @@ def check_start(prepared: Prepared, paths: Sequence[Path]) -> None:
 
 
 def fit_and_save(
-    prepared: Prepared,
-    paths: Sequence[Path],
-    run: RunFolder,
-    is_start: bool,
-    labels: GivenLabels | None = None,
+    prepared: Prepared, paths: Sequence[Path], run: RunFolder, is_start: bool
 ) -> Embedders:
     """Fits the floors and the run's encoder on the training images, and saves them.
 
-    The last layer of an encoder that learned targets predicts these.
+    The last layer of an encoder that learned targets predicts these. Labels change that of the
+    run's encoder afterwards, and those of the floors never.
 
     Args:
         prepared: its start and its method's encoder are calibrated in place.
         paths: the training images.
         run: the folder.
         is_start: whether the run's encoder is its own floor.
-        labels: change the last layer of the run's encoder, after that fit; never the floors'.
 
     Raises:
         FgembedError: too few images differ, or an encoder maps different ones to one point.
@@ -74,9 +69,8 @@ def fit_and_save(
             remedy=f"start a new run with {milder(config, prepared.method)}",
             targets=prepared.method.targets,
         )
-        if labels is not None:
-            unlabelled = encoder.finish(sample.vectors["trained"].to(device)).cpu()
-            fit_labels(encoder, labels, spec, device, unlabelled)
+        if prepared.labels is not None:
+            fit_labels(encoder, prepared.labels, spec, device, sample.vectors["trained"])
     save_encoder(run.path, encoder, spec)
     start = _embedder(prepared.start, prepared)
     return Embedders(start, start if is_start else _embedder(encoder, prepared))

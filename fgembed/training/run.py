@@ -26,7 +26,6 @@ from fgembed.training.calibration import Embedders, check_start, fit_and_save
 from fgembed.training.claim import claimed
 from fgembed.training.collapse import CollapseStop
 from fgembed.training.epoch_selection import Selection, selection_split
-from fgembed.training.labels.given import GivenLabels
 from fgembed.training.preparation import (
     Prepared,
     batch_memory,
@@ -60,7 +59,6 @@ class ReadyRun:
         held_out: number of images that only select the epoch.
         split: gallery and queries that select the epoch, if any.
         skipped: the images that could not be read.
-        labels: that change the last layer.
         fingerprint: see `fgembed.training.resuming.fingerprint`.
         steps_done: in the checkpoint that the run continues, 0 without one.
     """
@@ -71,7 +69,6 @@ class ReadyRun:
     held_out: int
     split: Split | None
     skipped: list[Skipped]
-    labels: GivenLabels | None
     fingerprint: Fingerprint
     steps_done: int
 
@@ -98,8 +95,8 @@ class ReadyRun:
         settings, method = self.prepared.config.pooling, self.prepared.method
         same_reading = settings.of_the_floor() == settings
         same_pooling = method.encoder.pooling.kind == self.prepared.start.pooling.kind
-        untrained = self.labels is None and not trains(self.prepared.config, method)
-        return untrained and same_reading and same_pooling
+        learned = trains(self.prepared.config, method) or self.prepared.labels is not None
+        return not learned and same_reading and same_pooling
 
 
 @dataclass(frozen=True)
@@ -139,9 +136,7 @@ def run_training(
             )
         trained = train(ready, report, report_stage)
         report_stage("fitting the whitening, of the start and of the trained encoder")
-        embedders = fit_and_save(
-            ready.prepared, ready.images.paths, ready.folder, ready.is_start, ready.labels
-        )
+        embedders = fit_and_save(ready.prepared, ready.images.paths, ready.folder, ready.is_start)
         return measure(trained, embedders, report_stage)
 
 
@@ -155,7 +150,6 @@ def prepare(
     position = read_position(folder)
     if position:
         check_settings(folder, config, position.fingerprint, method_class.takes_targets)
-    labels = GivenLabels.of(config)
     report_stage(f"checking {len(prepared.paths)} images")
     readable, skipped = readable_images(config, prepared.paths, prepared.unreadable)
     paths, split = selection_split(config, readable)
@@ -176,7 +170,6 @@ def prepare(
         held_out=len(readable) - len(paths),
         split=split,
         skipped=skipped,
-        labels=labels,
         fingerprint=Fingerprint.of(config, checksums, method_class.takes_targets),
         steps_done=position.step if position else 0,
     )
@@ -233,7 +226,7 @@ def measure(run: TrainedRun, embedders: Embedders, report_stage: ReportStage) ->
         start=label_free_figures(embedders.start, ready.images),
         trained=label_free_figures(embedders.trained, ready.images),
         table=table,
-        labels=ready.labels.counts if ready.labels else None,
+        labels=ready.prepared.labels.counts if ready.prepared.labels else None,
     )
     write_run_report(ready.folder, report)
     return report

@@ -15,7 +15,7 @@ from fgembed.evaluation.guard import Verdict
 from fgembed.evaluation.label_free import Figures
 from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.skipped import Skipped
-from fgembed.training.labels.given import LabelCounts
+from fgembed.training.labels.label_groups import LabelCounts
 from fgembed.workspace import RunFolder
 
 

@@ -9,19 +9,19 @@ Pair = tuple[Path, Path]
 
 
 def joined(same: Iterable[Pair]) -> list[list[Path]]:
-    """The groups that pairs of the same thing join, each in the order of its first appearance.
+    """The groups of images that pairs of the same thing join.
 
     Example:
         >>> a, b, c, d, e = map(Path, "abcde")
         >>> [[str(path) for path in group] for group in joined([(a, b), (c, d), (e, b)])]
-        [['a', 'b', 'e'], ['c', 'd']]
+        [['e', 'a', 'b'], ['c', 'd']]
     """
     groups: dict[Path, list[Path]] = {}
     for first, second in same:
-        one, other = groups.setdefault(first, [first]), groups.setdefault(second, [second])
-        if one is not other:
-            one += other
-            groups |= dict.fromkeys(other, one)
+        former, latter = groups.setdefault(first, [first]), groups.setdefault(second, [second])
+        if former is not latter:
+            former += latter
+            groups |= dict.fromkeys(latter, former)
     return list({id(group): group for group in groups.values()}.values())
 
 
@@ -54,7 +54,7 @@ def without_copies(
         FgembedError: files of one content lie in two classes; names the first ones.
     """
     seen: dict[Hashable, tuple[Path, str]] = {}
-    kept: dict[str, list[Path]] = {name: [] for name in groups}
+    distinct: dict[str, list[Path]] = {name: [] for name in groups}
     for name, paths in groups.items():
         for path in paths:
             former, its_class = seen.setdefault(content[path], (path, name))
@@ -65,5 +65,5 @@ def without_copies(
                     "keep it in one class",
                 )
             if former is path:
-                kept[name].append(path)
-    return kept
+                distinct[name].append(path)
+    return distinct

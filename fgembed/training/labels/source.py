@@ -54,8 +54,10 @@ def listed(source: Path, images: Path, include_clutter: bool = False) -> Listed:
         FgembedError: the source cannot be read, or contradicts itself.
     """
     if source.is_dir():
-        found = LabelledImages.find(source, include_clutter)
-        return Listed(_by_class(found.paths, found.labels_of(found.paths).tolist()), found.skipped)
+        labelled = LabelledImages.find(source, include_clutter)
+        return Listed(
+            _by_class(labelled.paths, labelled.labels_of(labelled.paths).tolist()), labelled.skipped
+        )
     if not source.exists():
         raise NotFoundError(f"no labels at {source}", REMEDY)
     if extension(source.name) not in (".csv", ".tsv"):
@@ -80,18 +82,18 @@ def listed(source: Path, images: Path, include_clutter: bool = False) -> Listed:
 
 def _from_pairs(columns: Mapping[str, Sequence[Any]], source: Path, images: Path) -> Listed:
     first, second = (_located(columns[name], source, images) for name in PAIR_COLUMNS[:2])
-    given: dict[bool, list[Pair]] = {True: [], False: []}
+    judged: dict[bool, list[Pair]] = {True: [], False: []}
     for row, pair in enumerate(zip(first, second, strict=True)):
-        said = str(columns["same"][row]).strip().lower()
-        if said not in SAME:
+        answer = str(columns["same"][row]).strip().lower()
+        if answer not in SAME:
             raise FgembedError(
-                f"{source}: row {row + 1} has {said!r} as `same`", "write 1 or 0, or yes or no"
+                f"{source}: row {row + 1} has {answer!r} as `same`", "write 1 or 0, or yes or no"
             )
-        given[SAME[said]].append(pair)
-    groups = joined(given[True])
-    check_different(groups, given[False])
+        judged[SAME[answer]].append(pair)
+    groups = joined(judged[True])
+    check_different(groups, judged[False])
     named = {str(group[0]): group for group in groups}
-    return Listed(named, pairs=(len(given[True]), len(given[False])))
+    return Listed(named, pairs=(len(judged[True]), len(judged[False])))
 
 
 def _by_class(paths: Sequence[Path], names: Sequence[str]) -> dict[str, list[Path]]:

@@ -1,4 +1,4 @@
-"""The labels of a run, once their images are opened and found sound."""
+"""The labels of a run, once their images are opened and checked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,6 @@ class LabelCounts:
         skipped: labelled images that cannot be read.
         same: pairs of the same thing; 0 for classes.
         different: pairs of different things, which are checked against the others and not used.
-        among_queries: labelled images that are among the queries of the evaluation, too.
     """
 
     images: int
@@ -33,7 +32,6 @@ class LabelCounts:
     skipped: int
     same: int = 0
     different: int = 0
-    among_queries: int = 0
 
     def sentence(self) -> str:
         """The counts in one line.
@@ -49,13 +47,11 @@ class LabelCounts:
             text += f"; {self.different} pairs of different things are only checked"
         if self.skipped:
             text += f"; {self.skipped} cannot be read"
-        if self.among_queries:
-            text += f"; {self.among_queries} are among the queries, and the scores flatter this run"
         return text
 
 
 @dataclass(frozen=True)
-class GivenLabels:
+class LabelGroups:
     """Labelled images that can be read.
 
     Attributes:
@@ -69,7 +65,7 @@ class GivenLabels:
     counts: LabelCounts
 
     @classmethod
-    def of(cls, config: RunConfig) -> "GivenLabels | None":
+    def of(cls, config: RunConfig) -> "LabelGroups | None":
         """The labels that the settings name, if any; each image is decoded once.
 
         Raises:
@@ -84,26 +80,26 @@ class GivenLabels:
                 "set pooling.whitening to its dimensions, such as 512, or leave the labels out",
             )
         source = Path(config.labels)
-        found = listed(source, Path(config.images or ""), config.include_clutter)
-        is_pairs = any(found.pairs)
-        paths = list(dict.fromkeys(path for group in found.groups.values() for path in group))
-        _require(len(found.groups) > (0 if is_pairs else 1), source, is_pairs)
+        listing = listed(source, Path(config.images or ""), config.include_clutter)
+        is_pairs = any(listing.pairs)
+        paths = list(dict.fromkeys(path for group in listing.groups.values() for path in group))
+        _require(len(listing.groups) > (0 if is_pairs else 1), source, is_pairs)
         spec = config.preprocessing
         readable, bad = split_readable(paths, spec.draft * spec.size, core_count(), spec.version)
-        skipped = [*found.skipped, *bad]
+        skipped = [*listing.skipped, *bad]
         check_bad(skipped, len(readable) + len(skipped), config.max_bad)
         content = dict(zip(readable, prefetch(sha256, readable, core_count(), 64), strict=True))
-        opened = {n: [p for p in group if p in content] for n, group in found.groups.items()}
-        kept = without_copies(opened, content)
+        _refuse_queries(config, content)
+        opened = {n: [p for p in group if p in content] for n, group in listing.groups.items()}
+        distinct = without_copies(opened, content)
         counts = LabelCounts(
-            images=sum(map(len, kept.values())),
-            classes=sum(map(bool, kept.values())),
+            images=sum(map(len, distinct.values())),
+            classes=sum(map(bool, distinct.values())),
             skipped=len(skipped),
-            same=found.pairs[0],
-            different=found.pairs[1],
-            among_queries=_among_queries(config, content),
+            same=listing.pairs[0],
+            different=listing.pairs[1],
         )
-        groups = [group for group in kept.values() if len(group) > 1]
+        groups = [group for group in distinct.values() if len(group) > 1]
         _require(counts.classes > (0 if is_pairs else 1) and bool(groups), source, is_pairs)
         return cls(groups, skipped, counts)
 
@@ -122,11 +118,22 @@ def _require(enough: bool, source: Path, is_pairs: bool) -> None:
     )
 
 
-def _among_queries(config: RunConfig, content: Mapping[Path, str]) -> int:
-    """How many contents are among the queries."""
+def _refuse_queries(config: RunConfig, content: Mapping[Path, str]) -> None:
+    """Refuses labelled images that the run is judged on: the guard would believe its own labels.
+
+    Raises:
+        ConfigError: naming the first one.
+    """
     if config.eval.queries is None:
-        return 0
+        return
     queries = LabelledImages.find(Path(config.eval.queries), config.include_clutter).paths
     sizes = {path.stat().st_size for path in content}
     alike = [path for path in queries if path.is_file() and path.stat().st_size in sizes]
-    return len({sha256(path) for path in alike} & set(content.values()))
+    queried = dict(zip(prefetch(sha256, alike, core_count(), 64), alike, strict=True))
+    both = [path for path, checksum in content.items() if checksum in queried]
+    if both:
+        raise ConfigError(
+            f"{len(both)} labelled images are among the queries in {config.eval.queries}, the "
+            f"first {both[0]}, and scores on them would flatter the run",
+            "leave them out of the labels, or out of the queries",
+        )
