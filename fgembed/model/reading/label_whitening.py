@@ -11,9 +11,7 @@ from torch import Tensor
 # classes is shrunk to. With `FEW` of them it weighs twice as much: their scatter is mostly chance.
 PRIOR = 128
 FEW = 32
-EQUAL = (
-    0.2  # share of that in which all directions are alike; the rest is the scatter of all images
-)
+EQUAL = 0.2  # share of that, in which all directions are alike; the rest is of all images
 SMALLEST = 1e-9  # of the largest eigenvalue
 
 
@@ -33,8 +31,8 @@ def label_layer(vectors: Tensor, classes: Tensor, unlabelled: Tensor) -> Tensor:
         >>> vectors = torch.tensor([[0.1, 1.0], [-0.1, 1.0], [0.1, -1.0], [-0.1, -1.0]])
         >>> layer = label_layer(vectors.repeat(90, 1), torch.tensor([0, 1, 0, 1] * 90), vectors)
         >>> layer  # the second tells the classes nothing
-        tensor([[1.9501, 0.0000],
-                [0.0000, 0.9775]], dtype=torch.float64)
+        tensor([[1.8888, 0.0000],
+                [0.0000, 0.9591]], dtype=torch.float64)
     """
     within, freedom = within_classes(vectors.double(), classes)
     centred = unlabelled.double() - unlabelled.double().mean(dim=0)

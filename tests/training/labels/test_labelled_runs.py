@@ -78,9 +78,9 @@ def test_labels_follow_the_fit_of_the_start_and_leave_the_floors_alone(
     run, _ = labelled
     start = projection(run / "start")
     changed = expected_projection(run / "start", few, photos / "train")
-    assert (projection(run) - start).abs().max() > 0.01 * start.abs().max()
+    assert (projection(run) - start).abs().max() > 0.004 * start.abs().max()
     torch.testing.assert_close(
-        projection(run), changed.float(), atol=1e-3 * float(start.abs().max()), rtol=0
+        projection(run), changed.float(), atol=1e-4 * float(start.abs().max()), rtol=0
     )
 
 
@@ -90,7 +90,7 @@ def test_the_report_counts_the_labels_and_compares_with_the_start(
     run, report = labelled
     assert report.guard.by == "labels"
     assert report.table is not None
-    assert report.table.trained.name == "run labelled"
+    assert report.table.trained.encoder == "run labelled"
     written = json.loads((run / "report.json").read_text())
     assert written["labels"] == {
         "images": 10, "classes": 2, "skipped": 0, "same": 0, "different": 0
@@ -101,7 +101,7 @@ def test_an_exported_run_with_labels_gives_the_run_s_vectors(
     labelled: tuple[Path, RunReport], photos: Path, tmp_path: Path
 ):
     run, _ = labelled
-    folder = export_bundle(Source.open(run), tmp_path / "bundle", force=True).folder
+    folder = export_bundle(Source.open(run, force=True), tmp_path / "bundle").folder
     paths, _ = find_images(photos / "test")
     bundle = Bundle.open(folder)
     encoder, spec = load_encoder(run)
@@ -146,11 +146,11 @@ def test_labels_follow_the_targets_of_a_distilled_run(
     train(config.model_copy(update={"labels": str(few)}), tmp_path / "labelled")
     alone = projection(tmp_path / "alone")
     changed = expected_projection(tmp_path / "alone", few, photos / "train")
-    assert (projection(tmp_path / "labelled") - alone).abs().max() > 0.01 * alone.abs().max()
+    assert (projection(tmp_path / "labelled") - alone).abs().max() > 0.004 * alone.abs().max()
     torch.testing.assert_close(
         projection(tmp_path / "labelled"),
         changed.float(),
-        atol=1e-3 * float(alone.abs().max()),
+        atol=1e-4 * float(alone.abs().max()),
         rtol=0,
     )
 
