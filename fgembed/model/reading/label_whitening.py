@@ -66,4 +66,5 @@ def _power(matrix: Tensor, exponent: float) -> Tensor:
     """A power of a symmetric matrix."""
     values, vectors = torch.linalg.eigh(matrix)
     scaled: Tensor = vectors * values.clamp(min=SMALLEST * float(values.max())) ** exponent
-    return scaled @ vectors.T
+    power: Tensor = scaled @ vectors.T
+    return power

@@ -48,8 +48,11 @@ def test_folders_and_a_table_with_a_mark_give_the_same_groups(
             (tmp_path / "few" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(photos / "train" / name, tmp_path / "few" / name)
     from_folder = read(tmp_path / "few", tiny_settings)
-    names = [[path.name for path in group] for group in from_table.groups]
-    assert names == [[path.name for path in group] for group in from_folder.groups]
+    from_rows, from_files = (
+        [[path.name for path in group] for group in labels.groups]
+        for labels in (from_table, from_folder)
+    )
+    assert from_rows == from_files
     assert from_table.counts == from_folder.counts
     assert from_table.counts.sentence() == "labels: 6 images in 3 classes"
 
