@@ -144,6 +144,7 @@ class RunConfig(Settings):
     """
 
     images: PathText | None = Field(None, description="folder of training photographs")
+    labels: PathText | None = Field(None, description="of a few images: class folders or a table")
     recipe: str | None = Field(None, description="the recipe that these settings started from")
     seed: int = Field(0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -172,9 +173,7 @@ class RunConfig(Settings):
     @model_validator(mode="after")
     def _check_evaluation(self) -> Self:
         if (self.eval.gallery is None) != (self.eval.queries is None):
-            raise ValueError(
-                "eval needs both `gallery` and `queries`, or neither; set both or none"
-            )
+            raise ValueError("eval needs both `gallery` and `queries`, or neither; set both")
         if self.select == "test" and self.eval.queries is None:
             raise ValueError("select = 'test' needs eval.gallery and eval.queries; set them")
         return self

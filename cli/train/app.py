@@ -25,11 +25,20 @@ SelectOption = Annotated[
         "or test (the best on the test images, as papers do: biased)."
     ),
 ]
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER|CSV",
+        help="A few labelled images: class folders, a table with the columns path and label, or "
+        "pairs with first, second and same. They change the last layer alone.",
+    ),
+]
 
 
 @app.command()
 def train(
     images: Annotated[Path | None, typer.Option(help="Folder of training photographs.")] = None,
+    labels: LabelsOption = None,
     method: Annotated[str | None, typer.Option(help=", ".join(method_names()) + ".")] = None,
     backbone: Annotated[str | None, typer.Option(help="Such as torchvision/resnet50.")] = None,
     weights: Annotated[
@@ -70,6 +79,7 @@ def train(
     require_torch()
     flags: dict[str, Any] = {
         "images": str(images) if images else None,
+        "labels": str(labels) if labels else None,
         "recipe": recipe,
         "device": device.value if device else None,
         "select": select,

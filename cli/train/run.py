@@ -84,6 +84,8 @@ def print_report(report: "RunReport", folder: Path, as_json: bool) -> None:
         return
     print(f"{showable(str(folder))}: {report.method} on {report.images} images")
     print_left_out(report.skipped, report.passed_over, RunFolder(folder).skipped)
+    if report.labels is not None:
+        print(report.labels.sentence())
     if report.selected is not None:
         print(report.selected.sentence())
     print("without labels                 effective rank   alignment   uniformity")

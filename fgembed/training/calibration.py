@@ -13,6 +13,7 @@ from fgembed.model.reading.fitting import FitSettings
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.model.torch_embedder import TorchEmbedder
 from fgembed.training.collapse import milder
+from fgembed.training.labels.fitting import fit_labels
 from fgembed.training.preparation import Prepared
 from fgembed.training.spread import SAMPLE
 from fgembed.workspace import RunFolder
@@ -43,7 +44,8 @@ def fit_and_save(
 ) -> Embedders:
     """Fits the floors and the run's encoder on the training images, and saves them.
 
-    The last layer of an encoder that learned targets predicts these.
+    The last layer of an encoder that learned targets predicts these. Labels change that of the
+    run's encoder afterwards, and those of the floors never.
 
     Args:
         prepared: its start and its method's encoder are calibrated in place.
@@ -61,12 +63,14 @@ def fit_and_save(
     encoder = prepared.start if is_start else prepared.method.encoder
     if not is_start and (config.pooling.whitening or config.pooling.levels):
         shared = SharedPass({"trained": encoder}, spec, device)
-        shared.calibrate(
+        sample = shared.calibrate(
             paths,
             FitSettings.of(config.pooling),
             remedy=f"start a new run with {milder(config, prepared.method)}",
             targets=prepared.method.targets,
         )
+        if prepared.labels is not None:
+            fit_labels(encoder, prepared.labels, spec, device, sample.vectors["trained"])
     save_encoder(run.path, encoder, spec)
     start = _embedder(prepared.start, prepared)
     return Embedders(start, start if is_start else _embedder(encoder, prepared))

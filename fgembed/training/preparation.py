@@ -33,6 +33,7 @@ from fgembed.model.reading.multi_level import reading_of
 from fgembed.model.reading.whitening import NEEDED
 from fgembed.questions import Answer
 from fgembed.training.epoch_selection import check_selection
+from fgembed.training.labels.label_groups import LabelGroups
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Prepared:
         paths: the training images by file name, not yet opened.
         unreadable: files and folders that could not be listed, and pictures that are not read.
         passed_over: images beside them that are clutter.
+        labels: that change the last layer after the fit, if any.
         start: the untouched start, read as the highest floor, not yet calibrated.
         method: the method on the same start, on `device`.
     """
@@ -54,6 +56,7 @@ class Prepared:
     paths: list[Path]
     unreadable: list[Skipped]
     passed_over: PassedOver
+    labels: LabelGroups | None
     start: Encoder
     method: Method
 
@@ -65,7 +68,7 @@ class Prepared:
 
 
 def prepare(config: RunConfig, method_class: type[Method]) -> Prepared:
-    """Everything that a run needs before it opens the first image.
+    """Everything that a run needs before it opens the first training image.
 
     Raises:
         FgembedError: the device, a folder or a setting is not as the run needs it.
@@ -77,6 +80,7 @@ def prepare(config: RunConfig, method_class: type[Method]) -> Prepared:
     if config.eval.gallery and config.eval.queries:  # a fault in them is to show now
         folders = Path(config.eval.gallery), Path(config.eval.queries)
         Split.find(*folders, include_clutter=config.include_clutter)
+    labels = LabelGroups.of(config)
     torch.manual_seed(config.seed)
     may_mirror = config.pooling.mirror or config.things.mirror != Answer.no
     start = uncalibrated_start(_backbone(config), config.pooling, may_mirror).to(device)
@@ -90,6 +94,7 @@ def prepare(config: RunConfig, method_class: type[Method]) -> Prepared:
         paths=images.paths,
         unreadable=images.skipped,
         passed_over=images.passed_over,
+        labels=labels,
         start=start,
         method=method,
     )

@@ -91,11 +91,12 @@ class ReadyRun:
 
     @property
     def is_start(self) -> bool:
-        """Whether the run's encoder is its own floor: nothing trained, and read alike."""
+        """Whether the run's encoder is its own floor: nothing learned, and read alike."""
         settings, method = self.prepared.config.pooling, self.prepared.method
         same_reading = settings.of_the_floor() == settings
         same_pooling = method.encoder.pooling.kind == self.prepared.start.pooling.kind
-        return not trains(self.prepared.config, method) and same_reading and same_pooling
+        learned = trains(self.prepared.config, method) or self.prepared.labels is not None
+        return not learned and same_reading and same_pooling
 
 
 @dataclass(frozen=True)
@@ -225,6 +226,7 @@ def measure(run: TrainedRun, embedders: Embedders, report_stage: ReportStage) ->
         start=label_free_figures(embedders.start, ready.images),
         trained=label_free_figures(embedders.trained, ready.images),
         table=table,
+        labels=ready.prepared.labels.counts if ready.prepared.labels else None,
     )
     write_run_report(ready.folder, report)
     return report

@@ -15,6 +15,7 @@ from fgembed.evaluation.guard import Verdict
 from fgembed.evaluation.label_free import Figures
 from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.images.skipped import Skipped
+from fgembed.training.labels.label_groups import LabelCounts
 from fgembed.workspace import RunFolder
 
 
@@ -33,6 +34,7 @@ class RunReport:
         table: the scores, where there are labelled images.
         guard: whether the run is better than its start.
         passed_over: images that are clutter.
+        labels: that changed the last layer, if any.
     """
 
     method: str
@@ -45,6 +47,7 @@ class RunReport:
     table: FloorTable | None
     guard: Verdict
     passed_over: PassedOver = field(default_factory=PassedOver)
+    labels: LabelCounts | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON object."""

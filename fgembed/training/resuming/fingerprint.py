@@ -7,8 +7,8 @@ Every setting defines the trajectory, but for these, which may change before a r
 - `checkpoint_every_s`, `optimiser.log_every_step`: when something is written.
 - `images`, `include_clutter`, `max_bad`, `recipe`: names and limits. The contents of the readable
   images count.
-- `pooling.whitening`, `pooling.shrinkage`, `pooling.mean_weight`, `pooling.larger`,
-  `pooling.ridge`: used after the training.
+- `labels`, `pooling.whitening`, `pooling.shrinkage`, `pooling.mean_weight`, `pooling.larger`,
+  `pooling.ridge`: used after the training. Labels are read again, and the last layer fitted again.
 - `pooling.level_weight`, `pooling.mirror`, `eval.*`, `holdout_share`: also, unless the run's
   `select` scores epochs with them.
 
@@ -36,6 +36,7 @@ FREE = frozenset(
         "device",
         "images",
         "include_clutter",
+        "labels",
         "max_bad",
         "optimiser.log_every_step",
         "pooling.larger",
