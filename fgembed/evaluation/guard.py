@@ -42,7 +42,7 @@ class Verdict:
         outcome: a run that is `below` or `unknown` is exported only if forced; one that is
             `unknown` by its `teacher` is exported with a warning.
         by: the evidence: `labels`, `views` of the training images, its `teacher` beside them (it
-            learned the start's vectors), or `weights` (nothing was trained).
+            learned the start's vectors, or from labels alone), or `weights` (nothing was trained).
         trained: the run's recall@1 (other measures are in the table), or its share of retrieved
             views, in 0..1, where measured.
         floor: that of the calibrated start.
@@ -103,14 +103,16 @@ def judged_by_labels(table: FloorTable) -> Verdict:
     )
 
 
-def judged_by_views(trained: Vectors, floor: Vectors, has_teacher: bool = False) -> Verdict:
+def judged_by_views(
+    trained: Vectors, floor: Vectors, taught_by: Literal["its start", "labels alone"] | None = None
+) -> Verdict:
     """The verdict without labels: `below` where far fewer views are retrieved, else `unknown`.
 
     Args:
         trained: 1.0 for each view that the run's encoder retrieves (`label_free.score_views`),
             else 0.0, (Q,).
         floor: the same for the calibrated start.
-        has_teacher: whether the run has learned the start's own vectors.
+        taught_by: what the run has learned from, if that is known to be safe.
 
     Example:
         >>> import numpy as np
@@ -128,13 +130,14 @@ def judged_by_views(trained: Vectors, floor: Vectors, has_teacher: bool = False)
         f"{len(floor)} views"
     )
     if not collapsed:
-        shipped = "it has learned from its start, and is exported" if has_teacher else IN_ITS_PLACE
+        exported = f"it has learned from {taught_by}, and is exported"
+        shipped = exported if taught_by else IN_ITS_PLACE
         sentence += (
             f"; this tells a collapse, but not whether the run is better: {shipped}; {REMEDY}"
         )
     return Verdict(
         outcome="below" if collapsed else "unknown",
-        by="teacher" if has_teacher else "views",
+        by="teacher" if taught_by else "views",
         trained=of_trained,
         floor=of_floor,
         sentence=sentence,

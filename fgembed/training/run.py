@@ -11,16 +11,15 @@ from fgembed.config import RunConfig, write_config
 from fgembed.data.loading import TrainingImages
 from fgembed.disk.files import digest, write_json
 from fgembed.disk.latest import set_latest
-from fgembed.evaluation.floor_table import FloorTable, Selected
-from fgembed.evaluation.guard import START_ITSELF, Verdict, judged_by_labels, judged_by_views
-from fgembed.evaluation.label_free import label_free_figures, score_views
+from fgembed.evaluation.floor_table import Selected
+from fgembed.evaluation.guard import START_ITSELF
+from fgembed.evaluation.label_free import label_free_figures
 from fgembed.evaluation.protocol import Split
 from fgembed.evaluation.subject import measure_run
 from fgembed.images.skipped import Skipped, write_skipped
 from fgembed.methods.base import Method
 from fgembed.model.out_of_memory import explained_memory
 from fgembed.progress import ReportStage, silent
-from fgembed.questions import Answer
 from fgembed.training import loop
 from fgembed.training.calibration import Embedders, check_start, fit_and_save
 from fgembed.training.claim import claimed
@@ -45,6 +44,7 @@ from fgembed.training.resuming.fingerprint import (
 from fgembed.training.run_report import RunReport, write_run_report
 from fgembed.training.spread import SpreadWatch
 from fgembed.training.teaching import give_targets
+from fgembed.training.verdict import judged
 from fgembed.workspace import RunFolder
 
 
@@ -222,7 +222,9 @@ def measure(run: TrainedRun, embedders: Embedders, report_stage: ReportStage) ->
         selected=run.selected,
         skipped=ready.skipped,
         passed_over=ready.prepared.passed_over,
-        guard=_verdict(ready, embedders, table, report_stage),
+        guard=START_ITSELF
+        if ready.is_start
+        else judged(ready.prepared, ready.images.paths, embedders, table, report_stage),
         start=label_free_figures(embedders.start, ready.images),
         trained=label_free_figures(embedders.trained, ready.images),
         table=table,
@@ -230,17 +232,3 @@ def measure(run: TrainedRun, embedders: Embedders, report_stage: ReportStage) ->
     )
     write_run_report(ready.folder, report)
     return report
-
-
-def _verdict(
-    ready: ReadyRun, embedders: Embedders, table: FloorTable | None, report_stage: ReportStage
-) -> Verdict:
-    if ready.is_start:
-        return START_ITSELF
-    if table is not None:
-        return judged_by_labels(table)
-    report_stage("comparing with the start, without labels")
-    paths, may_mirror = ready.images.paths, ready.prepared.config.things.mirror != Answer.no
-    start = score_views(embedders.start, paths, may_mirror)
-    trained = score_views(embedders.trained, paths, may_mirror)
-    return judged_by_views(trained, start, ready.prepared.method.takes_targets)

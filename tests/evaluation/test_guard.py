@@ -133,7 +133,7 @@ def hits(share: float) -> Vectors:
 def test_without_labels_a_clear_loss_of_views_is_below():
     verdict = judged_by_views(hits(0.5), hits(0.7))
     assert (verdict.outcome, verdict.by, verdict.ships_start) == ("below", "views", False)
-    assert judged_by_views(hits(0.5), hits(0.7), has_teacher=True).outcome == "below"
+    assert judged_by_views(hits(0.5), hits(0.7), taught_by="its start").outcome == "below"
     assert (verdict.trained, verdict.floor) == (0.5, 0.7)
     expected = "50.0 % of training images found by a gentle view of them against 70.0 by the"
     assert expected in verdict.sentence
@@ -145,7 +145,7 @@ def test_without_labels_any_smaller_change_is_unknown(share: float):
     verdict = judged_by_views(hits(share), hits(0.7))
     assert (verdict.outcome, verdict.by, verdict.ships_start) == ("unknown", "views", True)
     assert "the calibrated start is exported in its place" in verdict.sentence
-    taught = judged_by_views(hits(share), hits(0.7), has_teacher=True)
+    taught = judged_by_views(hits(share), hits(0.7), taught_by="its start")
     assert (taught.outcome, taught.by, taught.ships_start) == ("unknown", "teacher", False)
     assert "it has learned from its start, and is exported" in taught.sentence
     assert "fgembed evaluate --gallery DIR --queries DIR" in verdict.headline()

@@ -173,3 +173,4 @@ def test_the_command_takes_labels_and_prints_their_counts(
     assert outcome.code == 0, outcome.err
     assert "labels: 10 images in 2 classes\n" in outcome.out
     assert "this is the calibrated start itself" not in outcome.out
+    assert "it has learned from labels alone, and is exported" in outcome.out
