@@ -85,7 +85,7 @@ def encoder_costs(prepared: Prepared, images: Sequence[Path]) -> dict[str, Encod
             name=names[key],
             size=readers[key][1].size,
             mirror=readers[key][0].reading.mirror,
-            levels=1 + len(readers[key][0].reading.depths),
+            levels=_levels(readers[key][0]),
             dimensions=readers[key][0].dimensions,
             speed=speed,
         )
@@ -104,6 +104,10 @@ def _to_export(prepared: Prepared, count: int) -> Encoder:
         dimensions = min(prepared.config.pooling.whitening, joined, max(count - 1, 2))
         encoder.whitening = Whitening(joined, dimensions)
     return encoder
+
+
+def _levels(encoder: Encoder) -> int:
+    return 1 + len(encoder.backbone.inner_channels(encoder.reading.depths))
 
 
 def _with_reading(encoder: Encoder, reading: Reading) -> Encoder:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fgembed.evaluation.label_free import VIEW_GALLERY, VIEW_QUERIES
+from fgembed.evaluation.label_free import FIGURE_IMAGES, VIEW_GALLERY, VIEW_QUERIES
 from fgembed.model.calibration import SAMPLE
 
 CHECKING, TEACHING, TRAINING = "checking the images", "reading the teacher", "training"
@@ -61,7 +61,7 @@ def stage_seconds(work: Workload, rates: Rates) -> dict[str, float]:
     Example:
         >>> rates = Rates(decoding_s=0, plain_s=1, mirrored_s=2, epoch_s=60, fit_s=0)
         >>> stage_seconds(Workload(images=10, labelled=5, epochs=0, larger=2), rates)
-        {'checking the images': 0.0, 'fitting the last layers': 100.0, 'measuring': 10.0}
+        {'checking the images': 0.0, 'fitting the last layers': 100.0, 'measuring': 130.0}
     """
     stages = {CHECKING: work.images * rates.decoding_s}
     if work.epochs and work.teacher_sizes:
@@ -89,8 +89,10 @@ def _fitting_s(work: Workload, rates: Rates) -> float:
 
 
 def _measuring_s(work: Workload, rates: Rates) -> float:
-    """The scores with labels; without, views of the training images are compared."""
-    both = rates.read_s(work.start_mirror) + (rates.read_s(work.mirror) if work.epochs else 0.0)
+    """The scores with labels, else a comparison on views; and the figures without labels."""
+    of_start, of_run = rates.read_s(work.start_mirror), rates.read_s(work.mirror)
     views = min(work.images, VIEW_GALLERY) + min(work.images, VIEW_QUERIES)
-    compared = work.labelled or (views if work.epochs else 0)
-    return compared * both
+    figures = 3 * min(work.images, FIGURE_IMAGES)  # images and two views of each
+    if not work.epochs:
+        return (work.labelled + 2 * figures) * of_start
+    return ((work.labelled or views) + figures) * (of_start + of_run)
