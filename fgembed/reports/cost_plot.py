@@ -1,4 +1,4 @@
-"""The figure of quality against cost: what the start, its mirror image, the fit and the run give."""
+"""The figure of quality against cost: of the start, its mirror image, its fit, and the run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,15 +67,14 @@ def _draw(axes: "Axes", table: FloorTable, rows: Sequence[ScoreRow], measure: st
 
 def cost_text(table: FloorTable) -> str:
     """The figure in words and as a table in Markdown."""
-    lines = [
+    words = (
         "Up and to the left is better. A line through a mark is the bootstrap 95 % interval over "
         "queries, across it the quartiles of the rounds that were timed: through the network "
         "alone, where and when this report was made. Another machine, or other work on it, gives "
-        "other times.",
-        "",
-        "| encoder | images/s | ms | " + " | ".join(MEASURES) + " |",
-        "|---|---|---|" + "---|" * len(MEASURES),
-    ]
+        "other times."
+    )
+    heads = "| encoder | images/s | ms | " + " | ".join(MEASURES) + " |"
+    lines = [words, "", heads, "|---|---|---|" + "---|" * len(MEASURES)]
     for row in compared_rows(table):
         speed = table.speed[row.encoder]
         scores = " | ".join(percent(row.scores[measure]) for measure in MEASURES)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from fgembed.evaluation.floor_table import FloorTable, Score, ScoreRow
@@ -69,11 +70,13 @@ def test_the_marks_are_where_cost_and_quality_are(
     tmp_path: Path, timed: list[str], monkeypatch: pytest.MonkeyPatch
 ):
     """The run's colour is in both panels, as high as its score and as far as its cost."""
-    drawn = []
-    monkeypatch.setattr(
-        "fgembed.reports.cost_plot.save_figure",
-        lambda figure, file: (drawn.append(figure), figure.savefig(file, format="png")),
-    )
+    drawn: list[Figure] = []
+
+    def save(figure: Figure, file: Path) -> None:
+        drawn.append(figure)
+        figure.savefig(file, format="png")
+
+    monkeypatch.setattr("fgembed.reports.cost_plot.save_figure", save)
     draw_cost(tmp_path / "cost.png", table_of(timed))
     with Image.open(tmp_path / "cost.png") as figure:
         pixels = np.asarray(figure.convert("RGB")).astype(int)

@@ -33,9 +33,9 @@ def pick(asked: Workload, rates: Rates, minutes: float) -> Pick:
         minutes: the budget.
 
     Example:
-        >>> rates = Rates(decoding_s=0, plain_s=0.01, mirrored_s=0.02, epoch_s=60, fit_s=0)
+        >>> rates = Rates(decoding_s=0, plain_s=0, mirrored_s=0, epoch_s=60, fit_s=0)
         >>> pick(Workload(images=1000, labelled=0, epochs=8), rates, minutes=5).work.epochs
-        3
+        4
     """
     teachers = [replace(asked, teacher_sizes=sizes) for sizes in _teachers(asked.teacher_sizes)]
     works = [replace(work, epochs=_epochs(work, rates, minutes)) for work in teachers]

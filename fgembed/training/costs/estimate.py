@@ -59,7 +59,9 @@ def measured_rates(
         epoch_s=0.0,
         fit_s=_fit_s(prepared, len(images)),
     )
-    return rates if pace is None else replace(rates, epoch_s=_epoch_s(prepared, images, rates, pace))
+    if pace is None:
+        return rates
+    return replace(rates, epoch_s=_epoch_s(prepared, images, rates, pace))
 
 
 def _epoch_s(prepared: Prepared, images: Sequence[Path], rates: Rates, pace: Pace) -> float:

@@ -59,7 +59,7 @@ def stage_seconds(work: Workload, rates: Rates) -> dict[str, float]:
     """Seconds of each stage, in their order; a stage that the run has not is left out.
 
     Example:
-        >>> rates = Rates(decoding_s=0, plain_s=1, mirrored_s=2, epoch_s=60, fit_s=0)
+        >>> rates = Rates(decoding_s=0.0, plain_s=1, mirrored_s=2, epoch_s=60, fit_s=0)
         >>> stage_seconds(Workload(images=10, labelled=5, epochs=0, larger=2), rates)
         {'checking the images': 0.0, 'fitting the last layers': 100.0, 'measuring': 130.0}
     """
