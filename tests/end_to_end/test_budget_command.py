@@ -31,9 +31,9 @@ def minute_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_fits_is_said_trained_and_written_as_ordinary_settings(
     command: Command, settings: Path, minute_epochs: None
 ):
-    done = command("train", "--budget", "2.5", "--run", "mine")
+    done = command("train", "--budget", "2.6", "--run", "mine")
     assert done.code == 0, done.err
-    assert "budget of 2.5 min: 2 of 4 epochs fit, about 2.0 min in all\n" in done.err
+    assert "budget of 2.6 min: 2 of 4 epochs fit, about 2.0 min in all\n" in done.err
     assert "  training, 2 x 3 steps                    2.0\n" in done.err
     config = Path("runs/mine/config.toml")
     assert read_toml(config)["optimiser"]["epochs"] == 2
@@ -61,9 +61,9 @@ def test_where_no_epoch_fits_the_run_is_the_fitted_start(
 def test_a_dry_run_prints_the_settings_that_fit(
     command: Command, settings: Path, minute_epochs: None
 ):
-    done = command("train", "--dry-run", "--budget", "3.4")
+    done = command("train", "--dry-run", "--budget", "4")
     assert done.code == 0, done.err
-    assert done.err.endswith("budget of 3.4 min: 3 of 4 epochs fit, about 3.0 min in all\n")
+    assert done.err.endswith("budget of 4 min: 3 of 4 epochs fit, about 3.0 min in all\n")
     assert "# steps        3 per epoch, 9 in total" in done.out
     assert "\nepochs = 3\n" in done.out
     assert not Path("runs").exists()

@@ -43,7 +43,7 @@ def test_an_epoch_is_its_steps_and_what_is_embedded_after_it(
     encoders = encoder_costs(prepared, prepared.paths)
     rates = measured_rates(prepared, prepared.paths, encoders, Pace(2.0, 0.5, 6))
     assert rates.plain_s == 1 / encoders[EXPORTED].speed.images_per_s
-    assert rates.epoch_s == pytest.approx(3 * 2.5 + (scored + 24) * rates.read_s(mirror=False))
+    assert rates.epoch_s == pytest.approx(3 * 2.5 + 2 * (scored + 24) * rates.read_s(mirror=False))
     assert measured_rates(prepared, prepared.paths, encoders, None).epoch_s == 0
 
 
