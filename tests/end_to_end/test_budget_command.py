@@ -7,7 +7,11 @@ import pytest
 import tomli_w
 
 from fgembed.disk.files import read_toml
+from fgembed.methods.table import method_named
+from fgembed.resolve import resolve
 from fgembed.training.costs.stages import Rates
+from fgembed.training.run import run_training
+from fgembed.workspace import RunFolder
 from tests.conftest import Command
 from tests.end_to_end.refusals import refused
 
@@ -97,3 +101,13 @@ def test_a_run_tells_its_cost_before_it_begins_and_nothing_of_it_on_stdout(
     assert set(done.answer()["table"]["speed"]) == {
         row["encoder"] for row in done.answer()["table"]["rows"]
     }
+
+
+def test_what_is_measured_before_a_run_does_not_change_it(
+    command: Command, settings: Path, tmp_path: Path
+):
+    assert command("train", "--run", "told").code == 0
+    config = resolve(read_toml(settings), {}, "tests")
+    run_training(config, method_named("distill"), tmp_path / "untold", lambda progress: None)
+    told, untold = RunFolder(Path("runs/told")), RunFolder(tmp_path / "untold")
+    assert told.encoder.weights.read_bytes() == untold.encoder.weights.read_bytes()
