@@ -86,6 +86,8 @@ def test_the_marks_are_where_cost_and_quality_are(
     assert is_run[:, :half].sum() > 100
     assert is_run[:, half:].sum() > 100
     recall, precision = drawn[0].axes
-    assert [tuple(recall.lines[-1].get_xydata()[0])] == [pytest.approx((1000 / 133, 58.0))]
-    assert [tuple(precision.lines[-1].get_xydata()[0])] == [pytest.approx((1000 / 133, 30.0))]
+    assert np.asarray(recall.lines[-1].get_xydata()).tolist() == [pytest.approx([1000 / 133, 58.0])]
+    assert np.asarray(precision.lines[-1].get_xydata()).tolist() == [
+        pytest.approx([1000 / 133, 30.0])
+    ]
     assert len(recall.lines) == (4 if timed == NAMES else 1)
