@@ -9,6 +9,11 @@ from fgembed.text import showable
 if TYPE_CHECKING:
     from fgembed.evaluation.floor_table import FloorTable
 
+SPEED = "images/s"
+SPEED_NOTE = (
+    "images/s: through the network alone, here and now: the median of a few rounds, which other "
+    "work on the machine lowers."
+)
 NARROWEST = 20  # columns of a terminal, below which a table is not folded
 
 
@@ -20,7 +25,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: se
     """
     shown = [[showable(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
-        _print_plain(columns, shown, right)
+        print("\n".join(plain_lines(columns, shown, right)))
         return
     from rich.console import Console
     from rich.table import Table
@@ -28,7 +33,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: se
 
     console = Console()
     if console.width < NARROWEST:
-        _print_plain(columns, shown, right)
+        print("\n".join(plain_lines(columns, shown, right)))
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
@@ -38,24 +43,34 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: se
     console.print(table)
 
 
-def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], right: set[str]) -> None:
+def plain_lines(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], right: set[str]
+) -> list[str]:
+    """A table as aligned lines of text, its header first."""
     lines = [list(columns), *map(list, rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    texts = []
     for line in lines:
         cells = zip(columns, line, widths, strict=True)
         text = [c.rjust(w) if name in right else c.ljust(w) for name, c, w in cells]
-        print("  ".join(text).rstrip())
+        texts.append("  ".join(text).rstrip())
+    return texts
 
 
 def print_floor_table(table: "FloorTable") -> None:
-    """Recall@1 with its interval, the rest as plain means, in percent."""
-    from fgembed.evaluation.floor_table import percent
+    """Recall@1 with its interval, the rest as plain means, in percent; the speed where known."""
+    from fgembed.evaluation.floor_table import ABSENT, percent
 
     names = table.metrics
-    rows = [
-        [row.encoder, str(row.dimensions), percent(row.scores[names[0]])]
-        + [percent(row.scores.get(name)).partition(" ")[0] for name in names[1:]]
-        for row in table.rows
-    ]
-    print_table(["encoder", "D", *names], rows, right={"D", *names})
+    timed = [SPEED] if table.speed else []
+    rows = []
+    for row in table.rows:
+        speed = table.speed.get(row.encoder)
+        cells = [row.encoder, str(row.dimensions), percent(row.scores[names[0]])]
+        cells += [percent(row.scores.get(name)).partition(" ")[0] for name in names[1:]]
+        rows.append(cells + [speed.short() if speed else ABSENT for _ in timed])
+    columns = ["encoder", "D", *names, *timed]
+    print_table(columns, rows, right={"D", *names, *timed})
     print(table.caption())
+    if timed:
+        print(SPEED_NOTE)

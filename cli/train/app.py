@@ -18,6 +18,13 @@ SetOption = Annotated[
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Only estimate time and memory; write nothing.")
 ]
+BudgetOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MINUTES",
+        help="At most so long: as many of optimiser.epochs, and as large a teacher, as fit.",
+    ),
+]
 SelectOption = Annotated[
     str | None,
     typer.Option(
@@ -57,6 +64,7 @@ def train(
         Path | None, typer.Option(help="Settings file; default: fgembed.toml.")
     ] = None,
     dry_run: DryRunOption = False,
+    budget: BudgetOption = None,
     device: Annotated[Device | None, typer.Option(help="auto, cpu or cuda.")] = None,
     select: SelectOption = None,
     include_clutter: ClutterOption = False,
@@ -67,7 +75,8 @@ def train(
     Settings come from flags and --set, then fgembed.toml, then the recipe. The run folder
     runs/NAME can be resumed after a kill; runs/latest points to it (on a disk without links it is a
     file that names it). A run below its floor, the
-    calibrated start, ends with that verdict, and fgembed export refuses it.
+    calibrated start, ends with that verdict, and fgembed export refuses it. A new run first tells
+    what its encoder and its stages will cost on this machine.
 
     Example: fgembed train --backbone torchvision/mobilenet_v2 --set optimiser.epochs=5
     """
@@ -91,4 +100,4 @@ def train(
     for text in assign or []:
         overrides = merge(overrides, parse_assignment(text))
     start = start_dry_run if dry_run else start_run
-    start(overrides, config, run, resume, as_json)
+    start(overrides, config, run, resume, as_json, budget)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.filesize import decimal
 
+from fgembed.cli.train.cost import cost_lines
 from fgembed.errors import ConfigError
 from fgembed.workspace import RUNS
 
@@ -15,13 +16,19 @@ if TYPE_CHECKING:
 
 
 def start_dry_run(
-    overrides: dict[str, Any], config: Path | None, name: str | None, resume: bool, as_json: bool
+    overrides: dict[str, Any],
+    config: Path | None,
+    name: str | None,
+    resume: bool,
+    as_json: bool,
+    budget_min: float | None = None,
 ) -> None:
-    """Estimates a new run and prints the estimate.
+    """Estimates a new run and prints the estimate; with a budget, of what fits it.
 
     Raises:
         FgembedError: what the run itself would refuse before its training.
     """
+    from fgembed.cli.train.cost import check_budget, fitted, tell
     from fgembed.cli.train.run import new_settings
     from fgembed.methods.table import method_named
     from fgembed.training.claim import check_free
@@ -31,11 +38,15 @@ def start_dry_run(
         raise ConfigError(
             "--dry-run estimates a new run only", "leave out --resume, or resume without --dry-run"
         )
+    if budget_min is not None:
+        check_budget(budget_min)
     settings = new_settings(overrides, config, name)
     if name is not None:
         check_free(RUNS / name)
     method = method_named(settings.method.name)
-    estimate = dry_run(settings, method, lambda stage: print(stage, file=sys.stderr, flush=True))
+    estimate = dry_run(settings, method, tell)
+    if budget_min is not None:
+        estimate = fitted(estimate, budget_min)
     if as_json:
         print(json.dumps(estimate.to_json()))
     else:
@@ -51,6 +62,8 @@ def print_estimate(estimate: "Estimate") -> None:
     for name, text in summary(estimate).items():
         if text:
             print(f"# {name:12} {text}")
+    for line in ["", *cost_lines(estimate)]:
+        print(f"#   {line}".rstrip())
     print()
     print(_escaped(config_text(estimate.config)), end="")
 
@@ -71,8 +84,7 @@ def summary(estimate: "Estimate") -> dict[str, str]:
             "steps": f"{estimate.steps_per_epoch:,} per epoch, {estimate.steps:,} in total",
             "one step": f"{pace.step_s + pace.waiting_s:.3g} s, {pace.waiting_s:.3g} s of it "
             f"waiting for images (measured on {pace.measured})",
-            "training": f"about {_duration(estimate.training_s)}; checking the images, "
-            "whitening and measuring add to it",
+            "training": f"about {_duration(estimate.training_s)}",
             "checkpoint": f"{decimal(estimate.checkpoint_bytes)} on disk",
         }
     memory = estimate.peak_memory_bytes

@@ -17,18 +17,26 @@ if TYPE_CHECKING:
 
 
 def start_run(
-    overrides: dict[str, Any], config: Path | None, name: str | None, resume: bool, as_json: bool
+    overrides: dict[str, Any],
+    config: Path | None,
+    name: str | None,
+    resume: bool,
+    as_json: bool,
+    budget_min: float | None = None,
 ) -> None:
     """Trains a new run, or resumes one, and prints its report.
 
     Raises:
         FgembedError: see `fgembed.training.run.run_training`.
     """
-    from fgembed.training.claim import claimed, new_run
+    from fgembed.cli.train.cost import check_budget, told
+    from fgembed.training.claim import check_free, claimed, new_run
 
+    if budget_min is not None:
+        check_budget(budget_min)
     with ExitStack() as stack:
         if resume:
-            settings, folder = _settings_to_resume(overrides, config, name)
+            settings, folder = _settings_to_resume(overrides, config, name, budget_min)
             stack.enter_context(claimed(folder))  # before torch is imported, which takes seconds
         else:
             settings = new_settings(overrides, config, name)
@@ -36,10 +44,13 @@ def start_run(
         from fgembed.methods.table import method_named
         from fgembed.training.run import run_training
 
-        method = method_named(settings.method.name)
         if not resume:
             check_latest(LATEST)
+            if name is not None:
+                check_free(RUNS / name)
+            settings = told(settings, budget_min)
             folder = stack.enter_context(new_run(settings.method.name, name))
+        method = method_named(settings.method.name)
         with TrainingProgress() as progress:
             report = run_training(settings, method, folder, progress.report, progress.report_stage)
     print_report(report, folder, as_json)
@@ -63,10 +74,15 @@ def new_settings(overrides: dict[str, Any], config: Path | None, name: str | Non
 
 
 def _settings_to_resume(
-    overrides: dict[str, Any], config: Path | None, name: str | None
+    overrides: dict[str, Any], config: Path | None, name: str | None, budget_min: float | None
 ) -> tuple["RunConfig", Path]:
     from fgembed.config import read_config
 
+    if budget_min is not None:
+        raise ConfigError(
+            "--budget picks the settings of a new run, and --resume uses the run's own",
+            "leave out --budget, or start a new run",
+        )
     if overrides or config:
         raise ConfigError(
             "--resume uses the run's own settings", "leave out the others, or start a new run"

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from fgembed.embedding.array_types import Vectors
 from fgembed.evaluation.metrics import bootstrap_interval
+from fgembed.evaluation.speed import Speed
 from fgembed.text import showable
 
 # The measures in which a trained encoder is compared with its start: the first hit, the page of
@@ -76,6 +77,8 @@ class FloorTable:
         notes: sentences that a reader of the scores must know, each without its stop.
         gains: the trained encoder's scores minus those of the calibrated start, paired over
             queries, in -1..1, by metric; empty in a table of one row.
+        speed: of the rows that were timed, by name; of one machine, so that it does not count
+            where tables are compared.
 
     Example:
         >>> score = Score(value=0.5, low=0.4, high=0.6)
@@ -93,6 +96,7 @@ class FloorTable:
     skipped: int
     notes: list[str] = field(default_factory=list)
     gains: dict[str, Score] = field(default_factory=dict)
+    speed: dict[str, Speed] = field(default_factory=dict, compare=False)
 
     @property
     def trained(self) -> ScoreRow:
@@ -135,6 +139,7 @@ class FloorTable:
         gains = value.get("gains", {"recall@1": early} if early else {})
         content = {name: entry for name, entry in value.items() if name != "gain"}
         content |= {"rows": rows, "gains": {name: Score(**gain) for name, gain in gains.items()}}
+        content["speed"] = {k: Speed(**v) for k, v in value.get("speed", {}).items()}
         return cls(**content)
 
     def without_trained(self) -> "FloorTable":

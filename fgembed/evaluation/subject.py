@@ -1,7 +1,7 @@
 """The subject of an evaluation, a run or a bundle, scored beside the floors of its start."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +15,8 @@ from fgembed.evaluation.finished_run import read_run_report
 from fgembed.evaluation.floor_table import SELECTION_NOTES, FloorTable
 from fgembed.evaluation.floors import Floors
 from fgembed.evaluation.protocol import Embed, Measure, floor_table
+from fgembed.evaluation.timing import speeds
+from fgembed.images.finding import scan
 from fgembed.model.devices import choose_device
 from fgembed.model.encoder_files import load_encoder, read_encoder_file
 from fgembed.model.shared_backbone import SharedPass
@@ -62,7 +64,7 @@ def measure_run(folder: Path, config: RunConfig, device: torch.device) -> FloorT
     gallery, queries = Path(config.eval.gallery), Path(config.eval.queries)
     notes = SELECTION_NOTES[config.select]
     embedders = run_embedders(folder, device)
-    return floor_table(
+    table = floor_table(
         embedders,
         gallery,
         queries,
@@ -70,6 +72,7 @@ def measure_run(folder: Path, config: RunConfig, device: torch.device) -> FloorT
         notes=notes,
         include_clutter=config.include_clutter,
     )
+    return _timed(table, embedders, queries, config)
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ def measure(
     else:
         embedders = bundle_embedders(run, subject.bundle, torch_device, bundle_device or device)
     notes = SELECTION_NOTES[subject.config.select]
-    return floor_table(
+    table = floor_table(
         embedders,
         subject.gallery,
         subject.queries,
@@ -173,6 +176,15 @@ def measure(
         notes,
         include_clutter=subject.config.include_clutter,
     )
+    return _timed(table, embedders, subject.queries, subject.config)
+
+
+def _timed(
+    table: FloorTable, embedders: Mapping[str, Embed], queries: Path, config: RunConfig
+) -> FloorTable:
+    """The table with the speed of each row on a few of the queries."""
+    images = scan(queries, config.include_clutter).paths
+    return replace(table, speed=speeds(embedders, images))
 
 
 def _floor_run(bundle: Bundle, floor: Path | None) -> Path:

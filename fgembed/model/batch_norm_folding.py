@@ -41,10 +41,16 @@ def fold_batch_norms(backbone: Backbone, size: int) -> Backbone:
     return folded if same else backbone
 
 
-def fold_encoder(encoder: Encoder, size: int) -> Encoder:
-    """An encoder for inference on the folded backbone; all other modules are shared."""
+def fold_encoder(encoder: Encoder, size: int, backbone: Backbone | None = None) -> Encoder:
+    """An encoder for inference on the folded backbone; all other modules are shared.
+
+    Args:
+        encoder: is not changed.
+        size: side of the images, in pixels.
+        backbone: the encoder's, folded already.
+    """
     folded = Encoder(
-        fold_batch_norms(encoder.backbone, size),
+        backbone or fold_batch_norms(encoder.backbone, size),
         encoder.pooling,
         encoder.whitening,
         encoder.reading,

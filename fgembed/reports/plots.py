@@ -46,7 +46,7 @@ def draw_curves(file: Path, table: FloorTable) -> None:
         percents = [100 * recall for recall in row.recall_curve]
         width = 2.2 if line == "-" else 1.6
         axes.plot(ks, percents, color=colour, linestyle=line, linewidth=width, clip_on=False)
-    names = [_shortened(row.encoder, 44) for row in table.rows]
+    names = [shortened(row.encoder, 44) for row in table.rows]
     legend = axes.legend(axes.get_lines(), names, loc="best", frameon=False)
     for text in legend.get_texts():
         text.set_parse_math(False)
@@ -59,7 +59,7 @@ def draw_curves(file: Path, table: FloorTable) -> None:
     axes.set_title(f"Recall@k, {table.protocol}", loc="left", fontsize=11)
     axes.grid(color="#e4e1dd", linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, file)
+    save_figure(figure, file)
 
 
 def draw_spread(
@@ -79,7 +79,7 @@ def draw_spread(
         axes.spines[["top", "right"]].set_visible(False)
     lower.set_xlabel("step")
     upper.set_title("Spread of 64 training images' embeddings", loc="left", fontsize=11)
-    _save(figure, file)
+    save_figure(figure, file)
 
 
 def draw_sheet(file: Path, title: str, columns: Sequence[str], rows: Sequence[SheetRow]) -> None:
@@ -100,7 +100,7 @@ def draw_sheet(file: Path, title: str, columns: Sequence[str], rows: Sequence[Sh
     write(MARGIN, TITLE / 2 + 0.03, title, 11, False)
     for number, name in enumerate(columns):
         middle = LABELS + number * cell + THUMBNAIL / 2
-        write(middle, TITLE + HEADER / 2, _shortened(name, CHARACTERS), 8, True)
+        write(middle, TITLE + HEADER / 2, shortened(name, CHARACTERS), 8, True)
     for line, row in enumerate(rows):
         top = TITLE + HEADER + line * cell
         write(MARGIN, top + THUMBNAIL / 2, textwrap.fill(row.label, 17), 9, False)
@@ -110,10 +110,10 @@ def draw_sheet(file: Path, title: str, columns: Sequence[str], rows: Sequence[Sh
             axes = figure.add_axes(box)
             axes.imshow(image, interpolation="lanczos")
             axes.set_axis_off()
-    _save(figure, file)
+    save_figure(figure, file)
 
 
-def _shortened(text: str, characters: int) -> str:
+def shortened(text: str, characters: int) -> str:
     """The text, cut in the middle because names differ at their ends."""
     text = drawable(text, _has_glyph)
     if len(text) <= characters:
@@ -129,7 +129,8 @@ def _has_glyph(letter: str) -> bool:
     return get_font(findfont(FontProperties())).get_char_index(ord(letter)) != 0
 
 
-def _save(figure: "Figure", file: Path) -> None:
+def save_figure(figure: "Figure", file: Path) -> None:
+    """Writes a figure as a PNG that is marked as ours, at once."""
     with warnings.catch_warnings(), atomic_write(file) as stream:
         warnings.filterwarnings("ignore", "Glyph")  # text that is not shortened is not escaped
         figure.savefig(stream, format="png", metadata=SOFTWARE)

@@ -1,6 +1,6 @@
 """The report on a model: a folder with the floor table in Markdown and JSON, and figures.
 
-The same model, images and command give the same report.
+The same model, images and command give the same report, but for the speeds of the encoders.
 """
 
 import importlib.util
@@ -22,6 +22,7 @@ from fgembed.evaluation.floor_table import FloorTable
 from fgembed.evaluation.labelled_images import LabelledImages
 from fgembed.evaluation.subject import Subject
 from fgembed.model.encoder_files import load_encoder
+from fgembed.reports.cost_plot import compared_rows, cost_text, draw_cost
 from fgembed.reports.maps import Samples, map_rows, method_rows
 from fgembed.reports.plots import draw_curves, draw_sheet, draw_spread
 from fgembed.text import showable
@@ -75,7 +76,7 @@ def _is_numbers(file: Path) -> bool:
 
 
 NUMBERS_FILE, TEXT_FILE = "report.json", "report.md"
-FIGURES = {"recall_curves.png", "maps.png", "method.png"}
+FIGURES = {"recall_curves.png", "cost.png", "maps.png", "method.png"}
 NUMBERS = Output("a report", (), _is_numbers)
 TEXT = Output("a report", (), lambda file: opening(file).startswith(b"# Report on "))
 FIGURE = Output("a figure", (), is_our_png)
@@ -108,7 +109,7 @@ def write_report(
     spec = load_encoder(run)[1]
     samples = Samples.of(LabelledImages.find(queries, config.include_clutter), spec)
     maps, method = _maps(folder, run, samples), _method(folder, run, config, samples)
-    sections = [curves, *_training(folder, run), maps, *method]
+    sections = [curves, *_cost(folder, table), *_training(folder, run), maps, *method]
     facts = {"command": command, "queries": str(queries), **_facts(run, config)}
     write_json(
         folder / NUMBERS_FILE,
@@ -120,6 +121,14 @@ def write_report(
     )
     write_text(folder / TEXT_FILE, _markdown(table, facts, sections))
     return folder / TEXT_FILE
+
+
+def _cost(folder: Path, table: FloorTable) -> list[Section]:
+    """Quality against cost; nothing where no encoder was timed."""
+    if not compared_rows(table):
+        return []
+    draw_cost(folder / "cost.png", table)
+    return [Section("Quality against cost", cost_text(table), "cost.png")]
 
 
 def _training(folder: Path, run: Path) -> list[Section]:

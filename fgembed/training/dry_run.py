@@ -1,7 +1,7 @@
-"""Estimates what a training would take: a few real steps, and nothing is written.
+"""Estimates what a run would take: a few real images and steps, and nothing is written.
 
-Steps are taken as the trainer takes them, on real images through the real loader. Estimates
-are of the training alone: checking the images, whitening and measuring come on top.
+Steps are taken as the trainer takes them, on real images through the real loader. The encoder is
+timed as it would be exported, beside cheaper and dearer readings of the same backbone.
 """
 
 import sys
@@ -17,9 +17,12 @@ from fgembed.images.kinds.passed_over import PassedOver
 from fgembed.methods.base import Method
 from fgembed.model.out_of_memory import explained_memory
 from fgembed.progress import ReportStage, silent
+from fgembed.training.costs.encoders import EncoderCost, encoder_costs
+from fgembed.training.costs.estimate import measured_rates, workload
+from fgembed.training.costs.stages import Rates, Workload, stage_seconds
 from fgembed.training.epoch_selection import selection_split
 from fgembed.training.optimiser import make_optimisers
-from fgembed.training.pace import Pace, measure_pace
+from fgembed.training.pace import LIMIT_S, Pace, measure_pace
 from fgembed.training.preparation import (
     Prepared,
     batch_memory,
@@ -80,6 +83,9 @@ class Estimate:
         peak_memory_bytes: the largest so far; None where the system does not say.
         peak_memory_of: whose memory that is.
         checkpoint_bytes: size of the checkpoint's tensors.
+        encoders: the run's encoder and its siblings, see `costs.encoders`.
+        work: what the run does.
+        rates: how fast this machine does it; None where no image could be read.
     """
 
     config: RunConfig
@@ -93,6 +99,14 @@ class Estimate:
     peak_memory_bytes: int | None
     peak_memory_of: str
     checkpoint_bytes: int
+    encoders: dict[str, EncoderCost]
+    work: Workload
+    rates: Rates | None
+
+    @property
+    def stages(self) -> dict[str, float]:
+        """Seconds of each stage of the run, by its name; empty where they are not known."""
+        return stage_seconds(self.work, self.rates) if self.rates else {}
 
     @property
     def training_s(self) -> float:
@@ -114,6 +128,8 @@ class Estimate:
             "peak_memory_of": self.peak_memory_of,
             "checkpoint_bytes": self.checkpoint_bytes,
             "training_s": self.training_s,
+            "encoders": [cost.to_json() for cost in self.encoders.values()],
+            "stages_s": self.stages,
         }
 
 
@@ -121,8 +137,15 @@ def dry_run(
     config: RunConfig,
     method_class: type[Method],
     report_stage: ReportStage = silent,
+    limit_s: float = LIMIT_S,
 ) -> Estimate:
     """Prepares a run, takes a few steps and estimates the rest.
+
+    Args:
+        config: the run's settings.
+        method_class: the class of the method that they name.
+        report_stage: takes the name of what begins.
+        limit_s: after it no further step is taken.
 
     Raises:
         FgembedError: what the run itself would refuse before its training.
@@ -131,6 +154,7 @@ def dry_run(
     config, method = prepared.config, prepared.method
     images = _training_images(prepared)
     require_batch(config, method, len(images))
+    encoders = encoder_costs(prepared, images.paths)
     give_placeholders(method, len(images))
     optimisers = make_optimisers(method, config.optimiser)
     steps_per_epoch = 0
@@ -138,7 +162,7 @@ def dry_run(
     if optimisers and trains(config, method):
         report_stage("taking a few steps")
         with explained_memory(*batch_memory(config)):
-            pace = measure_pace(prepared, images, optimisers)
+            pace = measure_pace(prepared, images, optimisers, limit_s)
         steps_per_epoch = len(images) // config.optimiser.batch_size
     memory, owner = peak_memory(prepared.device)
     tensors = state_tensors(method, optimisers).values()
@@ -154,6 +178,9 @@ def dry_run(
         peak_memory_bytes=memory,
         peak_memory_of=owner,
         checkpoint_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+        encoders=encoders,
+        work=workload(prepared, len(images)),
+        rates=measured_rates(prepared, images.paths, encoders, pace) if encoders else None,
     )
 
 

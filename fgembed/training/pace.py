@@ -12,7 +12,7 @@ from fgembed.training.optimiser import learning_rate_factor, set_learning_rates
 from fgembed.training.preparation import Prepared
 
 MEASURED_STEPS = 6  # at least, after one to warm up
-BUDGET_S = 60  # no further step begins after it
+LIMIT_S = 60.0  # no further step begins after it
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Pace:
 class _Stopwatch:
     """Times the steps and the waits before them; the first step warms up."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
         self.started_at = self.lap_at = perf_counter()
         self.waits_s: list[float] = []
         self.steps_s: list[float] = []
@@ -45,8 +46,8 @@ class _Stopwatch:
         self.steps_s.append(self._lap())
 
     @property
-    def is_over_budget(self) -> bool:
-        return len(self.steps_s) > 1 and self.lap_at - self.started_at > BUDGET_S
+    def is_over_limit(self) -> bool:
+        return len(self.steps_s) > 1 and self.lap_at - self.started_at > self.limit_s
 
     def pace(self) -> Pace:
         waits_s, steps_s = self.waits_s[1:] or self.waits_s, self.steps_s[1:] or self.steps_s
@@ -64,9 +65,12 @@ class _Stopwatch:
 
 
 def measure_pace(
-    prepared: Prepared, images: TrainingImages, optimisers: list[torch.optim.Optimizer]
+    prepared: Prepared,
+    images: TrainingImages,
+    optimisers: list[torch.optim.Optimizer],
+    limit_s: float = LIMIT_S,
 ) -> Pace:
-    """Takes steps as `fgembed.training.loop.train` does, and times them."""
+    """Takes steps as `fgembed.training.loop.train` does, and times them; two at least."""
     config, method, device = prepared.config, prepared.method, prepared.device
     settings = config.optimiser
     batches = EpochBatches(len(images), settings.batch_size, settings.epochs, config.seed, start=0)
@@ -75,7 +79,7 @@ def measure_pace(
     workers = max(config.workers, 1)
     last_step = workers * -(-MEASURED_STEPS // workers)
     method.train()
-    stopwatch = _Stopwatch()
+    stopwatch = _Stopwatch(limit_s)
     for step, views in enumerate(make_loader(images, batches, config.workers, ahead=1)):
         stopwatch.batch_arrived()
         method.progress = step / batches.last
@@ -86,6 +90,6 @@ def measure_pace(
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         stopwatch.step_completed()
-        if step == last_step or stopwatch.is_over_budget:
+        if step == last_step or stopwatch.is_over_limit:
             break
     return stopwatch.pace()

@@ -21,11 +21,13 @@ Damage = Callable[[Path], None]
 def refused(done: Outcome, code: int, *words: str) -> None:
     """Asserts the exit code and one line on stderr that holds the words.
 
-    Nothing else is there but, before it, the stages in which a training or an export was.
+    Nothing else is there but, before it, the stages in which a training or an export was, and what
+    the training told of its cost.
     """
     assert done.code == code, done.err
     assert done.out == ""
     said = r"checking \d+ images|onnx/\S+: exporting[^\n]*|recall@1 on [^\n]+|int8 in [^\n]+"
+    said += r"|measuring what this costs here[^\n]*|  [^\n]+|"
     stages = re.compile(rf"((?:{said})\n)*(error: [^\n]+\n)")
     match = stages.fullmatch(done.err)
     assert match, done.err

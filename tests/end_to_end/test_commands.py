@@ -84,7 +84,7 @@ def test_evaluate_shows_every_floor_above_the_run(command: Command, run: Path, p
     lines = done.out.splitlines()
     assert lines[0].split() == [
         "encoder", "D", "recall@1", "recall@5", "recall@10", "precision@10", "mAP", "mAP@R",
-        "kNN@20", "kNN@200",
+        "kNN@20", "kNN@200", "images/s",
     ]  # fmt: skip
     starts = [
         "untouched start, mean pooling ",

@@ -55,8 +55,16 @@ def test_the_output_is_a_settings_file_that_says_the_estimate(
     assert lines["not trained"].startswith("178,432 key copies, 9,536 fixed, ")
     assert lines["steps"] == "3 per epoch, 3 in total"
     assert " s of it waiting for images (measured on 2)" in lines["one step"]
-    assert "whitening and measuring add to it" in lines["training"]
+    assert lines["training"].startswith("about ")
     assert lines["checkpoint"].endswith(" MB on disk")
+    told = [line.removeprefix("#   ") for line in done.out.splitlines() if line[:4] == "#   "]
+    heads = [line.split("  ")[0] for line in told]
+    assert heads == [
+        "encoder", "as it will be exported", "without the mirror image", "at 1.4 x the size",
+        "mean pooling alone", "stage", "checking the images", "training, 1 x 3 steps",
+        "fitting the last layers", "measuring", "in all",
+    ]  # fmt: skip
+    assert told[0].split() == ["encoder", "px", "mirror", "levels", "D", "images/s"]
     Path("again.toml").write_text(done.out)
     again = command("train", "--dry-run", "--config", "again.toml", "--json")
     assert json.loads(again.out)["config"] == tomllib.loads(done.out)
@@ -68,7 +76,13 @@ def test_json_is_one_object_with_everything(command: Command, settings: Path) ->
     assert set(found) == {
         "config", "device", "pictures", "passed_over", "parameters", "steps_per_epoch", "steps",
         "pace", "peak_memory_bytes", "peak_memory_of", "checkpoint_bytes", "training_s",
+        "encoders", "stages_s",
     }  # fmt: skip
+    assert [
+        (cost["size"], cost["mirror"], cost["levels"], cost["dimensions"])
+        for cost in found["encoders"]
+    ] == [(64, True, 2, 16), (64, False, 2, 16), (96, True, 2, 16), (64, False, 1, 64)]
+    assert found["stages_s"]["training"] >= found["training_s"]
     assert set(found["pace"]) == {"step_s", "waiting_s", "measured"}
     assert (found["steps"], found["parameters"]["encoder"]) == (3, 147968)
     assert found["config"]["method"]["queue_size"] == 16
