@@ -32,7 +32,7 @@ def test_a_method_brings_the_recipe_of_its_name():
 def test_without_a_choice_the_default_recipe_is_taken():
     config = resolve({}, {}, "x")
     assert (config.recipe, config.method.name) == ("default", "distill")
-    assert config.optimiser.encoder_scale == 0.1
+    assert config.optimiser.name == "adamw"
     assert config.backbone.freeze_statistics
 
 

@@ -1,6 +1,7 @@
 """Tells what a run will cost, and takes of it what fits a budget."""
 
 import sys
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,9 @@ def told(settings: "RunConfig", budget_min: float | None) -> "RunConfig":
 
     tell("measuring what this costs here, on a few images and steps")
     method = method_named(settings.method.name)
-    estimate = dry_run(settings, method, limit_s=STEPS_S)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the run itself gives them
+        estimate = dry_run(settings, method, limit_s=STEPS_S)
     if budget_min is not None:
         estimate = fitted(estimate, budget_min)
         settings = with_pick(settings, estimate.work)

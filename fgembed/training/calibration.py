@@ -63,11 +63,12 @@ def fit_and_save(
     encoder = prepared.start if is_start else prepared.method.encoder
     if not is_start and (config.pooling.whitening or config.pooling.levels):
         shared = SharedPass({"trained": encoder}, spec, device)
+        settings, targets = FitSettings.of(config.pooling), prepared.method.targets
         sample = shared.calibrate(
             paths,
-            FitSettings.of(config.pooling),
+            settings if targets is None else settings.to_targets(),
             remedy=f"start a new run with {milder(config, prepared.method)}",
-            targets=prepared.method.targets,
+            targets=targets,
         )
         if prepared.labels is not None:
             fit_labels(encoder, prepared.labels, spec, device, sample.vectors["trained"])

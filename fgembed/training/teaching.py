@@ -49,7 +49,7 @@ def give_targets(prepared: Prepared, paths: Sequence[Path], report_stage: Report
         f"reading the photographs at {', '.join(map(str, sides))} px: what the student learns"
     )
     targets = read_at(sides, start, paths, spec, settings, prepared.device)
-    shared.calibrate(paths, settings, targets=targets)
+    shared.calibrate(paths, settings.to_targets(), targets=targets)
     centre = None if student.levels is None else student.levels.centre
     method.take_targets(targets, student.whitening, centre)
 

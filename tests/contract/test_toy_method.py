@@ -119,7 +119,7 @@ def test_the_toy_trains_and_exports_from_the_command_line(
     assert "spread = 0.5" in (run / "config.toml").read_text()
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["agreement"] >= 0 >= last["spread"]
-    fgembed(source, tmp_path, "export", "--onnx")
+    fgembed(source, tmp_path, "export", "--onnx", "--force")
     assert json.loads((tmp_path / "bundle" / "config.json").read_text())["method"] == "toy"
     assert (tmp_path / "bundle" / "onnx" / "model.onnx").is_file()
 

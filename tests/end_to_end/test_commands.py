@@ -174,14 +174,14 @@ def test_a_killed_training_is_resumed_by_the_command(
     ]  # fmt: skip
     line = [sys.executable, "-c", "from fgembed.cli.main import main; main()", *arguments]
     process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    state = tmp_path / "runs" / "neighbours-1" / "state" / "checkpoint.safetensors"
+    state = tmp_path / "runs" / "distill-1" / "state" / "checkpoint.safetensors"
     while not state.exists():
         assert process.poll() is None, process.communicate()
     process.kill()
     process.communicate()
     done = command("train", "--resume", "--json")
     assert done.code == 0, done.err
-    assert (tmp_path / "runs" / "neighbours-1" / "encoder.json").exists()
+    assert (tmp_path / "runs" / "distill-1" / "encoder.json").exists()
 
 
 def every_command() -> list[str]:

@@ -17,7 +17,10 @@ NO_GPU = not Path("/dev/nvidiactl").exists()
 @pytest.fixture
 def settings(tmp_path: Path, tiny_settings: dict[str, Any]) -> Path:
     """The tiny run's settings as `fgembed.toml`."""
-    extra = {"method": {"queue_size": 16}, "optimiser": {"batch_size": 8, "epochs": 1}}
+    extra = {
+        "method": {"name": "neighbours", "queue_size": 16},
+        "optimiser": {"batch_size": 8, "epochs": 1},
+    }
     file = tmp_path / "fgembed.toml"
     file.write_text(tomli_w.dumps(tiny_settings | extra))
     return file

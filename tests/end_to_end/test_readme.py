@@ -38,7 +38,7 @@ def test_the_five_commands_and_five_lines_work_as_written(
         assert (done.code, line, done.err.count("error")) == (0, line, 0)
         outputs.append(done.out)
     trained, exported, built, found = outputs
-    assert trained.startswith("runs/neighbours-1: neighbours on 24 images\n")
+    assert trained.startswith("runs/distill-1: distill on 24 images\n")
     assert "same nearest neighbour 100.0%" in exported
     assert built.startswith("gallery.index: 24 images, 23 dimensions, flat, exact search")
     paths = [line.split()[2] for line in found.splitlines()[1:]]

@@ -89,6 +89,7 @@ def test_settings_beside_the_trajectory_may_change(
         "recipe": "lcr",
         "checkpoint_every_s": 7.0,
         "holdout_share": 0.2,
+        "labels": str(photos / "train"),
         "optimiser": {"log_every_step": True},
         "pooling": {
             "whitening": 8,

@@ -9,7 +9,7 @@ Whitening alone raises recall@1 and loses mAP: the first hit is right and the pa
 The mean beside it keeps the page, and the larger size raises both (docs/adaptation.md).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ from fgembed.model.reading.whitening import Spectrum, Whitening
 WHITENED = 512  # directions of the levels, at most
 REGRESSED = 1024  # directions that the regression takes, at most
 SIDE_STEP = 32  # pixels
+TAUGHT_RIDGE = 0.1  # in the units of `ridge`
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,10 @@ class FitSettings:
             settings.larger,
             settings.ridge,
         )
+
+    def to_targets(self) -> "FitSettings":
+        """Those of the regression to a teacher's vectors, which shrinks more."""
+        return replace(self, ridge=TAUGHT_RIDGE)
 
     def larger_side(self, side: int) -> int:
         """The larger size for images of `side` px, in steps of 32 px, the stride of most networks.
