@@ -92,7 +92,8 @@ def test_json_is_one_object_with_everything(command: Command, settings: Path) ->
 
 
 def test_without_training_it_says_so(command: Command, settings: Path) -> None:
-    settings.write_text(settings.read_text().replace("queue_size = 16", 'name = "none"'))
+    trained = 'name = "neighbours"\nqueue_size = 16'
+    settings.write_text(settings.read_text().replace(trained, 'name = "none"'))
     done = command("train", "--dry-run")
     assert done.code == 0
     assert "# training     none: only whitening and measuring" in done.out
