@@ -10,7 +10,6 @@ difference from 0 labels, paired over queries, lies below zero. `--features` kee
 vectors, as in `reading_table`.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.reading_table import Pooled, pooled
+from benchmarks.reading_table import Pooled, backbone_options, kept_file, pooled
 from fgembed.backbones import make_backbone
 from fgembed.config import PoolingSettings
 from fgembed.embedding.array_types import Labels, Vectors
@@ -111,15 +110,10 @@ def measured(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table of some sets and one backbone."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = backbone_options(__doc__)
     parser.add_argument("sets", type=Path, nargs="+")
-    parser.add_argument("--backbone", default="torchvision/mobilenet_v2")
-    parser.add_argument("--weights", default="imagenet")
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--counts", type=int, nargs="*", default=[2, 5, 10])
-    parser.add_argument("--features", type=Path)
     options = parser.parse_args(arguments)
     backbone = make_backbone(options.backbone, size=options.size, weights=options.weights)
     start = uncalibrated_start(backbone, PoolingSettings()).eval()
@@ -129,8 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for folder in options.sets:
         sides = []
         for part, side in (("train", options.size), ("train", larger), ("test", options.size)):
-            file = f"{options.backbone.replace('/', '-')}-{folder.name}-{part}-{side}.npz"
-            kept = None if options.features is None else options.features / file
+            kept = kept_file(options, folder / part, side)
             sides.append(pooled(start, folder / part, side, kept))
         found = measured(start, sides, [*options.counts, None])
         sys.stdout.write("\n".join(lines(folder.name, found)) + "\n")

@@ -60,6 +60,26 @@ class Pooled:
         return (self.plain + self.mirrored) / 2
 
 
+def backbone_options(description: str | None) -> argparse.ArgumentParser:
+    """The options that say which backbone is read, and where its vectors are kept."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--backbone", default="torchvision/mobilenet_v2")
+    parser.add_argument("--weights", default="imagenet")
+    parser.add_argument("--features", type=Path)
+    return parser
+
+
+def kept_file(options: argparse.Namespace, folder: Path, side: int) -> Path | None:
+    """Where a folder's pooled vectors are kept; None if they are not."""
+    if options.features is None:
+        return None
+    backbone = options.backbone.replace("/", "-")
+    kept: Path = options.features
+    return kept / f"{backbone}-{folder.parent.name}-{folder.name}-{side}.npz"
+
+
 def pooled(start: Encoder, folder: Path, side: int, kept: Path | None) -> Pooled:
     """The start's pooled vectors of a folder at a side, read from `kept` if that exists."""
     if kept is not None and kept.exists():
@@ -138,24 +158,17 @@ def table(columns: Mapping[str, dict[str, Vectors]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table of one set and backbone."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = backbone_options(__doc__)
     parser.add_argument("gallery", type=Path)
     parser.add_argument("queries", type=Path)
-    parser.add_argument("--backbone", default="torchvision/mobilenet_v2")
-    parser.add_argument("--weights", default="imagenet")
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--counts", type=int, nargs="*", default=[50, 100, 200, 500, 1000])
-    parser.add_argument("--features", type=Path)
     options = parser.parse_args(arguments)
     backbone = make_backbone(options.backbone, size=options.size, weights=options.weights)
     start = uncalibrated_start(backbone, PoolingSettings()).eval()
-    kept = options.features
 
     def of(folder: Path, side: int) -> Pooled:
-        name = f"{options.backbone.replace('/', '-')}-{folder.parent.name}-{folder.name}-{side}.npz"
-        return pooled(start, folder, side, None if kept is None else kept / name)
+        return pooled(start, folder, side, kept_file(options, folder, side))
 
     gallery, queries = of(options.gallery, options.size), of(options.queries, options.size)
     side = FitSettings().larger_side(options.size)

@@ -7,7 +7,6 @@ Each side is fitted on the gallery apart, image and mirror image averaged; of se
 cosines are averaged. recall@1 / precision@10 / mAP, in percent. `--features` as in `reading_table`.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from itertools import combinations
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.reading_table import pooled
+from benchmarks.reading_table import backbone_options, kept_file, pooled
 from fgembed.backbones import make_backbone
 from fgembed.config import PoolingSettings
 from fgembed.embedding.array_types import Labels, Vectors
@@ -39,15 +38,10 @@ def row(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints a row for every choice of the sides."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = backbone_options(__doc__)
     parser.add_argument("gallery", type=Path)
     parser.add_argument("queries", type=Path)
-    parser.add_argument("--backbone", default="torchvision/mobilenet_v2")
-    parser.add_argument("--weights", default="imagenet")
     parser.add_argument("--sides", type=int, nargs="+", default=[160, 224, 288])
-    parser.add_argument("--features", type=Path)
     options = parser.parse_args(arguments)
     backbone = make_backbone(options.backbone, size=options.sides[0], weights=options.weights)
     start = uncalibrated_start(backbone, PoolingSettings()).eval()
@@ -55,10 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for side in options.sides:
         read = []
         for folder in (options.gallery, options.queries):
-            name = options.backbone.replace("/", "-")
-            name += f"-{folder.parent.name}-{folder.name}-{side}.npz"
-            kept = None if options.features is None else options.features / name
-            read.append(pooled(start, folder, side, kept))
+            read.append(pooled(start, folder, side, kept_file(options, folder, side)))
         gallery, queries = read
         fit_encoder(start, gallery.both, FitSettings(), None)
         with torch.no_grad():

@@ -27,7 +27,7 @@ def refused(done: Outcome, code: int, *words: str) -> None:
     assert done.code == code, done.err
     assert done.out == ""
     said = r"checking \d+ images|onnx/\S+: exporting[^\n]*|recall@1 on [^\n]+|int8 in [^\n]+"
-    said += r"|measuring what this costs here[^\n]*|  [^\n]+|"
+    said += r"|measuring what this costs here[^\n]*(?:\n  [^\n]+|\n(?=\n  ))*"  # and its tables
     stages = re.compile(rf"((?:{said})\n)*(error: [^\n]+\n)")
     match = stages.fullmatch(done.err)
     assert match, done.err

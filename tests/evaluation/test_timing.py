@@ -17,19 +17,10 @@ from fgembed.images.preprocessing import Preprocessing
 from fgembed.model.encoder import Encoder
 from fgembed.model.pooling import MeanPooling
 from fgembed.model.torch_embedder import TorchEmbedder
+from tests.clock import Clock
 from tests.conftest import TINY
 
 SPEC = Preprocessing(size=32)
-
-
-class Clock:
-    """Time that passes only where a test advances it."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture

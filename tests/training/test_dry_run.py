@@ -19,6 +19,7 @@ from fgembed.resolve import resolve
 from fgembed.training.dry_run import Parameters, count_parameters, dry_run
 from fgembed.training.pace import Pace
 from fgembed.training.preparation import make_method
+from tests.clock import Clock
 
 BACKBONE = 3 * 64 * 49 + 128 + 2 * (2 * 64 * 64 * 9 + 2 * 128)  # stem, two blocks of two
 PROJECTOR = 64 * 64 + 64 + 128 + 64 * 16 + 16  # two layers and a batch norm
@@ -76,16 +77,6 @@ def test_steps_are_those_of_the_training_and_the_first_warms_up(
     assert estimate.pace.measured == measured
     step = estimate.pace.step_s + estimate.pace.waiting_s
     assert estimate.training_s == pytest.approx(steps * step)
-
-
-class Clock:
-    """Time that passes only where a test advances it."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture
