@@ -48,6 +48,7 @@ class Method(nn.Module):
         self.config = config
         self.progress = 0.0
         self.target_sizes: tuple[float, ...] = (1.0,)
+        self.target_neighbours = 0
         self.register_buffer("targets", None, persistent=False)
 
     @classmethod
@@ -69,7 +70,9 @@ class Method(nn.Module):
     def take_targets(
         self, targets: Tensor, layer: Whitening | None = None, centre: Tensor | None = None
     ) -> None:
-        """Takes what the images are to be mapped to, before the training; see `target_sizes`.
+        """Takes what the images are to be mapped to, before the training.
+
+        They are those of the start at `target_sizes`, with up to `target_neighbours` neighbours.
 
         Args:
             targets: (N, D) unit vectors by position; zero for an image that could not be read.

@@ -2,7 +2,8 @@
 
 The teacher is the untouched start at its own and at larger sizes, with the mirror image where the
 run reads it: its unit vectors t (N, D) of all training images, in which the cosines of the sizes
-are averaged, are made once, before the training. The student s is one pass at the encoder's own
+and then mutual neighbours are averaged (`model.reading.neighbourhood`), are made once, before the
+training. The student s is one pass at the encoder's own
 size, its levels joined, and a linear head that starts as the ridge regression to t. With x the
 normalised images of a batch, x' and t' their permutation:
 
@@ -50,13 +51,16 @@ class Distill(Method):
     """
 
     class Config(Settings):
-        """The teacher's sizes, the mixup, and the width of the head."""
+        """The teacher's sizes and neighbours, the mixup, and the width of the head."""
 
         sizes: tuple[Size, ...] = Field(
             (1.0, 1.4, 1.8),
             min_length=1,
             max_length=8,
             description="at which the teacher reads, x preprocessing.size; cosines are averaged",
+        )
+        neighbours: int = Field(
+            10, ge=0, le=100, description="mutual ones averaged into a target, at most; 0 for none"
         )
         mixup: float = Field(
             0.4, ge=0, allow_inf_nan=False, description="a of Beta(a, a); 0 for no mixup"
@@ -69,6 +73,7 @@ class Distill(Method):
     def __init__(self, encoder: Encoder, config: Config) -> None:
         super().__init__(encoder, config)
         self.target_sizes = config.sizes
+        self.target_neighbours = config.neighbours
         # Its width does not depend on the images, so that a checkpoint fits any new instance.
         self.head = nn.Linear(encoder.dimensions, config.dimensions)
 

@@ -16,6 +16,7 @@ from fgembed.methods.base import Method
 from fgembed.model.calibration import BATCH_SIZE, SAMPLE, batch_of_as_many_pixels
 from fgembed.model.encoder import Encoder
 from fgembed.model.reading.fitting import FitSettings
+from fgembed.model.reading.neighbourhood import with_neighbours
 from fgembed.model.reading.whitening import Spectrum
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.progress import ReportStage
@@ -49,6 +50,7 @@ def give_targets(prepared: Prepared, paths: Sequence[Path], report_stage: Report
         f"reading the photographs at {', '.join(map(str, sides))} px: what the student learns"
     )
     targets = read_at(sides, start, paths, spec, settings, prepared.device)
+    targets = with_neighbours(targets, method.target_neighbours)
     shared.calibrate(paths, settings.to_targets(), targets=targets)
     centre = None if student.levels is None else student.levels.centre
     method.take_targets(targets, student.whitening, centre)

@@ -25,7 +25,9 @@ from fgembed.methods.distill import Distill
 from fgembed.model import calibration
 from fgembed.model.encoder import Encoder
 from fgembed.model.encoder_files import load_encoder
+from fgembed.model.reading import neighbourhood
 from fgembed.model.reading.fitting import FitSettings
+from fgembed.model.reading.neighbourhood import with_neighbours
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.model.tensor_files import read_tensors
 from fgembed.model.torch_embedder import TorchEmbedder
@@ -126,6 +128,22 @@ def test_the_targets_are_those_of_the_start_fitted_at_each_size(prepared: Prepar
     assert targets.shape == (24, 16)
     assert_same_cosines(targets, start_at_all_sizes(prepared, prepared.paths))
     assert prepared.start.whitening is None  # the start itself is as it was
+
+
+def test_of_hundreds_of_images_the_targets_hold_their_neighbours(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(neighbourhood, "IMAGES_EACH", 6)  # 24 stand for 800: four neighbours
+    plain, averaged = (
+        prepare(settings(images, method={"neighbours": most}), Distill) for most in (0, 3)
+    )
+    for prepared in (plain, averaged):
+        give_targets(prepared, prepared.paths, silent)
+    before, after = plain.method.targets, averaged.method.targets
+    assert before is not None
+    assert after is not None
+    assert_same_cosines(after, with_neighbours(before, 3))
+    assert ((before * after).sum(dim=1) < 0.99).any()
 
 
 def test_the_student_begins_as_the_regression_to_the_targets(prepared: Prepared):
