@@ -11,7 +11,7 @@ that another fit takes seconds.
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,7 @@ CPU = torch.device("cpu")
 DRAWS = 3
 QUERIES = 800  # of a draw, at most
 MEAN = "mean pooling + mirror"
+Columns = dict[str, Vectors]  # by row: measures (3, Q)
 
 
 @dataclass(frozen=True)
@@ -124,31 +125,54 @@ def readings(
         yield name, start.finish(sides[0]), start.finish(sides[1])
 
 
-def scores(
-    start: Encoder, gallery: Pooled, larger: Pooled, queries: Pooled, seed: int
-) -> dict[str, Vectors]:
+def scores(start: Encoder, gallery: Pooled, larger: Pooled, queries: Pooled, seed: int) -> Columns:
     """By reading (3, Q): recall@1, precision@10 and AP, in percent, of queries with an answer."""
-    answered = np.flatnonzero(np.isin(queries.labels, gallery.labels))
-    asked = queries.rows(np.random.default_rng(seed).permutation(answered)[:QUERIES])
-    found = {}
-    for name, items, searched in readings(start, gallery, larger, asked):
-        scored = score_queries(searched.numpy(), asked.labels, items.numpy(), gallery.labels)
-        measures = (scored.recall[1], scored.precision_at_10, scored.average_precision)
-        found[name] = 100 * np.stack(measures)
-    return found
+    asked = answerable(queries, gallery.labels, seed)
+    return {
+        name: measures(items, gallery.labels, searched, asked.labels)
+        for name, items, searched in readings(start, gallery, larger, asked)
+    }
 
 
-def table(columns: Mapping[str, dict[str, Vectors]]) -> str:
-    """Markdown: readings by counts; recall@1 / precision@10 / mAP.
+def answerable(queries: Pooled, labels: Labels, seed: int) -> Pooled:
+    """At most 800 of the queries that have an answer among some labels."""
+    answered = np.flatnonzero(np.isin(queries.labels, labels))
+    return queries.rows(np.random.default_rng(seed).permutation(answered)[:QUERIES])
+
+
+def measures(items: Tensor, labels: Labels, searched: Tensor, asked: Labels) -> Vectors:
+    """(3, Q): recall@1, precision@10 and AP of queries, in percent."""
+    scored = score_queries(searched.numpy(), asked, items.numpy(), labels)
+    return 100 * np.stack([scored.recall[1], scored.precision_at_10, scored.average_precision])
+
+
+def drawn_columns(
+    everything: int, counts: Sequence[int], score: Callable[[NDArray[np.int64], int], Columns]
+) -> dict[str, Columns]:
+    """By count what `score` gives for positions and a seed: three draws of each, all once."""
+    columns = {}
+    for count in [*(n for n in counts if n < everything), everything]:
+        draws = [
+            score(np.random.default_rng(seed).permutation(everything)[:count], seed)
+            for seed in range(DRAWS if count < everything else 1)
+        ]
+        columns[f"N = {count}"] = {name: np.hstack([d[name] for d in draws]) for name in draws[0]}
+    return columns
+
+
+def table(columns: Mapping[str, Columns]) -> str:
+    """Markdown: readings by counts; recall@1 / precision@10 / mAP; below the first as differences.
 
     A star marks a difference whose 95 % interval, paired over queries, lies below zero.
     """
     lines = ["| reading | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for name in next(iter(columns.values())):
+    names = list(next(iter(columns.values())))
+    for name in names:
+        is_first = name == names[0]
         cells = []
         for found in columns.values():
-            values = found[name] if name == MEAN else found[name] - found[MEAN]
-            sign = "" if name == MEAN else "+"
+            values = found[name] if is_first else found[name] - found[names[0]]
+            sign = "" if is_first else "+"
             worse = ["*" if bootstrap_interval(each)[1] < 0 else "" for each in values]
             texts = [f"{v.mean():{sign}.1f}{w}" for v, w in zip(values, worse, strict=True)]
             cells.append(" / ".join(texts))
@@ -173,17 +197,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gallery, queries = of(options.gallery, options.size), of(options.queries, options.size)
     side = FitSettings().larger_side(options.size)
     larger = of(options.gallery, side)
-    everything = len(gallery.labels)
-    columns = {}
-    for count in [*(n for n in options.counts if n < everything), everything]:
-        draws = []
-        for seed in range(DRAWS if count < everything else 1):
-            drawn = np.random.default_rng(seed).permutation(everything)[:count]
-            seen = larger.rows(drawn)
-            draws.append(scores(start, gallery.rows(drawn), seen, queries, seed))
-        columns[f"N = {count}"] = {
-            name: np.hstack([draw[name] for draw in draws]) for name in draws[0]
-        }
+
+    def score(drawn: NDArray[np.int64], seed: int) -> Columns:
+        return scores(start, gallery.rows(drawn), larger.rows(drawn), queries, seed)
+
+    columns = drawn_columns(len(gallery.labels), options.counts, score)
     sys.stdout.write(f"{options.backbone}, {options.gallery}, {options.size} px\n\n")
     sys.stdout.write(table(columns) + "\n")
 

@@ -38,11 +38,12 @@ def with_neighbours(vectors: Tensor, most: int) -> Tensor:
         # Every n-th, because the files of one folder are alike.
         members = torch.arange(first, len(vectors), parts)
         members = members[vectors[members].any(dim=1)]
-        result[members] = _averaged(vectors[members], min(most, len(members) // IMAGES_EACH))
+        result[members] = averaged(vectors[members], min(most, len(members) // IMAGES_EACH))
     return result
 
 
-def _averaged(vectors: Tensor, count: int) -> Tensor:
+def averaged(vectors: Tensor, count: int) -> Tensor:
+    """`with_neighbours` of one set for a given k, which is below N."""
     if not count:
         return vectors
     nearest, cosines = _nearest(vectors, count)
