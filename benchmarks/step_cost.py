@@ -37,7 +37,7 @@ from fgembed.resolve import merge, parse_assignment, resolve
 from fgembed.training.loop import take_step, to_device
 from fgembed.training.optimiser import make_optimisers, set_learning_rates
 from fgembed.training.preparation import make_method, resolved, trains
-from fgembed.training.teaching import give_placeholders
+from fgembed.training.teachers.targets import give_placeholders
 
 BASE = "moco"
 WARM_UP = 2  # rounds that are not counted

@@ -5,7 +5,7 @@ A file names only what differs from the defaults. `fgembed.resolve` merges recip
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -242,8 +242,8 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
 
 def _keys_of_table(model: Any, tables: Iterable[Any]) -> list[str]:
     for name in tables:
-        field = getattr(model, "model_fields", {}).get(name)
-        model = field.annotation if field is not None else model
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        return list(model.model_fields)
-    return list(model.__dataclass_fields__)
+        if isinstance(name, int):  # the place in a list
+            model = get_args(model)[0]
+        elif (field := getattr(model, "model_fields", {}).get(name)) is not None:
+            model = field.annotation
+    return list(getattr(model, "model_fields", None) or model.__dataclass_fields__)

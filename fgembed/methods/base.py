@@ -9,6 +9,7 @@ from fgembed.backbones import Backbone
 from fgembed.config import Settings, ViewSettings
 from fgembed.data.views import TwoViews, ViewMaker
 from fgembed.images.preprocessing import Preprocessing
+from fgembed.methods.components.target_settings import TeacherSettings
 from fgembed.model.encoder import Encoder
 from fgembed.model.pooling import GeMPooling, MeanPooling, Pooling
 from fgembed.model.reading.whitening import Whitening
@@ -49,6 +50,7 @@ class Method(nn.Module):
         self.progress = 0.0
         self.target_sizes: tuple[float, ...] = (1.0,)
         self.target_neighbours = 0
+        self.target_teachers: tuple[TeacherSettings, ...] = ()
         self.register_buffer("targets", None, persistent=False)
 
     @classmethod
@@ -72,7 +74,8 @@ class Method(nn.Module):
     ) -> None:
         """Takes what the images are to be mapped to, before the training.
 
-        They are those of the start at `target_sizes`, with up to `target_neighbours` neighbours.
+        They are those of the start at `target_sizes` and of `target_teachers`, with up to
+        `target_neighbours` neighbours.
 
         Args:
             targets: (N, D) unit vectors by position; zero for an image that could not be read.

@@ -18,11 +18,11 @@ once, whatever the view shows, because a teacher that reads every view costs mor
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fgembed.backbones import Backbone
@@ -30,6 +30,7 @@ from fgembed.config import Settings, ViewSettings
 from fgembed.data.views import Positioned, ViewMaker, WholeView
 from fgembed.images.preprocessing import Preprocessing
 from fgembed.methods.base import Method
+from fgembed.methods.components.target_settings import TeacherSettings
 from fgembed.model.encoder import Encoder, best_pooling
 from fgembed.model.module_state import evaluation_mode
 from fgembed.model.reading.whitening import Whitening
@@ -55,17 +56,25 @@ class Distill(Method):
 
         sizes: tuple[Size, ...] = Field(
             (1.0, 1.4, 1.8),
-            min_length=1,
             max_length=8,
-            description="at which the teacher reads, x preprocessing.size; cosines are averaged",
+            description="at which the start teaches, x preprocessing.size; cosines are averaged",
+        )
+        teachers: tuple[TeacherSettings, ...] = Field(
+            (), max_length=8, description="other networks, beside the start or (sizes = []) alone"
         )
         neighbours: int = Field(
-            10, ge=0, le=100, description="mutual ones averaged into a target, at most; 0 for none"
+            0, ge=0, le=100, description="mutual ones averaged into a target, at most; 0 for none"
         )
         mixup: float = Field(
             0.4, ge=0, allow_inf_nan=False, description="a of Beta(a, a); 0 for no mixup"
         )
         dimensions: int = Field(512, ge=2, description="of what is learned, at most")
+
+        @model_validator(mode="after")
+        def _check_teachers(self) -> Self:
+            if not self.sizes and not self.teachers:
+                raise ValueError("neither sizes nor teachers are set; set one of them")
+            return self
 
     takes_targets = True
     config: Config
@@ -74,6 +83,7 @@ class Distill(Method):
         super().__init__(encoder, config)
         self.target_sizes = config.sizes
         self.target_neighbours = config.neighbours
+        self.target_teachers = config.teachers
         # Its width does not depend on the images, so that a checkpoint fits any new instance.
         self.head = nn.Linear(encoder.dimensions, config.dimensions)
 

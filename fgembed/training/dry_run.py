@@ -32,7 +32,8 @@ from fgembed.training.preparation import (
     trains,
 )
 from fgembed.training.resuming.checkpoint import state_tensors
-from fgembed.training.teaching import give_placeholders
+from fgembed.training.teachers.choice import make_teachers
+from fgembed.training.teachers.targets import give_placeholders
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,7 @@ def dry_run(
         FgembedError: what the run itself would refuse before its training.
     """
     prepared = prepare(config, method_class)
+    make_teachers(prepared)
     config, method = prepared.config, prepared.method
     images = _training_images(prepared)
     require_batch(config, method, len(images))

@@ -5,14 +5,11 @@ things with the same messages. Nothing is written.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from fgembed.backbones import Backbone, make_backbone
-from fgembed.backbones.family import Family
-from fgembed.backbones.libraries import family_of
 from fgembed.config import RunConfig, validate
 from fgembed.cores import core_count
 from fgembed.data.loading import TrainingImages, require_full_batch
@@ -22,7 +19,6 @@ from fgembed.evaluation.protocol import Split
 from fgembed.images.batches import split_readable
 from fgembed.images.finding import scan
 from fgembed.images.kinds.passed_over import PassedOver
-from fgembed.images.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from fgembed.images.skipped import Skipped, check_bad
 from fgembed.images.walk import Scan
 from fgembed.methods.base import Method
@@ -34,6 +30,7 @@ from fgembed.model.reading.whitening import NEEDED
 from fgembed.questions import Answer
 from fgembed.training.epoch_selection import check_selection
 from fgembed.training.labels.label_groups import LabelGroups
+from fgembed.training.start import start_backbone, with_normalisation
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,8 @@ def prepare(config: RunConfig, method_class: type[Method]) -> Prepared:
     Raises:
         FgembedError: the device, a folder or a setting is not as the run needs it.
     """
-    config = _with_normalisation(config)
+    spec = with_normalisation(config.preprocessing, config.backbone.name, config.backbone.weights)
+    config = config.model_copy(update={"preprocessing": spec})
     device = choose_device(config.device)
     torch.set_num_threads(config.threads or core_count())
     images = list_images(config)
@@ -83,7 +81,7 @@ def prepare(config: RunConfig, method_class: type[Method]) -> Prepared:
     labels = LabelGroups.of(config)
     torch.manual_seed(config.seed)
     may_mirror = config.pooling.mirror or config.things.mirror != Answer.no
-    start = uncalibrated_start(_backbone(config), config.pooling, may_mirror).to(device)
+    start = uncalibrated_start(start_backbone(config), config.pooling, may_mirror).to(device)
     method = make_method(config, method_class)
     method.to(device).to(memory_format=torch.channels_last)
     config = resolved(config, method)
@@ -136,7 +134,7 @@ def make_method(config: RunConfig, method_class: type[Method]) -> Method:
         ConfigError: a setting is unknown, or the pooling does not suit the method.
     """
     torch.manual_seed(config.seed)
-    backbone = _backbone(config)
+    backbone = start_backbone(config)
     kind = config.pooling.kind
     if kind == "auto":
         kind = method_class.pooling_for(backbone)
@@ -215,32 +213,9 @@ def resolved(config: RunConfig, method: Method) -> RunConfig:
     Without training there is no epoch to select. A transformer's position embeddings fit one
     size, so its views are not smaller than its input.
     """
-    values = {"name": config.method.name} | method.config.model_dump()
+    values = {"name": config.method.name} | method.config.model_dump(exclude_none=True)
     select = config.select if trains(config, method) else "last"
     choice = type(config.method).model_validate(values)
     side = 1 if method.encoder.backbone.has_tokens else config.views.side
     views = config.views.model_copy(update={"side": side})
     return config.model_copy(update={"method": choice, "select": select, "views": views})
-
-
-def _with_normalisation(config: RunConfig) -> RunConfig:
-    """With published weights, the mean and deviation that they were trained with.
-
-    They replace only the default, ImageNet's.
-    """
-    spec = config.preprocessing
-    is_default = (spec.mean, spec.std) == (IMAGENET_MEAN, IMAGENET_STD)
-    if not is_default or config.backbone.weights not in Family.weights:
-        return config
-    family, model = family_of(config.backbone.name)
-    published = family.normalisation(model)
-    spec = replace(spec, mean=published.mean, std=published.std)
-    return config.model_copy(update={"preprocessing": spec})
-
-
-def _backbone(config: RunConfig) -> Backbone:
-    settings = config.backbone
-    size = config.preprocessing.size
-    return make_backbone(
-        settings.name, settings.weights, settings.freeze_statistics, size, frozen=settings.frozen
-    )

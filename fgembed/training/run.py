@@ -43,7 +43,9 @@ from fgembed.training.resuming.fingerprint import (
 )
 from fgembed.training.run_report import RunReport, write_run_report
 from fgembed.training.spread import SpreadWatch
-from fgembed.training.teaching import give_targets
+from fgembed.training.teachers.choice import make_teachers
+from fgembed.training.teachers.targets import give_targets
+from fgembed.training.teachers.teacher import Teacher
 from fgembed.training.verdict import judged
 from fgembed.workspace import RunFolder
 
@@ -55,6 +57,7 @@ class ReadyRun:
     Attributes:
         folder: the run's.
         prepared: settings, device, start and method.
+        teachers: those beside the start.
         images: trained on.
         held_out: number of images that only select the epoch.
         split: gallery and queries that select the epoch, if any.
@@ -65,6 +68,7 @@ class ReadyRun:
 
     folder: RunFolder
     prepared: Prepared
+    teachers: list[Teacher]
     images: TrainingImages
     held_out: int
     split: Split | None
@@ -146,6 +150,7 @@ def prepare(
     """Builds the method and checks the images; writes nothing before both are sound."""
     folder.refuse_collapsed()
     prepared = prepare_method(config, method_class)
+    teachers = make_teachers(prepared)
     config = prepared.config
     position = read_position(folder)
     if position:
@@ -166,6 +171,7 @@ def prepare(
     return ReadyRun(
         folder=folder,
         prepared=prepared,
+        teachers=teachers,
         images=prepared.training_images(paths),
         held_out=len(readable) - len(paths),
         split=split,
@@ -192,7 +198,7 @@ def train(ready: ReadyRun, report: loop.Report, report_stage: ReportStage = sile
     if not trains(config, method):
         return TrainedRun(ready, None)
     check_start(ready.prepared, ready.images.paths)
-    give_targets(ready.prepared, ready.images.paths, report_stage)
+    give_targets(ready.prepared, ready.teachers, ready.images.paths, report_stage)
     spec = config.preprocessing
     watch = SpreadWatch(method.encoder, ready.images.paths, spec, device)  # of the start
     with explained_memory(*batch_memory(config)):

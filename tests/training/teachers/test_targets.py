@@ -33,12 +33,13 @@ from fgembed.model.tensor_files import read_tensors
 from fgembed.model.torch_embedder import TorchEmbedder
 from fgembed.progress import silent
 from fgembed.resolve import resolve
-from fgembed.training import teaching
 from fgembed.training.dry_run import dry_run
 from fgembed.training.loop import Progress
 from fgembed.training.preparation import Prepared, prepare
 from fgembed.training.run import run_training
-from fgembed.training.teaching import give_targets, read_at
+from fgembed.training.teachers import targets as targets_module
+from fgembed.training.teachers import teacher
+from fgembed.training.teachers.targets import give_targets, read_by, start_at
 from tests.conftest import TINY
 
 CPU = torch.device("cpu")
@@ -84,7 +85,7 @@ def log(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def start_at(side: int, prepared: Prepared, paths: list[Path]) -> torch.Tensor:
+def fitted_at(side: int, prepared: Prepared, paths: list[Path]) -> torch.Tensor:
     """The vectors of the start that is fitted to the images at this size alone."""
     start, spec = prepared.start, replace(prepared.config.preprocessing, size=side)
     teacher = Encoder(start.backbone, start.pooling, reading=start.reading)
@@ -95,7 +96,7 @@ def start_at(side: int, prepared: Prepared, paths: list[Path]) -> torch.Tensor:
 
 def start_at_all_sizes(prepared: Prepared, paths: list[Path], dimensions: int = 16) -> torch.Tensor:
     """The principal directions of the start's vectors at all sizes, side by side."""
-    vectors = torch.cat([start_at(side, prepared, paths) for side in SIDES], dim=1)
+    vectors = torch.cat([fitted_at(side, prepared, paths) for side in SIDES], dim=1)
     centred = vectors - vectors.mean(dim=0)
     left, values, _ = torch.linalg.svd(centred, full_matrices=False)
     return F.normalize((left * values)[:, :dimensions], dim=1)
@@ -105,7 +106,8 @@ def read_again(prepared: Prepared, paths: list[Path]) -> torch.Tensor:
     """What the run learns of these images."""
     config = prepared.config
     fit = FitSettings.of(config.pooling)
-    return read_at(SIDES, prepared.start, paths, config.preprocessing, fit, CPU)
+    teachers = start_at(SIDES, prepared.start, config.preprocessing, fit, CPU)
+    return read_by(teachers, paths, fit.dimensions)
 
 
 def assert_same_cosines(one: torch.Tensor, other: torch.Tensor) -> None:
@@ -120,7 +122,7 @@ def test_without_a_last_layer_there_is_nothing_to_learn(images: Path):
 
 def test_the_targets_are_those_of_the_start_fitted_at_each_size(prepared: Prepared):
     stages: list[str] = []
-    give_targets(prepared, prepared.paths, stages.append)
+    give_targets(prepared, [], prepared.paths, stages.append)
     assert stages == ["reading the photographs at 64, 96, 128 px: what the student learns"]
     assert prepared.start.reading.mirror
     targets = prepared.method.targets
@@ -138,7 +140,7 @@ def test_of_hundreds_of_images_the_targets_hold_their_neighbours(
         prepare(settings(images, method={"neighbours": most}), Distill) for most in (0, 3)
     )
     for prepared in (plain, averaged):
-        give_targets(prepared, prepared.paths, silent)
+        give_targets(prepared, [], prepared.paths, silent)
     before, after = plain.method.targets, averaged.method.targets
     assert before is not None
     assert after is not None
@@ -147,7 +149,7 @@ def test_of_hundreds_of_images_the_targets_hold_their_neighbours(
 
 
 def test_the_student_begins_as_the_regression_to_the_targets(prepared: Prepared):
-    give_targets(prepared, prepared.paths, silent)
+    give_targets(prepared, [], prepared.paths, silent)
     method, spec = prepared.method, prepared.config.preprocessing
     assert isinstance(method, Distill)
     assert method.targets is not None
@@ -171,11 +173,11 @@ def test_the_student_begins_as_the_regression_to_the_targets(prepared: Prepared)
 def test_of_more_images_than_the_fit_takes_all_get_their_targets(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ):
-    for module in (teaching, calibration):
+    for module in (targets_module, teacher, calibration):
         monkeypatch.setattr(module, "SAMPLE", 12)
     targets = read_again(prepared, prepared.paths)
     assert targets.shape == (24, 11)  # of 12 images
-    vectors = torch.cat([start_at(side, prepared, prepared.paths) for side in SIDES], dim=1)
+    vectors = torch.cat([fitted_at(side, prepared, prepared.paths) for side in SIDES], dim=1)
     sample = vectors[evenly_spaced(24, 12)]
     directions = torch.linalg.svd(sample - sample.mean(dim=0), full_matrices=False)[2][:11]
     expected = F.normalize((vectors - sample.mean(dim=0)) @ directions.T, dim=1)
@@ -186,7 +188,7 @@ def test_of_more_images_than_the_fit_takes_all_get_their_targets(
 def test_an_image_that_cannot_be_read_any_more_shifts_no_target(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample: int
 ):
-    for module in (teaching, calibration):
+    for module in (targets_module, teacher, calibration):
         monkeypatch.setattr(module, "SAMPLE", sample)
     shutil.copytree(prepared.paths[0].parents[1], tmp_path / "images")
     paths, _ = find_images(tmp_path / "images")
@@ -261,7 +263,7 @@ def test_an_exported_student_gives_the_run_s_vectors(run: Path, images: Path, tm
 def test_a_dry_run_takes_steps_without_reading_at_larger_sizes(
     images: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(teaching, "read_at", None)
+    monkeypatch.setattr(targets_module, "read_by", None)
     estimate = dry_run(settings(images), Distill)
     assert estimate.pace is not None
     assert estimate.parameters.heads == (128 + 64 + 64) * 512 + 512

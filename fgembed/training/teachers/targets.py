@@ -1,0 +1,125 @@
+"""What a student learns: the training images, read by its start at several sizes and by others.
+
+It depends on the start, the other teachers and the images alone, so that a resumed run learns the
+same.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fgembed.images.preprocessing import Preprocessing
+from fgembed.methods.base import Method
+from fgembed.model.calibration import SAMPLE
+from fgembed.model.encoder import Encoder
+from fgembed.model.reading.fitting import FitSettings
+from fgembed.model.reading.neighbourhood import with_neighbours
+from fgembed.model.reading.whitening import Spectrum
+from fgembed.model.shared_backbone import SharedPass
+from fgembed.progress import ReportStage
+from fgembed.training.preparation import Prepared
+from fgembed.training.teachers.teacher import FittedBackbone, Teacher
+
+PLACEHOLDERS = 512  # dimensions
+
+
+def give_targets(
+    prepared: Prepared,
+    others: Sequence[Teacher],
+    paths: Sequence[Path],
+    report_stage: ReportStage,
+) -> None:
+    """Gives a method that takes targets those of the training images, and the layer to begin with.
+
+    Args:
+        prepared: its start is untouched.
+        others: teachers beside the start.
+        paths: the training images, in the order of their positions.
+        report_stage: takes the name of the stage.
+
+    Raises:
+        FgembedError: too few images differ, or a teacher maps different ones to one point.
+    """
+    method, start, spec = prepared.method, prepared.start, prepared.config.preprocessing
+    if not method.takes_targets:
+        return
+    settings = FitSettings.of(prepared.config.pooling.of_the_floor())
+    once = replace(method.encoder.reading, mirror=False)
+    # On the start's backbone: the method's may hold weights that it has trained.
+    student = Encoder(start.backbone, method.encoder.pooling, reading=once)
+    shared = SharedPass({"student": student}, spec, prepared.device)
+    scales = [replace(settings, larger=scale) for scale in method.target_sizes]
+    sides = sorted({shared.larger_side(scale) for scale in scales})
+    report_stage(_stage(sides, [teacher.name for teacher in method.target_teachers]))
+    own = start_at(sides, start, spec, settings, prepared.device)
+    targets = read_by([*own, *others], paths, settings.dimensions)
+    targets = with_neighbours(targets, method.target_neighbours)
+    shared.calibrate(paths, settings.to_targets(), targets=targets)
+    centre = None if student.levels is None else student.levels.centre
+    method.take_targets(targets, student.whitening, centre)
+
+
+def start_at(
+    sides: Sequence[int],
+    start: Encoder,
+    spec: Preprocessing,
+    settings: FitSettings,
+    device: torch.device,
+) -> list[Teacher]:
+    """The start at each side, in pixels; `spec` is of the encoder's own size."""
+    return [
+        FittedBackbone(start, replace(spec, size=side), settings, device, spec.size)
+        for side in sides
+    ]
+
+
+def read_by(teachers: Sequence[Teacher], paths: Sequence[Path], dimensions: int) -> Tensor:
+    """The images' unit vectors (N, D) by teachers, each fitted to them apart.
+
+    The vectors of the teachers stand side by side, so that their cosines are averaged, and are
+    projected on their principal directions.
+
+    Args:
+        teachers: not yet fitted.
+        paths: of the images; one that cannot be read any more gets zeros.
+        dimensions: D at most.
+    """
+    fits = [teacher.fit(paths) for teacher in teachers]
+    readable = torch.stack([fit.any(dim=1) for fit in fits]).all(dim=0)
+    sample = torch.cat([fit[readable] for fit in fits], dim=1)
+    spectrum = Spectrum.of(sample, dimensions)
+    widths = [fit.shape[1] for fit in fits]
+    directions = torch.split(spectrum.directions, widths)
+    means = torch.split(spectrum.mean, widths)
+    # All of a small set are in the sample.
+    parts = iter(fits) if len(paths) <= SAMPLE else _read_all(list(teachers), paths)
+    targets = torch.zeros(len(paths), spectrum.directions.shape[1])
+    readable = torch.ones(len(paths), dtype=torch.bool)
+    for part, mean, layer in zip(parts, means, directions, strict=True):
+        targets += (part - mean.float()) @ layer.float()
+        readable &= part.any(dim=1)
+    return F.normalize(targets, dim=1) * readable[:, None]
+
+
+def _read_all(teachers: list[Teacher], paths: Sequence[Path]) -> Iterator[Tensor]:
+    """Each teacher's vectors of all images; those of one at a time are in memory."""
+    teachers.reverse()
+    while teachers:
+        yield teachers.pop().read(paths)
+
+
+def _stage(sides: Sequence[int], names: Sequence[str]) -> str:
+    """What is read, in words."""
+    at = [f"at {', '.join(map(str, sides))} px"] if sides else []
+    by = [f"by {', '.join(names)}"] if names else []
+    return f"reading the photographs {' and '.join([*at, *by])}: what the student learns"
+
+
+def give_placeholders(method: Method, count: int) -> None:
+    """Gives a method that takes targets any that are as large: its steps cost the same."""
+    if method.takes_targets:
+        method.take_targets(F.normalize(torch.ones(count, PLACEHOLDERS), dim=1))
