@@ -19,7 +19,7 @@ from fgembed.data.batch_transport import LoaderLost, batches_of_processes, pinne
 from fgembed.data.views import Positioned, ViewMaker
 from fgembed.errors import ConfigError, FgembedError, ImageError
 from fgembed.images.decoding import load_rgb
-from fgembed.images.preprocessing import Preprocessing
+from fgembed.images.preprocessing import Preprocessing, made_grey
 
 ImageKey = tuple[int, int]  # epoch, index of the image
 
@@ -38,6 +38,7 @@ class TrainingImages(Dataset[list[Tensor]]):
         self.view_maker = view_maker
         self.at_least = spec.draft * spec.size
         self.reading = spec.version
+        self.grey = spec.grey
         self.seed = seed
 
     def __len__(self) -> int:
@@ -65,6 +66,8 @@ class TrainingImages(Dataset[list[Tensor]]):
                 image = load_rgb(self.paths[index], self.at_least, self.reading)
             except ImageError:
                 continue
+            if self.grey:
+                image = made_grey(image)
             with torch.random.fork_rng(devices=[]):
                 # The CPU's only: `torch.manual_seed` would also set the GPU's, for good.
                 torch.default_generator.manual_seed(_derived_seed(self.seed, epoch, index))

@@ -19,6 +19,7 @@ from fgembed.images.decoding import Pixels, decode
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 LARGEST_SIDE = 4096
+_EARLIER = {"version": 1, "grey": False}  # what a specification without these keys means
 _MARGIN = 2  # of the input, that is left to the last resizing
 
 
@@ -39,6 +40,7 @@ class Preprocessing:
         version: how a file's colours are read. 2: its colour profile is applied, transparency lies
             over a ground on which it shows, layouts of TIFF that would be misread are refused. 1:
             as before these, for models and indexes made then.
+        grey: whether the input is made grey, by Pillow's luma; it keeps three channels.
 
     Example:
         >>> Preprocessing(size=8)
@@ -55,6 +57,7 @@ class Preprocessing:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     version: Literal[1, 2] = 2
+    grey: bool = False
 
     def __post_init__(self) -> None:
         if not 16 <= self.size <= LARGEST_SIDE:
@@ -67,11 +70,12 @@ class Preprocessing:
             raise ValueError(f"std {self.std} is not positive")
 
     def to_json(self) -> dict[str, Any]:
-        """The specification as a JSON object; version 1 has no key, as when it was the only one."""
+        """The specification as a JSON object.
+
+        What is as before a key was introduced has none, so that its digest is the same.
+        """
         content = asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
-        if self.version == 1:
-            del content["version"]
-        return content
+        return {key: value for key, value in content.items() if _EARLIER.get(key, ...) != value}
 
     @classmethod
     def from_json(cls, value: Any, where: Path | str = "the model") -> "Preprocessing":
@@ -85,7 +89,7 @@ class Preprocessing:
             IntegrityError: a key is unknown or missing, or a value is out of range.
         """
         try:
-            return record(cls, {"version": 1} | value if isinstance(value, dict) else value)
+            return record(cls, _EARLIER | value if isinstance(value, dict) else value)
         except ValueError as error:
             raise IntegrityError(
                 f"preprocessing of {where} is damaged: {error}",
@@ -120,7 +124,12 @@ def _fitted(decoded: Decoded, spec: Preprocessing) -> Pixels:
         fitted = ImageOps.pad(image, square, resample, color=(124, 116, 104))
     else:
         fitted = ImageOps.fit(image, square, resample, bleed=(1 - spec.crop_ratio) / 2)
-    return np.asarray(fitted, dtype=np.uint8)
+    return np.asarray(made_grey(fitted) if spec.grey else fitted, dtype=np.uint8)
+
+
+def made_grey(image: Image.Image) -> Image.Image:
+    """The image's luma in all of its three channels."""
+    return image.convert("L").convert("RGB")
 
 
 def _in_srgb(decoded: Decoded, spec: Preprocessing) -> Image.Image:

@@ -1,7 +1,7 @@
 """What a training method is: a loss over views. It knows nothing of data, device or logging."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -51,6 +51,7 @@ class Method(nn.Module):
         self.target_sizes: tuple[float, ...] = (1.0,)
         self.target_neighbours = 0
         self.target_teachers: tuple[TeacherSettings, ...] = ()
+        self.target_grey: Literal["auto", "yes", "no"] = "no"
         self.register_buffer("targets", None, persistent=False)
 
     @classmethod
@@ -74,8 +75,8 @@ class Method(nn.Module):
     ) -> None:
         """Takes what the images are to be mapped to, before the training.
 
-        They are those of the start at `target_sizes` and of `target_teachers`, with up to
-        `target_neighbours` neighbours.
+        They are those of the start at `target_sizes`, grey too by `target_grey`, and of
+        `target_teachers`, with up to `target_neighbours` neighbours.
 
         Args:
             targets: (N, D) unit vectors by position; zero for an image that could not be read.

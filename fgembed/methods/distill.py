@@ -18,7 +18,7 @@ once, whatever the view shows, because a teacher that reads every view costs mor
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -65,6 +65,9 @@ class Distill(Method):
         neighbours: int = Field(
             0, ge=0, le=100, description="mutual ones averaged into a target, at most; 0 for none"
         )
+        grey: Literal["auto", "yes", "no"] = Field(
+            "auto", description="the start teaches grey photographs too; auto: if things.colour=no"
+        )
         mixup: float = Field(
             0.4, ge=0, allow_inf_nan=False, description="a of Beta(a, a); 0 for no mixup"
         )
@@ -84,6 +87,7 @@ class Distill(Method):
         self.target_sizes = config.sizes
         self.target_neighbours = config.neighbours
         self.target_teachers = config.teachers
+        self.target_grey = config.grey
         # Its width does not depend on the images, so that a checkpoint fits any new instance.
         self.head = nn.Linear(encoder.dimensions, config.dimensions)
 

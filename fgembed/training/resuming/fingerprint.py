@@ -60,6 +60,10 @@ LABELLED = frozenset({"eval.gallery", "eval.queries"})
 # Settings that checkpoints of earlier releases have no key of, and what these did. At that value a
 # later one has no key either.
 LATER: dict[str, Any] = {
+    "method.grey": "auto",
+    "method.neighbours": 0,
+    "method.teachers": [],
+    "preprocessing.grey": False,
     "preprocessing.version": 1,
     "things.colour": "unknown",
     "things.mirror": "unknown",
@@ -109,7 +113,7 @@ def trajectory_settings(config: RunConfig, takes_targets: bool = False) -> dict[
     settings = dict(_flattened(config.model_dump(mode="json")))
     if Path(config.backbone.weights).is_file():
         settings[WEIGHTS] = sha256(Path(config.backbone.weights))
-    as_before = {key for key, value in LATER.items() if settings[key] == value}
+    as_before = {key for key, value in LATER.items() if settings.get(key, ...) == value}
     return {key: value for key, value in settings.items() if key not in free | as_before}
 
 

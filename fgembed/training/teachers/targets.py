@@ -21,6 +21,7 @@ from fgembed.model.reading.neighbourhood import with_neighbours
 from fgembed.model.reading.whitening import Spectrum
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.progress import ReportStage
+from fgembed.questions import Answer
 from fgembed.training.preparation import Prepared
 from fgembed.training.teachers.teacher import FittedBackbone, Teacher
 
@@ -54,8 +55,9 @@ def give_targets(
     shared = SharedPass({"student": student}, spec, prepared.device)
     scales = [replace(settings, larger=scale) for scale in method.target_sizes]
     sides = sorted({shared.larger_side(scale) for scale in scales})
-    report_stage(_stage(sides, [teacher.name for teacher in method.target_teachers]))
-    own = start_at(sides, start, spec, settings, prepared.device)
+    specs = [replace(spec, size=side, grey=grey) for grey in colours(prepared) for side in sides]
+    report_stage(_stage(specs, [teacher.name for teacher in method.target_teachers]))
+    own = start_by(specs, start, spec.size, settings, prepared.device)
     targets = read_by([*own, *others], paths, settings.dimensions)
     targets = with_neighbours(targets, method.target_neighbours)
     shared.calibrate(paths, settings.to_targets(), targets=targets)
@@ -63,18 +65,27 @@ def give_targets(
     method.take_targets(targets, student.whitening, centre)
 
 
-def start_at(
-    sides: Sequence[int],
+def colours(prepared: Prepared) -> list[bool]:
+    """Whether photographs are made grey, for each time that the start reads them at one size.
+
+    Where colour does not tell the things apart, once as they are and once grey: with grey alone
+    what colour shows of shapes would be lost.
+    """
+    asked = prepared.method.target_grey
+    also = asked == "yes" or (asked == "auto" and prepared.config.things.colour == Answer.no)
+    is_grey = prepared.config.preprocessing.grey
+    return [is_grey, True] if also and not is_grey else [is_grey]
+
+
+def start_by(
+    specs: Sequence[Preprocessing],
     start: Encoder,
-    spec: Preprocessing,
+    side: int,
     settings: FitSettings,
     device: torch.device,
 ) -> list[Teacher]:
-    """The start at each side, in pixels; `spec` is of the encoder's own size."""
-    return [
-        FittedBackbone(start, replace(spec, size=side), settings, device, spec.size)
-        for side in sides
-    ]
+    """The start by each preprocessing; a batch has as many pixels as one of `side` px."""
+    return [FittedBackbone(start, spec, settings, device, side) for spec in specs]
 
 
 def read_by(teachers: Sequence[Teacher], paths: Sequence[Path], dimensions: int) -> Tensor:
@@ -112,9 +123,11 @@ def _read_all(teachers: list[Teacher], paths: Sequence[Path]) -> Iterator[Tensor
         yield teachers.pop().read(paths)
 
 
-def _stage(sides: Sequence[int], names: Sequence[str]) -> str:
+def _stage(specs: Sequence[Preprocessing], names: Sequence[str]) -> str:
     """What is read, in words."""
-    at = [f"at {', '.join(map(str, sides))} px"] if sides else []
+    sides = ", ".join(str(side) for side in sorted({spec.size for spec in specs}))
+    grey = ", also grey," if len({spec.grey for spec in specs}) > 1 else ""
+    at = [f"at {sides} px{grey}"] if specs else []
     by = [f"by {', '.join(names)}"] if names else []
     return f"reading the photographs {' and '.join([*at, *by])}: what the student learns"
 

@@ -28,7 +28,7 @@ from fgembed.training.preparation import Prepared, prepare
 from fgembed.training.run import run_training
 from fgembed.training.teachers.choice import make_teachers
 from fgembed.training.teachers.graph import FittedGraph
-from fgembed.training.teachers.targets import give_targets, read_by, start_at
+from fgembed.training.teachers.targets import give_targets, read_by, start_by
 from fgembed.training.teachers.teacher import FittedBackbone
 from tests.conftest import TINY
 
@@ -120,7 +120,7 @@ def test_the_targets_join_the_start_and_the_others(images: Path, tmp_path: Path)
     both = prepared.method.targets
     assert both is not None
     spec, fit = prepared.config.preprocessing, FitSettings.of(prepared.config.pooling)
-    own = start_at([64], prepared.start, spec, fit, prepared.device)
+    own = start_by([spec], prepared.start, 64, fit, prepared.device)
     parts = [teacher.fit(prepared.paths) for teacher in (*own, *make_teachers(prepared))]
     joined = torch.cat(parts, dim=1)
     left, values, _ = torch.linalg.svd(joined - joined.mean(dim=0), full_matrices=False)

@@ -39,7 +39,7 @@ from fgembed.training.preparation import Prepared, prepare
 from fgembed.training.run import run_training
 from fgembed.training.teachers import targets as targets_module
 from fgembed.training.teachers import teacher
-from fgembed.training.teachers.targets import give_targets, read_by, start_at
+from fgembed.training.teachers.targets import give_targets, read_by, start_by
 from tests.conftest import TINY
 
 CPU = torch.device("cpu")
@@ -106,7 +106,8 @@ def read_again(prepared: Prepared, paths: list[Path]) -> torch.Tensor:
     """What the run learns of these images."""
     config = prepared.config
     fit = FitSettings.of(config.pooling)
-    teachers = start_at(SIDES, prepared.start, config.preprocessing, fit, CPU)
+    specs = [replace(config.preprocessing, size=side) for side in SIDES]
+    teachers = start_by(specs, prepared.start, 64, fit, CPU)
     return read_by(teachers, paths, fit.dimensions)
 
 
