@@ -58,7 +58,7 @@ QUESTIONS = (
         "colour",
         "Does colour tell the things apart?",
         "no for cars: one model is sold in many paints",
-        "yes: views keep hue and saturation; no: they vary the hue, and some are grey",
+        "yes: views keep hue and saturation; no: they vary the hue, and grey ones teach too",
     ),
     Question(
         "turns",

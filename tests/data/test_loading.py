@@ -38,6 +38,15 @@ def test_views_depend_on_seed_epoch_and_image_only(photos: Path):
     assert not torch.equal(other_seed[2, 5][0], once[0])
 
 
+@pytest.mark.parametrize("maker", [TwoViews, WholeView])
+def test_of_a_grey_input_every_view_is_grey(photos: Path, maker: type[TwoViews | WholeView]):
+    paths, _ = find_images(photos / "train")
+    spec = Preprocessing(size=32, mean=(0, 0, 0), std=(1, 1, 1), grey=True)
+    (view, *_) = TrainingImages(paths, maker(PLAIN, spec), spec, seed=3)[0, 1]
+    torch.testing.assert_close(view[0], view[1])
+    torch.testing.assert_close(view[0], view[2])
+
+
 def test_an_epoch_takes_every_image_at_most_once_and_orders_differ():
     batches = list(EpochBatches(10, 3, epochs=2, seed=0, start=0))
     assert [len(batch) for batch in batches] == [3] * 6

@@ -35,6 +35,21 @@ def test_pad_adds_grey_above_and_below():
     assert fitted[22, 31].tolist() == [255, 255, 255]
 
 
+def test_a_grey_input_has_the_luma_in_every_channel():
+    fitted = fit_to_size(quarters(200, 40), replace(SPEC, grey=True))
+    corners = [fitted[0, 0], fitted[0, -1], fitted[-1, 0], fitted[-1, -1]]
+    assert np.array(corners).tolist() == [[76] * 3, [150] * 3, [29] * 3, [255] * 3]
+
+
+def test_a_specification_of_before_grey_means_colour_and_has_the_same_digest():
+    stored = SPEC.to_json()
+    assert "grey" not in stored
+    assert not Preprocessing.from_json(stored).grey
+    grey = replace(SPEC, grey=True)
+    assert Preprocessing.from_json(grey.to_json()) == grey
+    assert grey.digest() != SPEC.digest()
+
+
 def test_a_specification_survives_json_and_its_digest_differs_from_its_variants():
     assert Preprocessing.from_json(SPEC.to_json()) == SPEC
     variants = [replace(SPEC, size=33), replace(SPEC, fit="pad"), replace(SPEC, draft=1)]

@@ -126,7 +126,7 @@ def _read_all(teachers: list[Teacher], paths: Sequence[Path]) -> Iterator[Tensor
 def _stage(specs: Sequence[Preprocessing], names: Sequence[str]) -> str:
     """What is read, in words."""
     sides = ", ".join(str(side) for side in sorted({spec.size for spec in specs}))
-    grey = ", also grey," if len({spec.grey for spec in specs}) > 1 else ""
+    grey = " in colour and grey" if len({spec.grey for spec in specs}) > 1 else ""
     at = [f"at {sides} px{grey}"] if specs else []
     by = [f"by {', '.join(names)}"] if names else []
     return f"reading the photographs {' and '.join([*at, *by])}: what the student learns"

@@ -149,6 +149,32 @@ def test_of_hundreds_of_images_the_targets_hold_their_neighbours(
     assert ((before * after).sum(dim=1) < 0.99).any()
 
 
+def test_where_colour_tells_nothing_grey_photographs_teach_too(images: Path):
+    def taught(**extra: Any) -> tuple[torch.Tensor, str]:
+        prepared, stages = prepare(settings(images, **extra), Distill), list[str]()
+        give_targets(prepared, [], prepared.paths, stages.append)
+        assert prepared.method.targets is not None
+        return prepared.method.targets, stages[0]
+
+    answered, stage = taught(things={"colour": "no"})
+    assert "at 64, 96, 128 px in colour and grey: what" in stage
+    assert_same_cosines(answered, taught(method={"grey": "yes"})[0])
+    coloured = taught(things={"colour": "no"}, method={"grey": "no"})[0]
+    assert_same_cosines(coloured, taught()[0])
+    assert (answered @ answered.T - coloured @ coloured.T).abs().max() > 0.05
+    prepared = prepare(settings(images), Distill)
+    parts = []
+    for grey in (False, True):
+        prepared_spec = replace(prepared.config.preprocessing, grey=grey)
+        specs = [replace(prepared_spec, size=side) for side in SIDES]
+        fit = FitSettings.of(prepared.config.pooling)
+        teachers = start_by(specs, prepared.start, 64, fit, CPU)
+        parts += [teacher.fit(prepared.paths) for teacher in teachers]
+    joined = torch.cat(parts, dim=1)
+    left, values, _ = torch.linalg.svd(joined - joined.mean(dim=0), full_matrices=False)
+    assert_same_cosines(answered, F.normalize((left * values)[:, :16], dim=1))
+
+
 def test_the_student_begins_as_the_regression_to_the_targets(prepared: Prepared):
     give_targets(prepared, [], prepared.paths, silent)
     method, spec = prepared.method, prepared.config.preprocessing
