@@ -246,4 +246,5 @@ def _keys_of_table(model: Any, tables: Iterable[Any]) -> list[str]:
             model = get_args(model)[0]
         elif (field := getattr(model, "model_fields", {}).get(name)) is not None:
             model = field.annotation
-    return list(getattr(model, "model_fields", None) or model.__dataclass_fields__)
+    fields = getattr(model, "model_fields", None)
+    return list(model.__dataclass_fields__ if fields is None else fields)
