@@ -3,9 +3,9 @@
 The teacher is the untouched start at its own and at larger sizes, with the mirror image where the
 run reads it: its unit vectors t (N, D) of all training images, in which the cosines of the sizes
 and then mutual neighbours are averaged (`model.reading.neighbourhood`), are made once, before the
-training. The student s is one pass at the encoder's own
-size, its levels joined, and a linear head that starts as the ridge regression to t. With x the
-normalised images of a batch, x' and t' their permutation:
+training. The student s is one pass at the encoder's own size, its levels joined, and a linear head
+that starts as the ridge regression to t. With x the normalised images of a batch, x' and t' their
+permutation:
 
     s(x) = unit(A joined(x) + b)
     x~   = l x + (1 - l) x',   t~ = unit(l t + (1 - l) t'),   l ~ Beta(a, a), one for the batch

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 
 from fgembed.bundle import Bundle
-from fgembed.config import RunConfig
 from fgembed.demo.drawing import draw_set
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import ConfigError, FgembedError
@@ -22,7 +21,6 @@ from fgembed.methods.distill import Distill
 from fgembed.methods.none import Untrained
 from fgembed.model.reading.fitting import FitSettings
 from fgembed.progress import silent
-from fgembed.resolve import resolve
 from fgembed.training.dry_run import dry_run
 from fgembed.training.preparation import Prepared, prepare
 from fgembed.training.run import run_training
@@ -30,7 +28,7 @@ from fgembed.training.teachers.choice import make_teachers
 from fgembed.training.teachers.graph import FittedGraph
 from fgembed.training.teachers.targets import give_targets, read_by, start_by
 from fgembed.training.teachers.teacher import FittedBackbone
-from tests.conftest import TINY
+from tests.training.teachers.small_runs import settings
 
 OTHER = "torchvision/resnet18:layer2"
 RGB = (0.2, 0.3, 0.4)
@@ -41,19 +39,6 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("drawn")
     draw_set(folder, species=3, train=8, test=1, size=96)
     return folder / "train"
-
-
-def settings(images: Path, **extra: Any) -> RunConfig:
-    tiny = {
-        "images": str(images),
-        "workers": 0,
-        "threads": 1,
-        "backbone": {"name": TINY, "weights": "random"},
-        "preprocessing": {"size": 64},
-        "pooling": {"whitening": 16},
-        "optimiser": {"epochs": 1, "batch_size": 8},
-    }
-    return resolve(tiny, extra, "tests")
 
 
 def prepared_with(images: Path, sizes: list[float], *teachers: dict[str, Any]) -> Prepared:

@@ -1,46 +1,34 @@
-"""A distilled run: what it learns, that it learns it, and that a killed one goes on exactly."""
+"""What a distilled run learns: the start at several sizes, with neighbours, and grey."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from fgembed.bundle import Bundle
-from fgembed.config import RunConfig
 from fgembed.demo.drawing import draw_set
-from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.embedding.sampling import evenly_spaced
 from fgembed.errors import ConfigError
-from fgembed.export.run_source import Source
-from fgembed.export.write_bundle import export_bundle
 from fgembed.images.batches import ImageBatches
 from fgembed.images.finding import find_images
 from fgembed.methods.distill import Distill
 from fgembed.model import calibration
 from fgembed.model.encoder import Encoder
-from fgembed.model.encoder_files import load_encoder
 from fgembed.model.reading import neighbourhood
 from fgembed.model.reading.fitting import FitSettings
 from fgembed.model.reading.neighbourhood import with_neighbours
 from fgembed.model.shared_backbone import SharedPass
-from fgembed.model.tensor_files import read_tensors
 from fgembed.model.torch_embedder import TorchEmbedder
 from fgembed.progress import silent
-from fgembed.resolve import resolve
 from fgembed.training.dry_run import dry_run
-from fgembed.training.loop import Progress
 from fgembed.training.preparation import Prepared, prepare
-from fgembed.training.run import run_training
 from fgembed.training.teachers import targets as targets_module
 from fgembed.training.teachers import teacher
 from fgembed.training.teachers.targets import give_targets, read_by, start_by
-from tests.conftest import TINY
+from tests.training.teachers.small_runs import settings
 
 CPU = torch.device("cpu")
 SIDES = (64, 96, 128)  # 1, 1.4 and 1.8 x 64, to the next multiple of 32
@@ -54,35 +42,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "train"
 
 
-def settings(images: Path, **extra: Any) -> RunConfig:
-    tiny = {
-        "images": str(images),
-        "workers": 0,
-        "threads": 1,
-        "method": {"name": "distill"},
-        "backbone": {"name": TINY, "weights": "random"},
-        "preprocessing": {"size": 64},
-        "pooling": {"whitening": 16},
-        "optimiser": {"epochs": 4, "batch_size": 8, "log_every_step": True},
-    }
-    return resolve(tiny, extra, "tests")
-
-
 @pytest.fixture
 def prepared(images: Path) -> Prepared:
     return prepare(settings(images), Distill)
-
-
-@pytest.fixture(scope="module")
-def run(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run."""
-    folder = tmp_path_factory.mktemp("workspace") / "runs" / "distilled"
-    run_training(settings(images), Distill, folder, silent)
-    return folder
-
-
-def log(run: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def fitted_at(side: int, prepared: Prepared, paths: list[Path]) -> torch.Tensor:
@@ -227,64 +189,6 @@ def test_an_image_that_cannot_be_read_any_more_shifts_no_target(
     if sample == 4096:  # of fewer, another part is fitted to
         expected = start_at_all_sizes(prepared, [paths[number] for number in others])
         assert_same_cosines(targets[others], expected)
-
-
-def test_training_moves_the_student_towards_its_targets(run: Path):
-    cosines = [line["teacher cosine"] for line in log(run) if "teacher cosine" in line]
-    assert len(cosines) == 4
-    assert cosines[-1] > cosines[0] + 0.05
-
-
-def test_the_last_layer_of_the_run_predicts_the_targets(run: Path, images: Path):
-    """Fitted with the mirror image, which the start reads as well."""
-    prepared = prepare(settings(images), Distill)
-    targets = read_again(prepared, prepared.paths)
-    encoder, spec = load_encoder(run)
-    assert encoder.reading.mirror
-    vectors = TorchEmbedder(encoder, spec, CPU)(prepared.paths).vectors
-    fit = FitSettings.of(prepared.config.pooling)
-    to_targets = replace(fit, ridge=0.1)
-    SharedPass({"again": encoder}, spec, CPU).calibrate(prepared.paths, to_targets, targets=targets)
-    expected = TorchEmbedder(encoder, spec, CPU)(prepared.paths).vectors
-    np.testing.assert_allclose(vectors, expected, atol=1e-3)
-    SharedPass({"own": encoder}, spec, CPU).calibrate(prepared.paths, fit)
-    own = TorchEmbedder(encoder, spec, CPU)(prepared.paths).vectors
-    assert np.abs(vectors - own).max() > 0.1
-
-
-@pytest.mark.slow
-def test_a_killed_run_continues_exactly(run: Path, images: Path, tmp_path: Path):
-    class Killed(BaseException):
-        """Stands in for a kill: nothing in the product catches it."""
-
-    def report(progress: Progress) -> None:
-        if progress.step == 8:
-            raise Killed
-
-    killed = tmp_path / "killed"
-    with pytest.raises(Killed):
-        run_training(settings(images), Distill, killed, report)
-    torch.manual_seed(99)  # the resumed process starts with other random numbers
-    run_training(settings(images), Distill, killed, silent)
-    with pytest.raises(ConfigError, match=r"pooling.shrinkage is 1.0 .* but was 3.0 up to the"):
-        run_training(settings(images, pooling={"shrinkage": 1.0}), Distill, killed, silent)
-    losses = [[line["teacher"] for line in log(folder)] for folder in (run, killed)]
-    assert len(losses[0]) == 12
-    assert losses[0] == losses[1]
-    complete, resumed = (read_tensors(f / "encoder.safetensors") for f in (run, killed))
-    assert complete.keys() == resumed.keys()
-    assert all(torch.equal(complete[name], resumed[name]) for name in complete)
-
-
-@pytest.mark.slow
-def test_an_exported_student_gives_the_run_s_vectors(run: Path, images: Path, tmp_path: Path):
-    folder = export_bundle(Source.open(run), tmp_path / "bundle").folder
-    paths, _ = find_images(images)
-    bundle = Bundle.open(folder)
-    encoder, spec = load_encoder(run)
-    exported = OnnxEmbedder(folder / "onnx" / "model.onnx", bundle.preprocessing, "cpu")(paths)
-    expected = TorchEmbedder(encoder, spec, CPU)(paths).vectors
-    np.testing.assert_allclose(exported.vectors, expected, atol=1e-4)
 
 
 def test_a_dry_run_takes_steps_without_reading_at_larger_sizes(
