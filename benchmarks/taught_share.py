@@ -16,7 +16,6 @@ and fitted to the training images. recall@1 / precision@10 / mAP in percent, of
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -38,7 +37,7 @@ from fgembed.model.shared_backbone import SharedPass
 from fgembed.model.torch_embedder import TorchEmbedder
 from fgembed.training.preparation import Prepared, prepare
 from fgembed.training.teachers.choice import make_teachers
-from fgembed.training.teachers.targets import colours, start_by
+from fgembed.training.teachers.targets import own_weights, start_by, teaching_specs
 from fgembed.workspace import RunFolder
 
 COLUMNS = ("run", "start", "teacher", "run's", "share", "asymmetric", "against the targets")
@@ -49,17 +48,18 @@ def teacher_vectors(prepared: Prepared, *sets: Sequence[Path]) -> list[Tensor]:
 
     The space is that of the run's targets.
     """
-    start, spec, method = prepared.start, prepared.config.preprocessing, prepared.method
+    start, spec = prepared.start, prepared.config.preprocessing
     settings = FitSettings.of(prepared.config.pooling.of_the_floor())
     shared = SharedPass({"start": start}, spec, prepared.device)
-    scales = [FitSettings(larger=scale) for scale in method.target_sizes]
-    sides = sorted({shared.larger_side(scale) for scale in scales})
-    specs = [replace(spec, size=side, grey=grey) for grey in colours(prepared) for side in sides]
+    specs = teaching_specs(prepared, shared)
     teachers = start_by(specs, start, spec.size, settings, prepared.device)
-    teachers += make_teachers(prepared)
+    others = make_teachers(prepared)
+    teachers += others
+    weights = [*own_weights(specs, spec.size), *[1.0] * len(others)]
     for teacher in teachers:
         teacher.fit(sets[0])
-    joined = [torch.cat([teacher.read(paths) for teacher in teachers], dim=1) for paths in sets]
+    weighted = list(zip(teachers, weights, strict=True))
+    joined = [torch.cat([w**0.5 * t.read(paths) for t, w in weighted], dim=1) for paths in sets]
     spectrum = Spectrum.of(joined[0], settings.dimensions)
     directions, mean = spectrum.directions.float(), spectrum.mean.float()
     return [F.normalize((vectors - mean) @ directions, dim=1) for vectors in joined]

@@ -3,7 +3,7 @@
 The teacher is the untouched start at its own and at larger sizes, with the mirror image where the
 run reads it: its unit vectors t (N, D) of all training images, in which the cosines of the sizes
 and then mutual neighbours are averaged (`model.reading.neighbourhood`), are made once, before the
-training. The student s is one pass at the encoder's own size, its levels joined, and a linear head
+training. Sizes that would enlarge the photographs are left out (`training.teachers.sizes`). The student s is one pass at the encoder's own size, its levels joined, and a linear head
 that starts as the ridge regression to t. With x the normalised images of a batch, x' and t' their
 permutation:
 
@@ -57,7 +57,8 @@ class Distill(Method):
         sizes: tuple[Size, ...] = Field(
             (1.0, 1.4, 1.8),
             max_length=8,
-            description="at which the start teaches, x preprocessing.size; cosines are averaged",
+            description="at which the start teaches, x preprocessing.size, where the photographs have "
+            "the pixels; cosines are averaged, its own size as much as all larger ones",
         )
         teachers: tuple[TeacherSettings, ...] = Field(
             (), max_length=8, description="other networks, beside the start or (sizes = []) alone"

@@ -15,6 +15,7 @@ from fgembed.training.costs.stages import Rates, Workload
 from fgembed.training.pace import Pace
 from fgembed.training.preparation import Prepared, trains
 from fgembed.training.spread import SAMPLE as SPREAD_SAMPLE
+from fgembed.training.teachers.sizes import taught_sizes
 
 DECODED = 32  # images
 SOLVED = 384  # dimensions of the eigenproblem that is timed
@@ -27,7 +28,7 @@ def workload(prepared: Prepared, images: int) -> Workload:
         images=images,
         labelled=_labelled(config),
         epochs=config.optimiser.epochs if trains(config, method) else 0,
-        teacher_sizes=method.target_sizes if method.takes_targets else (),
+        teacher_sizes=taught_sizes(prepared) if method.takes_targets else (),
         larger=config.pooling.of_the_floor().larger,
         start_mirror=prepared.start.reading.mirror,
         mirror=method.encoder.reading.mirror,

@@ -75,7 +75,10 @@ def _teaching_s(work: Workload, rates: Rates) -> float:
     """The teacher's readings of all images, each with a fit, and the student's, which begins it."""
     readings = [rates.read_s(work.start_mirror, size) for size in work.teacher_sizes]
     readings.append(rates.read_s(mirror=False))
-    return work.images * sum(readings) + len(readings) * rates.fit_s
+    predicted = 0.0
+    if work.teacher_sizes == (1.0,) and work.larger > 1:  # then it predicts the larger size
+        predicted = min(work.images, SAMPLE) * rates.read_s(work.start_mirror, work.larger)
+    return work.images * sum(readings) + predicted + len(readings) * rates.fit_s
 
 
 def _fitting_s(work: Workload, rates: Rates) -> float:

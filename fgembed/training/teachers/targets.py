@@ -23,6 +23,7 @@ from fgembed.model.shared_backbone import SharedPass
 from fgembed.progress import ReportStage
 from fgembed.questions import Answer
 from fgembed.training.preparation import Prepared
+from fgembed.training.teachers.sizes import taught_sizes
 from fgembed.training.teachers.teacher import FittedBackbone, Teacher
 
 PLACEHOLDERS = 512  # dimensions
@@ -53,19 +54,31 @@ def give_targets(
     # On the start's backbone: the method's may hold weights that it has trained.
     student = Encoder(start.backbone, method.encoder.pooling, reading=once)
     shared = SharedPass({"student": student}, spec, prepared.device)
-    scales = [replace(settings, larger=scale) for scale in method.target_sizes]
-    sides = sorted({shared.larger_side(scale) for scale in scales})
-    specs = [replace(spec, size=side, grey=grey) for grey in colours(prepared) for side in sides]
+    specs = teaching_specs(prepared, shared)
     report_stage(_stage(specs, [teacher.name for teacher in method.target_teachers]))
     own = start_by(specs, start, spec.size, settings, prepared.device)
-    targets = read_by([*own, *others], paths, settings.dimensions)
+    weights = [*own_weights(specs, spec.size), *[1.0] * len(others)]
+    targets = read_by([*own, *others], paths, settings.dimensions, weights)
     targets = with_neighbours(targets, method.target_neighbours)
     shared.calibrate(paths, settings.to_targets(), targets=targets)
     centre = None if student.levels is None else student.levels.centre
     method.take_targets(targets, student.whitening, centre)
 
 
-def colours(prepared: Prepared) -> list[bool]:
+def teaching_specs(prepared: Prepared, shared: SharedPass) -> list[Preprocessing]:
+    """How the start reads the photographs as a teacher: at each size, and grey too where asked.
+
+    Args:
+        prepared: the run.
+        shared: of the start's backbone, which may take images of one size alone.
+    """
+    scales = [FitSettings(larger=size) for size in taught_sizes(prepared)]
+    sides = sorted({shared.larger_side(scale) for scale in scales})
+    spec = prepared.config.preprocessing
+    return [replace(spec, size=side, grey=grey) for grey in _colours(prepared) for side in sides]
+
+
+def _colours(prepared: Prepared) -> list[bool]:
     """Whether photographs are made grey, for each time that the start reads them at one size.
 
     Where colour does not tell the things apart, once as they are and once grey: with grey alone
@@ -84,22 +97,42 @@ def start_by(
     settings: FitSettings,
     device: torch.device,
 ) -> list[Teacher]:
-    """The start by each preprocessing; a batch has as many pixels as one of `side` px."""
+    """The start by each preprocessing; a batch has as many pixels as one of `side` px.
+
+    Where it reads nothing but its own size, it is the fitted start itself, which predicts what it
+    would read at a larger one.
+    """
+    if any(spec.size != side for spec in specs):
+        settings = replace(settings, larger=1.0)
     return [FittedBackbone(start, spec, settings, device, side) for spec in specs]
 
 
-def read_by(teachers: Sequence[Teacher], paths: Sequence[Path], dimensions: int) -> Tensor:
+def own_weights(specs: Sequence[Preprocessing], side: int) -> list[float]:
+    """The weight of the start by each preprocessing: `side` px count as much as all larger sizes.
+
+    Larger sizes show more, of which not all tells the things apart, and the student has to see it
+    at its own size.
+    """
+    larger = len({spec.size for spec in specs} - {side})
+    return [1.0 if spec.size != side else max(1.0, larger) for spec in specs]
+
+
+def read_by(
+    teachers: Sequence[Teacher], paths: Sequence[Path], dimensions: int, weights: Sequence[float]
+) -> Tensor:
     """The images' unit vectors (N, D) by teachers, each fitted to them apart.
 
-    The vectors of the teachers stand side by side, so that their cosines are averaged, and are
-    projected on their principal directions.
+    The vectors of the teachers stand side by side, so that their cosines are averaged by the
+    weights, and are projected on their principal directions.
 
     Args:
         teachers: not yet fitted.
         paths: of the images; one that cannot be read any more gets zeros.
         dimensions: D at most.
+        weights: of the teachers, positive.
     """
-    fits = [teacher.fit(paths) for teacher in teachers]
+    scales = [weight**0.5 for weight in weights]
+    fits = [scale * t.fit(paths) for t, scale in zip(teachers, scales, strict=True)]
     readable = torch.stack([fit.any(dim=1) for fit in fits]).all(dim=0)
     sample = torch.cat([fit[readable] for fit in fits], dim=1)
     spectrum = Spectrum.of(sample, dimensions)
@@ -107,7 +140,7 @@ def read_by(teachers: Sequence[Teacher], paths: Sequence[Path], dimensions: int)
     directions = torch.split(spectrum.directions, widths)
     means = torch.split(spectrum.mean, widths)
     # All of a small set are in the sample.
-    parts = iter(fits) if len(paths) <= SAMPLE else _read_all(list(teachers), paths)
+    parts = iter(fits) if len(paths) <= SAMPLE else _read_all(list(teachers), scales, paths)
     targets = torch.zeros(len(paths), spectrum.directions.shape[1])
     readable = torch.ones(len(paths), dtype=torch.bool)
     for part, mean, layer in zip(parts, means, directions, strict=True):
@@ -116,11 +149,13 @@ def read_by(teachers: Sequence[Teacher], paths: Sequence[Path], dimensions: int)
     return F.normalize(targets, dim=1) * readable[:, None]
 
 
-def _read_all(teachers: list[Teacher], paths: Sequence[Path]) -> Iterator[Tensor]:
-    """Each teacher's vectors of all images; those of one at a time are in memory."""
+def _read_all(
+    teachers: list[Teacher], scales: Sequence[float], paths: Sequence[Path]
+) -> Iterator[Tensor]:
+    """Each teacher's vectors of all images, scaled; those of one at a time are in memory."""
     teachers.reverse()
-    while teachers:
-        yield teachers.pop().read(paths)
+    for scale in scales:
+        yield scale * teachers.pop().read(paths)
 
 
 def _stage(specs: Sequence[Preprocessing], names: Sequence[str]) -> str:

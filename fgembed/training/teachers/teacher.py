@@ -1,7 +1,6 @@
 """What gives the vectors that a student learns: the start at a size, or another network."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -35,7 +34,7 @@ class Teacher(Protocol):
 
 
 class FittedBackbone:
-    """A backbone at one size, by the fitted reading."""
+    """A backbone by the fitted reading."""
 
     def __init__(
         self,
@@ -50,7 +49,7 @@ class FittedBackbone:
         Args:
             encoder: its backbone and reading; it is not changed itself.
             spec: the preprocessing.
-            settings: of the fit, at this one size.
+            settings: of the fit.
             device: where the backbone runs.
             batch_side: in pixels; a batch has as many as of images of this side.
         """
@@ -58,7 +57,7 @@ class FittedBackbone:
         batch_size = batch_of_as_many_pixels(BATCH_SIZE, batch_side, max(spec.size, batch_side))
         self.encoder = own
         self.shared = SharedPass({"teacher": own}, spec, device, batch_size)
-        self.settings = replace(settings, larger=1.0)
+        self.settings = settings
         self.device = device
 
     @torch.no_grad()

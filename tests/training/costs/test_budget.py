@@ -26,6 +26,15 @@ def test_the_stages_are_counted_by_hand():
     }
 
 
+def test_a_teacher_at_the_size_of_the_start_alone_is_the_fitted_start():
+    work = replace(PLAIN, images=10_000, teacher_sizes=(1.0,), larger=2.0, mirror=False)
+    stages = stage_seconds(work, replace(RATES, fit_s=3.0))
+    # Both sizes for the fit, the larger one of no more than a sample; and the student.
+    assert stages["reading the teacher"] == pytest.approx(
+        10_000 * (0.05 + 0.03) + 4096 * (0.01 + 0.04 * 4) + 6
+    )
+
+
 def test_an_untrained_run_is_read_and_fitted_once():
     stages = stage_seconds(replace(PLAIN, epochs=0, teacher_sizes=(1.4,)), RATES)
     assert stages == {

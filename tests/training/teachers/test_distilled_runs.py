@@ -30,6 +30,7 @@ from tests.training.teachers.small_runs import settings
 
 CPU = torch.device("cpu")
 SIDES = (64, 96, 128)  # 1, 1.4 and 1.8 x 64, to the next multiple of 32
+WEIGHTS = (2.0, 1.0, 1.0)  # its own size as much as both larger ones
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def read_again(prepared: Prepared, paths: list[Path]) -> torch.Tensor:
     fit = FitSettings.of(config.pooling)
     specs = [replace(config.preprocessing, size=side) for side in SIDES]
     teachers = start_by(specs, prepared.start, 64, fit, CPU)
-    return read_by(teachers, paths, fit.dimensions)
+    return read_by(teachers, paths, fit.dimensions, WEIGHTS)
 
 
 def test_training_moves_the_student_towards_its_targets(run: Path):

@@ -161,7 +161,7 @@ def test_an_image_that_cannot_be_read_any_more_gets_zeros(images: Path, tmp_path
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no image")
     teacher = FittedGraph.of_file(file, settings(images).preprocessing, FitSettings(larger=1), True)
-    vectors = read_by([teacher], [bad, *paths], 16)
+    vectors = read_by([teacher], [bad, *paths], 16, [1.0])
     assert not vectors[0].any()
     torch.testing.assert_close(vectors[1:].norm(dim=1), torch.ones(24))
 

@@ -32,6 +32,7 @@ from tests.training.teachers.small_runs import settings
 
 CPU = torch.device("cpu")
 SIDES = (64, 96, 128)  # 1, 1.4 and 1.8 x 64, to the next multiple of 32
+WEIGHTS = (2.0, 1.0, 1.0)  # its own size as much as both larger ones
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +57,15 @@ def fitted_at(side: int, prepared: Prepared, paths: list[Path]) -> torch.Tensor:
     return torch.from_numpy(TorchEmbedder(teacher, spec, CPU)(paths).vectors)
 
 
+def at_all_sizes(prepared: Prepared, paths: list[Path]) -> torch.Tensor:
+    """The start's vectors at all sizes side by side, by their weights."""
+    sides = zip(SIDES, WEIGHTS, strict=True)
+    return torch.cat([weight**0.5 * fitted_at(side, prepared, paths) for side, weight in sides], 1)
+
+
 def start_at_all_sizes(prepared: Prepared, paths: list[Path], dimensions: int = 16) -> torch.Tensor:
     """The principal directions of the start's vectors at all sizes, side by side."""
-    vectors = torch.cat([fitted_at(side, prepared, paths) for side in SIDES], dim=1)
+    vectors = at_all_sizes(prepared, paths)
     centred = vectors - vectors.mean(dim=0)
     left, values, _ = torch.linalg.svd(centred, full_matrices=False)
     return F.normalize((left * values)[:, :dimensions], dim=1)
@@ -70,7 +77,7 @@ def read_again(prepared: Prepared, paths: list[Path]) -> torch.Tensor:
     fit = FitSettings.of(config.pooling)
     specs = [replace(config.preprocessing, size=side) for side in SIDES]
     teachers = start_by(specs, prepared.start, 64, fit, CPU)
-    return read_by(teachers, paths, fit.dimensions)
+    return read_by(teachers, paths, fit.dimensions, WEIGHTS)
 
 
 def assert_same_cosines(one: torch.Tensor, other: torch.Tensor) -> None:
@@ -93,6 +100,20 @@ def test_the_targets_are_those_of_the_start_fitted_at_each_size(prepared: Prepar
     assert targets.shape == (24, 16)
     assert_same_cosines(targets, start_at_all_sizes(prepared, prepared.paths))
     assert prepared.start.whitening is None  # the start itself is as it was
+
+
+def test_alone_at_its_own_size_the_fitted_start_itself_teaches(images: Path):
+    prepared = prepare(settings(images, method={"sizes": [1.0]}), Distill)
+    give_targets(prepared, [], prepared.paths, silent)
+    start, spec = prepared.start, prepared.config.preprocessing
+    fitted = Encoder(start.backbone, start.pooling, reading=start.reading)
+    fit = FitSettings.of(prepared.config.pooling)
+    assert fit.larger > 1
+    SharedPass({"start": fitted}, spec, CPU).calibrate(prepared.paths, fit)
+    vectors = torch.from_numpy(TorchEmbedder(fitted, spec, CPU)(prepared.paths).vectors)
+    left, values, _ = torch.linalg.svd(vectors - vectors.mean(dim=0), full_matrices=False)
+    assert prepared.method.targets is not None
+    assert_same_cosines(prepared.method.targets, F.normalize((left * values)[:, :16], dim=1))
 
 
 def test_of_hundreds_of_images_the_targets_hold_their_neighbours(
@@ -131,7 +152,8 @@ def test_where_colour_tells_nothing_grey_photographs_teach_too(images: Path):
         specs = [replace(prepared_spec, size=side) for side in SIDES]
         fit = FitSettings.of(prepared.config.pooling)
         teachers = start_by(specs, prepared.start, 64, fit, CPU)
-        parts += [teacher.fit(prepared.paths) for teacher in teachers]
+        weighted = zip(teachers, WEIGHTS, strict=True)
+        parts += [weight**0.5 * teacher.fit(prepared.paths) for teacher, weight in weighted]
     joined = torch.cat(parts, dim=1)
     left, values, _ = torch.linalg.svd(joined - joined.mean(dim=0), full_matrices=False)
     assert_same_cosines(answered, F.normalize((left * values)[:, :16], dim=1))
@@ -166,7 +188,7 @@ def test_of_more_images_than_the_fit_takes_all_get_their_targets(
         monkeypatch.setattr(module, "SAMPLE", 12)
     targets = read_again(prepared, prepared.paths)
     assert targets.shape == (24, 11)  # of 12 images
-    vectors = torch.cat([fitted_at(side, prepared, prepared.paths) for side in SIDES], dim=1)
+    vectors = at_all_sizes(prepared, prepared.paths)
     sample = vectors[evenly_spaced(24, 12)]
     directions = torch.linalg.svd(sample - sample.mean(dim=0), full_matrices=False)[2][:11]
     expected = F.normalize((vectors - sample.mean(dim=0)) @ directions.T, dim=1)
