@@ -1,11 +1,11 @@
 """Distillation: the encoder learns what a dearer reading of the same images gives, without labels.
 
-The teacher is the untouched start at its own and at larger sizes, with the mirror image where the
-run reads it: its unit vectors t (N, D) of all training images, in which the cosines of the sizes
-and then mutual neighbours are averaged (`model.reading.neighbourhood`), are made once, before the
-training. Sizes that would enlarge the photographs are left out (`training.teachers.sizes`). The student s is one pass at the encoder's own size, its levels joined, and a linear head
-that starts as the ridge regression to t. With x the normalised images of a batch, x' and t' their
-permutation:
+The teacher is the untouched start at its own and at larger sizes, as far as the photographs have
+the pixels (`training.teachers.sizes`), with the mirror image where the run reads it: its unit
+vectors t (N, D) of all training images, in which the cosines of the sizes and then mutual
+neighbours are averaged (`model.reading.neighbourhood`), are made once, before the training. The
+student s is one pass at the encoder's own size, its levels joined, and a linear head that starts as
+the ridge regression to t. With x the normalised images of a batch, x' and t' their permutation:
 
     s(x) = unit(A joined(x) + b)
     x~   = l x + (1 - l) x',   t~ = unit(l t + (1 - l) t'),   l ~ Beta(a, a), one for the batch
@@ -57,7 +57,7 @@ class Distill(Method):
         sizes: tuple[Size, ...] = Field(
             (1.0, 1.4, 1.8),
             max_length=8,
-            description="at which the start teaches, x preprocessing.size, where the photographs have "
+            description="at which the start teaches, x preprocessing.size, if the photographs have "
             "the pixels; cosines are averaged, its own size as much as all larger ones",
         )
         teachers: tuple[TeacherSettings, ...] = Field(
