@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.adaptation_table import Scored, markdown, score_runs
+from benchmarks.adaptation.adaptation_table import Scored, markdown, score_runs
 
 
 def test_runs_named_alike_but_for_their_number_are_one_row():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import few_labels
+from benchmarks.adaptation import few_labels
 from tests.conftest import TINY
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import neighbour_table
+from benchmarks.adaptation import neighbour_table
 from fgembed.demo.drawing import draw_set
 
 
@@ -31,7 +31,7 @@ def test_the_table_has_a_row_for_each_last_layer(
     assert lines[2] == "| reading | N = 12 | N = 24 |"
     assert [line.split("|")[1].strip() for line in lines[4:]] == [
         "fitted reading",
-        "all sides predicted",
+        "its teacher predicted",
         "**with neighbours**",
         "with ten neighbours at any N",
         "nearest right / mutual right, %",

@@ -1,6 +1,6 @@
 """The reading-cost benchmark on a tiny network."""
 
-from benchmarks.reading_cost import measure
+from benchmarks.adaptation.reading_cost import measure
 from tests.conftest import TINY
 
 

@@ -10,7 +10,7 @@ from fgembed.errors import ImageError
 from fgembed.images.decoding import decode
 from fgembed.training.preparation import Prepared
 
-ENLARGED = 1.5  # times the photographs' sides; benchmarks/teacher_table.py shows them at several
+ENLARGED = 1.5  # times the side of the photographs; docs/adaptation.md shows what larger ones give
 SAMPLE = 32  # images
 
 

@@ -4,7 +4,7 @@ New queries against the gallery that was trained on (what counts for a user), an
 inside that gallery, which training can raise while new queries lose. Runs named alike but for
 their number, `moco-0` and `moco-1`, are one row: the mean, and the least and the most.
 
-    python -m benchmarks.adaptation_table runs/* --gallery g/train --queries g/test
+    python -m benchmarks.adaptation.adaptation_table runs/* --gallery g/train --queries g/test
 
 The floors are those of the first run; one that started elsewhere is refused.
 """

@@ -1,7 +1,7 @@
 """What a few labels add to the fitted reading, on classes that have labels and on others.
 
-    python -m benchmarks.few_labels SET [SET ...] --backbone torchvision/mobilenet_v2 \
-        --weights FILE [--size 160] [--counts 2 5 10] [--features FOLDER]
+    python -m benchmarks.adaptation.few_labels SET [SET ...] --backbone torchvision/mobilenet_v2 \
+        --weights FILE [--mean R G B --std R G B] [--size 160] [--counts 2 5 10] [--features FOLDER]
 
 A SET holds `train` and `test`. In each of three draws half of the classes, and of each some images
 of `train` (last, all of them), are labelled. All of `train` is the gallery; at most 400 queries are
@@ -20,11 +20,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.reading_table import Pooled, backbone_options, kept_file, pooled
-from fgembed.backbones import make_backbone
-from fgembed.config import PoolingSettings
+from benchmarks.adaptation.pooled_sets import Pooled, SetReader, reader_options
 from fgembed.embedding.array_types import Labels, Vectors
-from fgembed.evaluation.floors import uncalibrated_start
 from fgembed.evaluation.metrics import bootstrap_interval, score_queries
 from fgembed.model.calibration import fit_encoder
 from fgembed.model.encoder import Encoder
@@ -110,22 +107,19 @@ def measured(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table of some sets and one backbone."""
-    parser = backbone_options(__doc__)
+    parser = reader_options(__doc__)
     parser.add_argument("sets", type=Path, nargs="+")
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--counts", type=int, nargs="*", default=[2, 5, 10])
     options = parser.parse_args(arguments)
-    backbone = make_backbone(options.backbone, size=options.size, weights=options.weights)
-    start = uncalibrated_start(backbone, PoolingSettings()).eval()
+    reader = SetReader(options, options.size)
     larger = FitSettings().larger_side(options.size)
     sys.stdout.write(f"{options.backbone}, {options.size} px; recall@1 / precision@10 / mAP\n\n")
     sys.stdout.write(f"| set | labels a class | {' | '.join(PARTS)} |\n|---|---|---|---|\n")
     for folder in options.sets:
-        sides = []
-        for part, side in (("train", options.size), ("train", larger), ("test", options.size)):
-            kept = kept_file(options, folder / part, side)
-            sides.append(pooled(start, folder / part, side, kept))
-        found = measured(start, sides, [*options.counts, None])
+        parts = (("train", options.size), ("train", larger), ("test", options.size))
+        sides = [reader.read(folder / part, side) for part, side in parts]
+        found = measured(reader.start, sides, [*options.counts, None])
         sys.stdout.write("\n".join(lines(folder.name, found)) + "\n")
         sys.stdout.flush()
 

@@ -1,6 +1,6 @@
 """What distilled runs keep of their teacher's lead, and asymmetric search beside symmetric.
 
-    python -m benchmarks.taught_share runs/distill-0 [runs/distill-1 ...]
+    python -m benchmarks.adaptation.taught_share runs/distill-0 [runs/distill-1 ...]
 
 The runs were distilled with `eval.gallery` and `eval.queries` set. Their teachers are made again
 and fitted to the training images. recall@1 / precision@10 / mAP in percent, of
@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.adaptation.pooled_sets import measures
 from benchmarks.finished_run import Row, Run
-from benchmarks.reading_table import measures
 from fgembed.config import read_config
 from fgembed.embedding.array_types import Vectors
 from fgembed.errors import FgembedError

@@ -1,13 +1,14 @@
 """Neighbours in the targets of `method distill`, before any training: what a last layer learns.
 
-    python -m benchmarks.neighbour_table SET/train SET/test --backbone torchvision/mobilenet_v2 \
-        --weights FILE [--sides 160 224 288] [--counts 50 200 500 1000] [--features FOLDER]
+    python -m benchmarks.adaptation.neighbour_table SET/train SET/test \
+        --backbone torchvision/mobilenet_v2 --weights FILE [--mean R G B --std R G B] \
+        [--sides 160 [224 ...]] [--counts 50 200 500 1000] [--features FOLDER]
 
-For each draw of the gallery, as `reading_table` makes them, the fitted reading at the first side,
-then regressions from that side to the vectors of all sides: without neighbours, with one for each
-200 images, and with ten whatever the count. Rows below the first show their difference from it.
-Printed last: the share of images whose nearest other one is of their class, and the same among
-pairs that are each other's nearest.
+The sides are those at which the start teaches, its own first; alone, it is the fitted reading. For
+each draw of the gallery, as `reading_table` makes them, the fitted reading, then regressions from
+its own side to the teacher: without neighbours, with one for each 200 images, and with ten whatever
+the count. Rows below the first show their difference from it. Printed last: the share of images
+whose nearest other one is of their class, and the same among pairs that are each other's nearest.
 """
 
 import sys
@@ -20,21 +21,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.reading_table import (
+from benchmarks.adaptation.pooled_sets import (
     Columns,
     Pooled,
+    SetReader,
     answerable,
-    backbone_options,
     drawn_columns,
-    kept_file,
     measures,
-    pooled,
+    reader_options,
     table,
 )
-from fgembed.backbones import make_backbone
-from fgembed.config import PoolingSettings
 from fgembed.embedding.array_types import Labels
-from fgembed.evaluation.floors import uncalibrated_start
 from fgembed.model.calibration import fit_encoder
 from fgembed.model.encoder import Encoder
 from fgembed.model.reading.fitting import FitSettings
@@ -44,31 +41,31 @@ from fgembed.model.reading.whitening import Spectrum
 MOST = 10
 
 
-def teacher(start: Encoder, sides: Sequence[Pooled]) -> Tensor:
+def teacher(start: Encoder, sides: Sequence[Pooled], larger: Pooled) -> Tensor:
     """The gallery's unit vectors (N, D) by the start at all sides, each fitted apart."""
     parts = []
-    for side in sides:
-        fit_encoder(start, side.both, FitSettings(), None)
-        parts.append(start.finish(side.both))
+    for number, side in enumerate(sides):
+        fit_encoder(start, side.both, FitSettings(), larger.both if len(sides) == 1 else None)
+        weight = 1 if number else max(1, len(sides) - 1)  # its own as much as all others
+        parts.append(weight**0.5 * start.finish(side.both))
     both = torch.cat(parts, dim=1)
     spectrum = Spectrum.of(both, FitSettings().dimensions)
     return F.normalize((both - spectrum.mean.float()) @ spectrum.directions.float(), dim=1)
 
 
 def layers(
-    start: Encoder, sides: Sequence[Pooled], targets: Tensor, queries: Pooled
+    start: Encoder, own: Tensor, larger: Tensor, targets: Tensor, queries: Tensor
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Name, gallery and query vectors of every last layer of the first side."""
-    own = sides[0].both
     regression = FitSettings().to_targets()
-    for name, settings, larger, learned in (
-        ("fitted reading", FitSettings(), sides[1].both, None),
-        ("all sides predicted", regression, None, targets),
+    for name, settings, sized, learned in (
+        ("fitted reading", FitSettings(), larger, None),
+        ("its teacher predicted", regression, None, targets),
         ("**with neighbours**", regression, None, with_neighbours(targets, MOST)),
         ("with ten neighbours at any N", regression, None, averaged(targets, MOST)),
     ):
-        fit_encoder(start, own, settings, larger, learned)
-        yield name, start.finish(own), start.finish(queries.both)
+        fit_encoder(start, own, settings, sized, learned)
+        yield name, start.finish(own), start.finish(queries)
 
 
 def right_neighbours(targets: Tensor, labels: Labels) -> tuple[float, float]:
@@ -82,39 +79,35 @@ def right_neighbours(targets: Tensor, labels: Labels) -> tuple[float, float]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table of one set and backbone."""
-    parser = backbone_options(__doc__)
+    parser = reader_options(__doc__)
     parser.add_argument("gallery", type=Path)
     parser.add_argument("queries", type=Path)
-    parser.add_argument("--sides", type=int, nargs="+", default=[160, 224, 288])
+    parser.add_argument("--sides", type=int, nargs="+", default=[160])
     parser.add_argument("--counts", type=int, nargs="*", default=[50, 200, 500, 1000])
     options = parser.parse_args(arguments)
     own = options.sides[0]
-    backbone = make_backbone(options.backbone, size=own, weights=options.weights)
-    start = uncalibrated_start(backbone, PoolingSettings()).eval()
-
-    def of(folder: Path, side: int) -> Pooled:
-        return pooled(start, folder, side, kept_file(options, folder, side))
-
-    gallery, queries = (
-        [of(options.gallery, side) for side in options.sides],
-        of(options.queries, own),
-    )
+    reader = SetReader(options, own)
+    gallery = [reader.read(options.gallery, side) for side in options.sides]
+    larger = reader.read(options.gallery, FitSettings().larger_side(own))
+    queries = reader.read(options.queries, own)
     shares: dict[int, list[tuple[float, float]]] = {}
 
     def score(drawn: NDArray[np.int64], seed: int) -> Columns:
-        sides = [side.rows(drawn) for side in gallery]
+        sides, sized = [side.rows(drawn) for side in gallery], larger.rows(drawn)
         labels = sides[0].labels
-        asked = answerable(queries, labels, seed)
+        asked = queries.rows(answerable(queries, labels, seed))
         with torch.no_grad():
-            targets = teacher(start, sides)
+            targets = teacher(reader.start, sides, sized)
             shares.setdefault(len(drawn), []).append(right_neighbours(targets, labels))
             return {
                 name: measures(items, labels, searched, asked.labels)
-                for name, items, searched in layers(start, sides, targets, asked)
+                for name, items, searched in layers(
+                    reader.start, sides[0].both, sized.both, targets, asked.both
+                )
             }
 
     columns = drawn_columns(len(gallery[0].labels), options.counts, score)
-    sys.stdout.write(f"{options.backbone}, {options.gallery}, {options.sides} px\n\n")
+    sys.stdout.write(f"{reader.name}, {options.gallery}, {options.sides} px\n\n")
     sys.stdout.write(table(columns) + "\n")
     cells = ["{:.0f} / {:.0f}".format(*np.mean(each, axis=0)) for each in shares.values()]
     sys.stdout.write(f"| nearest right / mutual right, % | {' | '.join(cells)} |\n")

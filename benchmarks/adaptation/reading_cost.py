@@ -3,7 +3,7 @@
 One batch of ready pixels through each reading in turn, many rounds: inner levels are nearly free,
 the mirror image doubles the time. The ratio is the median over rounds.
 
-    python benchmarks/reading_cost.py --backbone torchvision/mobilenet_v2 --size 160
+    python benchmarks/adaptation/reading_cost.py --backbone torchvision/mobilenet_v2 --size 160
 """
 
 import argparse

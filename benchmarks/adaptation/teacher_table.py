@@ -1,7 +1,7 @@
 """The teacher of `method distill` by itself: the untouched start at one or several sizes.
 
-    python -m benchmarks.teacher_table SET/train SET/test --backbone torchvision/mobilenet_v2 \
-        --weights FILE [--sides 160 224 288] [--features FOLDER]
+    python -m benchmarks.adaptation.teacher_table SET/train SET/test --backbone torchvision/mobilenet_v2 \
+        --weights FILE [--mean R G B --std R G B] [--sides 160 224 288] [--features FOLDER]
 
 Each side is fitted on the gallery apart, image and mirror image averaged; of several sides the
 cosines are averaged. recall@1 / precision@10 / mAP, in percent. `--features` as in `reading_table`.
@@ -15,11 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.reading_table import backbone_options, kept_file, pooled
-from fgembed.backbones import make_backbone
-from fgembed.config import PoolingSettings
+from benchmarks.adaptation.pooled_sets import SetReader, reader_options
 from fgembed.embedding.array_types import Labels, Vectors
-from fgembed.evaluation.floors import uncalibrated_start
 from fgembed.evaluation.metrics import score_queries
 from fgembed.model.calibration import fit_encoder
 from fgembed.model.reading.fitting import FitSettings
@@ -38,22 +35,19 @@ def row(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints a row for every choice of the sides."""
-    parser = backbone_options(__doc__)
+    parser = reader_options(__doc__)
     parser.add_argument("gallery", type=Path)
     parser.add_argument("queries", type=Path)
     parser.add_argument("--sides", type=int, nargs="+", default=[160, 224, 288])
     options = parser.parse_args(arguments)
-    backbone = make_backbone(options.backbone, size=options.sides[0], weights=options.weights)
-    start = uncalibrated_start(backbone, PoolingSettings()).eval()
+    reader = SetReader(options, options.sides[0])
     found = {}
     for side in options.sides:
-        read = []
-        for folder in (options.gallery, options.queries):
-            read.append(pooled(start, folder, side, kept_file(options, folder, side)))
+        read = [reader.read(folder, side) for folder in (options.gallery, options.queries)]
         gallery, queries = read
-        fit_encoder(start, gallery.both, FitSettings(), None)
+        fit_encoder(reader.start, gallery.both, FitSettings(), None)
         with torch.no_grad():
-            found[side] = [start.finish(part.both).numpy() for part in read]
+            found[side] = [reader.start.finish(part.both).numpy() for part in read]
         labels = gallery.labels, queries.labels
     sys.stdout.write(f"{options.backbone}, {options.gallery}\n\n| sides, px | |\n|---|---|\n")
     for count in range(1, len(found) + 1):
