@@ -1,7 +1,8 @@
 """The teacher of `method distill` by itself: the untouched start at one or several sizes.
 
-    python -m benchmarks.adaptation.teacher_table SET/train SET/test --backbone torchvision/mobilenet_v2 \
-        --weights FILE [--mean R G B --std R G B] [--sides 160 224 288] [--features FOLDER]
+    python -m benchmarks.adaptation.teacher_table SET/train SET/test \
+        --backbone torchvision/mobilenet_v2 --weights FILE [--mean R G B --std R G B] \
+        [--sides 160 224 288] [--features FOLDER]
 
 Each side is fitted on the gallery apart, image and mirror image averaged; of several sides the
 cosines are averaged. recall@1 / precision@10 / mAP, in percent. `--features` as in `reading_table`.
