@@ -70,12 +70,11 @@ class SetReader:
         if file is None or not file.exists():
             found = pooled(self.start, folder, spec)
             if file is not None:
-                arrays = {"a": found.plain.numpy(), "b": found.mirrored.numpy()}
-                np.savez(file, y=found.labels, **arrays)
+                plain, mirrored = found.plain.numpy(), found.mirrored.numpy()
+                np.savez(file, a=plain, b=mirrored, y=found.labels)
             return found
         stored = np.load(file)
-        plain, mirrored = torch.from_numpy(stored["a"]), torch.from_numpy(stored["b"])
-        return Pooled(plain, mirrored, stored["y"])
+        return Pooled(torch.from_numpy(stored["a"]), torch.from_numpy(stored["b"]), stored["y"])
 
     def _file(self, folder: Path, spec: Preprocessing) -> Path | None:
         if self._kept is None:
