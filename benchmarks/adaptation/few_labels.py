@@ -1,17 +1,19 @@
 """What a few labels add to the fitted reading, on classes that have labels and on others.
 
     python -m benchmarks.adaptation.few_labels SET [SET ...] --backbone torchvision/mobilenet_v2 \
-        --weights FILE [--mean R G B --std R G B] [--size 160] [--counts 2 5 10] [--features FOLDER]
+        --weights FILE [--mean R G B --std R G B] [--size 160] [--counts 2 5 10] [--taught] \
+        [--features FOLDER]
 
 A SET holds `train` and `test`. In each of three draws half of the classes, and of each some images
 of `train` (last, all of them), are labelled. All of `train` is the gallery; at most 400 queries are
 of labelled classes, and as many of the others. A star marks a figure whose 95 % interval of the
-difference from 0 labels, paired over queries, lies below zero. `--features` keeps the pooled
-vectors, as in `reading_table`.
+difference from 0 labels, paired over queries, lies below zero. `--taught` reads as `method distill`
+begins, in place of the fitted reading: regression to the start's vectors with neighbours averaged,
+in which labels count too. `--features` keeps the pooled vectors, as in `reading_table`.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.adaptation.neighbour_table import MOST, teacher
 from benchmarks.adaptation.pooled_sets import Pooled, SetReader, reader_options
 from fgembed.embedding.array_types import Labels, Vectors
 from fgembed.evaluation.metrics import bootstrap_interval, score_queries
@@ -27,11 +30,13 @@ from fgembed.model.calibration import fit_encoder
 from fgembed.model.encoder import Encoder
 from fgembed.model.reading.fitting import FitSettings
 from fgembed.model.reading.label_whitening import label_layer
+from fgembed.training.teachers.labelled import LabelledTargets
 
 DRAWS = 3
 QUERIES = 400  # of a draw, at most, of labelled classes and of the others
 PARTS = ("labelled", "never labelled")
 Positions = NDArray[np.int64]
+Read = Callable[[Tensor | None], tuple[Tensor, Tensor]]
 
 
 def drawn(labels: Labels, count: int | None, seed: int) -> Positions:
@@ -57,27 +62,50 @@ def scores(
 
 
 def rows(
-    gallery: tuple[Tensor, Labels], queries: tuple[Tensor, Labels], counts: Sequence[int | None]
+    read: Read, labels: tuple[Labels, Labels], counts: Sequence[int | None]
 ) -> dict[str, dict[str, list[Vectors]]]:
-    """By row and part the scores of each draw; the first row is without labels."""
-    vectors, labels = gallery
-    untouched = torch.eye(vectors.shape[1], dtype=torch.float64)
+    """By row and part the scores of each draw; the first row is without labels.
+
+    Args:
+        read: gallery and query vectors, given the classes of gallery images or None.
+        labels: of gallery and queries.
+        counts: of labelled images in a class; None for all.
+    """
+    of_gallery, of_queries = labels
     table: dict[str, dict[str, list[Vectors]]] = {}
+    plain = read(None)
+    untouched = torch.eye(plain[0].shape[1], dtype=torch.float64)
     for seed in range(DRAWS):
-        has_labels = np.isin(queries[1], np.unique(labels[drawn(labels, 1, seed)]))
-        for part, mask in zip(PARTS, (has_labels, ~has_labels), strict=True):
-            asked = np.random.default_rng(7).permutation(np.flatnonzero(mask))[:QUERIES]
-            searched = queries[0][asked], queries[1][asked]
-            table.setdefault("0", {}).setdefault(part, []).append(
-                scores(gallery, searched, untouched)
-            )
-            for count in counts:
-                positions = drawn(labels, count, seed)
-                numbers = np.unique(labels[positions], return_inverse=True)[1]
-                layer = label_layer(vectors[positions], torch.from_numpy(numbers), vectors)
-                row = table.setdefault("all" if count is None else str(count), {})
-                row.setdefault(part, []).append(scores(gallery, searched, layer))
+        has_labels = np.isin(of_queries, np.unique(of_gallery[drawn(of_gallery, 1, seed)]))
+        asked = {
+            part: np.random.default_rng(7).permutation(np.flatnonzero(mask))[:QUERIES]
+            for part, mask in zip(PARTS, (has_labels, ~has_labels), strict=True)
+        }
+
+        _add(table.setdefault("0", {}), asked, labels, plain, untouched)
+        for count in counts:
+            positions = drawn(of_gallery, count, seed)
+            numbers = torch.from_numpy(np.unique(of_gallery[positions], return_inverse=True)[1])
+            classes = torch.full((len(of_gallery),), -1)
+            classes[positions] = numbers
+            vectors = read(classes)
+            layer = label_layer(vectors[0][positions], numbers, vectors[0])
+            row = table.setdefault("all" if count is None else str(count), {})
+            _add(row, asked, labels, vectors, layer)
     return table
+
+
+def _add(
+    row: dict[str, list[Vectors]],
+    asked: dict[str, Positions],
+    labels: tuple[Labels, Labels],
+    vectors: tuple[Tensor, Tensor],
+    layer: Tensor,
+) -> None:
+    """Adds the scores of a draw to each part of a row."""
+    for part, positions in asked.items():
+        searched = vectors[1][positions], labels[1][positions]
+        row.setdefault(part, []).append(scores((vectors[0], labels[0]), searched, layer))
 
 
 def lines(name: str, table: dict[str, dict[str, list[Vectors]]]) -> list[str]:
@@ -95,14 +123,25 @@ def lines(name: str, table: dict[str, dict[str, list[Vectors]]]) -> list[str]:
     return printed
 
 
-def measured(
-    start: Encoder, sides: Sequence[Pooled], counts: Sequence[int | None]
-) -> dict[str, dict[str, list[Vectors]]]:
-    """The rows of one set: its gallery, the same at the larger size, and its queries."""
+def fitted(start: Encoder, sides: Sequence[Pooled]) -> Read:
+    """The fitted reading of a gallery, the same at the larger size, and queries."""
     gallery, larger, queries = sides
     fit_encoder(start, gallery.both, FitSettings(), larger.both)
-    vectors = [start.finish(side.both) for side in (gallery, queries)]
-    return rows((vectors[0], gallery.labels), (vectors[1], queries.labels), counts)
+    vectors = start.finish(gallery.both), start.finish(queries.both)
+    return lambda classes: vectors
+
+
+def taught(start: Encoder, sides: Sequence[Pooled]) -> Read:
+    """The last layer that distillation begins with, of the same."""
+    gallery, larger, queries = sides
+    targets = teacher(start, [gallery], larger)
+
+    def read(classes: Tensor | None) -> tuple[Tensor, Tensor]:
+        learned = LabelledTargets([], classes).averaged(targets, MOST)
+        fit_encoder(start, gallery.both, FitSettings().to_targets(), None, learned)
+        return start.finish(gallery.both), start.finish(queries.both)
+
+    return read
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -111,6 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("sets", type=Path, nargs="+")
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--counts", type=int, nargs="*", default=[2, 5, 10])
+    parser.add_argument("--taught", action="store_true")
     options = parser.parse_args(arguments)
     reader = SetReader(options, options.size)
     larger = FitSettings().larger_side(options.size)
@@ -119,7 +159,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for folder in options.sets:
         parts = (("train", options.size), ("train", larger), ("test", options.size))
         sides = [reader.read(folder / part, side) for part, side in parts]
-        found = measured(reader.start, sides, [*options.counts, None])
+        with torch.no_grad():
+            read = (taught if options.taught else fitted)(reader.start, sides)
+            labels = sides[0].labels, sides[2].labels
+            found = rows(read, labels, [*options.counts, None])
         sys.stdout.write("\n".join(lines(folder.name, found)) + "\n")
         sys.stdout.flush()
 

@@ -153,8 +153,10 @@ def prepare(
     teachers = make_teachers(prepared)
     config = prepared.config
     position = read_position(folder)
+    learns = method_class.takes_targets
+    labels = prepared.labels.content if prepared.labels else None
     if position:
-        check_settings(folder, config, position.fingerprint, method_class.takes_targets)
+        check_settings(folder, config, position.fingerprint, learns, labels)
     report_stage(f"checking {len(prepared.paths)} images")
     readable, skipped = readable_images(config, prepared.paths, prepared.unreadable)
     paths, split = selection_split(config, readable)
@@ -176,7 +178,7 @@ def prepare(
         held_out=len(readable) - len(paths),
         split=split,
         skipped=skipped,
-        fingerprint=Fingerprint.of(config, checksums, method_class.takes_targets),
+        fingerprint=Fingerprint.of(config, checksums, learns, labels),
         steps_done=position.step if position else 0,
     )
 

@@ -79,6 +79,14 @@ def test_equal_values_share_a_rank():
 
 
 @pytest.mark.slow
+def test_a_run_is_compared_with_its_start(run: Path):
+    found = criterion_table.of_run(run)
+    assert found.name == f"lcr: {run.name}"
+    assert found.gains.shape == (3, 9)
+    assert any(found.changes)
+
+
+@pytest.mark.slow
 def test_the_table_compares_readings_of_a_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     draw_set(tmp_path, species=3, train=8, test=4, size=64)
     backbone = ["--backbone", "torchvision/resnet18", "--weights", "random", "--size", "64"]

@@ -20,7 +20,7 @@ def test_half_of_the_classes_get_labels():
 
 def test_the_first_row_is_the_reading_itself_and_a_worse_one_gets_a_star():
     vectors, labels = torch.eye(8, dtype=torch.float32), np.array(list("aabbccdd"))
-    table = few_labels.rows((vectors, labels), (vectors, labels), [2])
+    table = few_labels.rows(lambda classes: (vectors, vectors), (labels, labels), [2])
     assert list(table) == ["0", "2"]
     assert np.hstack(table["0"]["labelled"])[0].mean() == 100  # each finds itself
     worse = {
@@ -33,11 +33,12 @@ def test_the_first_row_is_the_reading_itself_and_a_worse_one_gets_a_star():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("reading", [(), ("--taught",)])
 def test_a_table_keeps_its_features(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], reading: tuple[str, ...]
 ):
     options = ["--backbone", TINY, "--weights", "random", "--size", "64", "--counts", "2"]
-    few_labels.main([str(photos), *options, "--features", str(tmp_path)])
+    few_labels.main([str(photos), *options, *reading, "--features", str(tmp_path)])
     printed = capsys.readouterr().out
     assert [line.split(" | ")[1] for line in printed.splitlines()[4:]] == ["0", "2", "all"]
     assert len(list(tmp_path.glob("*.npz"))) == 3

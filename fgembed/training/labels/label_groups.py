@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fgembed.config import RunConfig
 from fgembed.cores import core_count
-from fgembed.disk.files import sha256
+from fgembed.disk.files import digest, sha256
 from fgembed.errors import ConfigError, FgembedError
 from fgembed.evaluation.labelled_images import LabelledImages
 from fgembed.images.batches import prefetch, split_readable
@@ -58,11 +58,13 @@ class LabelGroups:
         groups: at least two images of each class.
         skipped: images that cannot be read.
         counts: for the report.
+        content: a digest of what the images of each class hold.
     """
 
     groups: list[list[Path]]
     skipped: list[Skipped]
     counts: LabelCounts
+    content: str
 
     @classmethod
     def of(cls, config: RunConfig) -> "LabelGroups | None":
@@ -101,7 +103,8 @@ class LabelGroups:
         )
         groups = [group for group in distinct.values() if len(group) > 1]
         _require(counts.classes > (0 if is_pairs else 1) and bool(groups), source, is_pairs)
-        return cls(groups, skipped, counts)
+        held = digest(sorted(sorted(content[path] for path in group) for group in groups))
+        return cls(groups, skipped, counts, held)
 
 
 def _require(enough: bool, source: Path, is_pairs: bool) -> None:

@@ -13,7 +13,7 @@ Every setting defines the trajectory, but for these, which may change before a r
   `select` scores epochs with them.
 
 A method that learns the start's vectors depends on how the start is read and fitted: for it, of
-`pooling` only `larger` may change.
+`pooling` only `larger` may change, and of `labels` only the path.
 """
 
 import json
@@ -74,6 +74,7 @@ LATER: dict[str, Any] = {
     "views.turn": 0,
 }
 WEIGHTS = "backbone.weights: SHA-256"  # of the file; none in a checkpoint of an earlier release
+LABELS = "labels: SHA-256"  # of the images of each class, where they are learned
 # Free besides, by `select`: what the run does not select its epoch with.
 FREE_BY_SELECTION = {
     "last": READING | LABELLED | {"holdout_share"},
@@ -95,22 +96,33 @@ class Fingerprint:
     images: str
 
     @classmethod
-    def of(cls, config: RunConfig, checksums: dict[str, str], takes_targets: bool = False) -> Self:
+    def of(
+        cls,
+        config: RunConfig,
+        checksums: dict[str, str],
+        takes_targets: bool = False,
+        labels: str | None = None,
+    ) -> Self:
         """Of a run with these settings on these images; see `trajectory_settings`."""
-        return cls(trajectory_settings(config, takes_targets), digest(checksums))
+        return cls(trajectory_settings(config, takes_targets, labels), digest(checksums))
 
 
-def trajectory_settings(config: RunConfig, takes_targets: bool = False) -> dict[str, Any]:
+def trajectory_settings(
+    config: RunConfig, takes_targets: bool = False, labels: str | None = None
+) -> dict[str, Any]:
     """The settings that define the trajectory, as JSON values by dotted key.
 
     Args:
         config: with the method's defaults written out.
         takes_targets: whether the method learns the start's vectors.
+        labels: the digest of the run's labels, if it has any.
     """
     free = FREE | FREE_BY_SELECTION[config.select]
     if takes_targets:
         free -= TAUGHT
     settings = dict(_flattened(config.model_dump(mode="json")))
+    if takes_targets and labels is not None:
+        settings[LABELS] = labels
     if Path(config.backbone.weights).is_file():
         settings[WEIGHTS] = sha256(Path(config.backbone.weights))
     as_before = {key for key, value in LATER.items() if settings.get(key, ...) == value}
@@ -135,22 +147,31 @@ def _checksum(path: Path) -> str:
 
 
 def check_settings(
-    run: RunFolder, config: RunConfig, checkpoint: Fingerprint, takes_targets: bool = False
+    run: RunFolder,
+    config: RunConfig,
+    checkpoint: Fingerprint,
+    takes_targets: bool = False,
+    labels: str | None = None,
 ) -> None:
     """Refuses to resume with other settings than the checkpoint's; see `trajectory_settings`.
 
     Raises:
         ConfigError: naming the first setting that differs.
     """
-    current, former = trajectory_settings(config, takes_targets), checkpoint.settings
+    current, former = trajectory_settings(config, takes_targets, labels), checkpoint.settings
     if WEIGHTS in former and former[WEIGHTS] != current.get(WEIGHTS, former[WEIGHTS]):
         raise ConfigError(
             f"{config.backbone.weights}, the start weights, has other content than up to the "
             f"checkpoint in {run.path}",
             "put the file back as it was, or start a new run",
         )
-    current.pop(WEIGHTS, None)
-    former = {key: value for key, value in former.items() if key != WEIGHTS}
+    if former.get(LABELS) != current.get(LABELS):
+        raise ConfigError(
+            f"the labels are not those up to the checkpoint in {run.path}, and the run learns them",
+            "give the same labels again, or start a new run",
+        )
+    current = {key: value for key, value in current.items() if key not in (WEIGHTS, LABELS)}
+    former = {key: value for key, value in former.items() if key not in (WEIGHTS, LABELS)}
     for key in former | current:
         if (key in former) != (key in current) or former.get(key) != current.get(key):
             before, now = _text(former, key), _text(current, key)

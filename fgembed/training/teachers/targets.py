@@ -1,7 +1,7 @@
 """What a student learns: the training images, read by its start at several sizes and by others.
 
-It depends on the start, the other teachers and the images alone, so that a resumed run learns the
-same.
+It depends on the start, the other teachers, the images and the labels alone, so that a resumed run
+learns the same.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,12 +17,12 @@ from fgembed.methods.base import Method
 from fgembed.model.calibration import SAMPLE
 from fgembed.model.encoder import Encoder
 from fgembed.model.reading.fitting import FitSettings
-from fgembed.model.reading.neighbourhood import with_neighbours
 from fgembed.model.reading.whitening import Spectrum
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.progress import ReportStage
 from fgembed.questions import Answer
 from fgembed.training.preparation import Prepared
+from fgembed.training.teachers.labelled import LabelledTargets
 from fgembed.training.teachers.sizes import taught_sizes
 from fgembed.training.teachers.teacher import FittedBackbone, Teacher
 
@@ -58,8 +58,9 @@ def give_targets(
     report_stage(_stage(specs, [teacher.name for teacher in method.target_teachers]))
     own = start_by(specs, start, spec.size, settings, prepared.device)
     weights = [*own_weights(specs, spec.size), *[1.0] * len(others)]
-    targets = read_by([*own, *others], paths, settings.dimensions, weights)
-    targets = with_neighbours(targets, method.target_neighbours)
+    labelled = LabelledTargets.of(prepared.labels, paths)
+    targets = read_by([*own, *others], labelled.paths, settings.dimensions, weights)
+    targets = labelled.averaged(targets, method.target_neighbours)[: len(paths)]
     shared.calibrate(paths, settings.to_targets(), targets=targets)
     centre = None if student.levels is None else student.levels.centre
     method.take_targets(targets, student.whitening, centre)

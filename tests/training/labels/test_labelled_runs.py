@@ -133,28 +133,6 @@ def test_labels_that_change_are_fitted_again_on_resume(
     torch.testing.assert_close(projection(tmp_path / "run"), projection(tmp_path / "fresh"))
 
 
-@pytest.mark.slow
-def test_labels_follow_the_targets_of_a_distilled_run(
-    tiny_settings: dict[str, Any], few: Path, photos: Path, tmp_path: Path
-):
-    config = settings(
-        tiny_settings,
-        method={"name": "distill"},
-        optimiser={"epochs": 1, "batch_size": 8},
-    )
-    train(config, tmp_path / "alone")
-    train(config.model_copy(update={"labels": str(few)}), tmp_path / "labelled")
-    alone = projection(tmp_path / "alone")
-    changed = expected_projection(tmp_path / "alone", few, photos / "train")
-    assert (projection(tmp_path / "labelled") - alone).abs().max() > 0.004 * alone.abs().max()
-    torch.testing.assert_close(
-        projection(tmp_path / "labelled"),
-        changed.float(),
-        atol=1e-4 * float(alone.abs().max()),
-        rtol=0,
-    )
-
-
 def test_a_dry_run_refuses_the_same_labels(tiny_settings: dict[str, Any], tmp_path: Path):
     config = settings(tiny_settings, labels=str(tmp_path / "nowhere"))
     with pytest.raises(NotFoundError, match=r"no labels at"):

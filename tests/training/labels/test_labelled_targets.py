@@ -1,0 +1,124 @@
+"""Labels in what a distilled run learns, and labels that change before it is resumed."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fgembed.config import RunConfig
+from fgembed.demo.drawing import draw_set
+from fgembed.errors import ConfigError
+from fgembed.images.finding import find_images
+from fgembed.methods.distill import Distill
+from fgembed.model.reading.label_whitening import label_layer
+from fgembed.model.reading.neighbourhood import with_neighbours
+from fgembed.progress import silent
+from fgembed.training.labels.label_groups import LabelCounts, LabelGroups
+from fgembed.training.preparation import prepare
+from fgembed.training.run import run_training
+from fgembed.training.teachers.labelled import LabelledTargets
+from fgembed.training.teachers.targets import give_targets
+from tests.training.teachers.small_runs import settings
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 drawn images of three species."""
+    folder = tmp_path_factory.mktemp("drawn")
+    draw_set(folder, species=3, train=8, test=1, size=64)
+    return folder / "train"
+
+
+@pytest.fixture
+def few(images: Path, tmp_path: Path) -> Path:
+    """Four images of each of two species, copies of training images."""
+    folder = tmp_path / "few"
+    for species in sorted(images.iterdir())[:2]:
+        (folder / species.name).mkdir(parents=True)
+        for path in sorted(species.iterdir())[:4]:
+            shutil.copy(path, folder / species.name)
+    return folder
+
+
+def with_labels(images: Path, few: Path, **method: object) -> RunConfig:
+    return settings(
+        images,
+        labels=str(few),
+        method={"neighbours": 10, "sizes": [1.0]} | method,
+        optimiser={"epochs": 1},
+    )
+
+
+def groups(*paths: list[Path]) -> LabelGroups:
+    return LabelGroups(list(paths), [], LabelCounts(0, 0, 0), "")
+
+
+def test_labelled_images_that_are_trained_on_are_known_and_others_come_after_them(tmp_path: Path):
+    a, b, c, d = (tmp_path / name for name in "abcd")
+    (tmp_path / "sub").mkdir()
+    found = LabelledTargets.of(groups([tmp_path / "sub" / ".." / "b", d], [c, a]), [a, b, c])
+    assert found.paths == [a, b, c, d]
+    assert found.classes is not None
+    assert found.classes.tolist() == [1, 0, 1, 0]
+    assert LabelledTargets.of(None, [a, b]) == LabelledTargets([a, b], None)
+
+
+def test_the_label_layer_comes_before_neighbours_of_known_classes():
+    vectors = F.normalize(torch.randn(60, 6, generator=torch.Generator().manual_seed(0)), dim=1)
+    vectors[50] = 0  # an image that cannot be read any more, labelled
+    classes = torch.tensor([0, 0, 0, 1, 1, 1, *[-1] * 44, 1, *[-1] * 9])
+    targets = LabelledTargets([], classes).averaged(vectors, 10)
+    read = [number for number in range(60) if number != 50]
+    layer = label_layer(vectors[:6], classes[:6], vectors[read])
+    turned = F.normalize(vectors[read].double() @ layer, dim=1).float()
+    expected = with_neighbours(turned, 10, classes[read])
+    torch.testing.assert_close(targets[read], expected)
+    assert not targets[50].any()
+    assert (targets[:6] - vectors[:6]).abs().max() > 0.05
+
+
+def test_one_image_of_each_class_changes_no_vector():
+    vectors = F.normalize(torch.randn(60, 6, generator=torch.Generator().manual_seed(0)), dim=1)
+    single = LabelledTargets([], torch.tensor([0, 1, *[-1] * 58]))
+    assert torch.equal(single.averaged(vectors, 0), vectors)
+
+
+def test_a_distilled_run_learns_the_labels(images: Path, few: Path):
+    taught = []
+    for config in (settings(images, method={"neighbours": 10, "sizes": [1.0]}),
+                   with_labels(images, few)):  # fmt: skip
+        prepared = prepare(config, Distill)
+        give_targets(prepared, [], prepared.paths, silent)
+        assert prepared.method.targets is not None
+        taught.append(prepared.method.targets)
+    plain, labelled = taught
+    assert len(plain) == len(labelled) == 24
+    names = [path.parent.name for path in find_images(images)[0]]
+    first, second = (torch.tensor([n == name for n in names]) for name in sorted(set(names))[:2])
+
+    def apart(vectors: torch.Tensor) -> float:
+        cosines = vectors @ vectors.T
+        within = cosines[first][:, first].mean() + cosines[second][:, second].mean()
+        return float(within / 2 - cosines[first][:, second].mean())
+
+    assert apart(labelled) > apart(plain) + 0.02
+
+
+@pytest.mark.slow
+def test_a_distilled_run_goes_on_with_the_same_labels_alone(
+    images: Path, few: Path, tmp_path: Path
+):
+    run = tmp_path / "run"
+    run_training(with_labels(images, few), Distill, run, lambda progress: None)
+    few.rename(tmp_path / "moved")  # the same images elsewhere
+    moved = with_labels(images, tmp_path / "moved")
+    run_training(moved, Distill, run, lambda progress: None)
+    next(path for path in (tmp_path / "moved").rglob("*.jpg")).unlink()
+    message = r"labels are not those up to the checkpoint .*/run, .*learns them"
+    with pytest.raises(ConfigError, match=message):
+        run_training(moved, Distill, run, lambda progress: None)
+    with pytest.raises(ConfigError, match=message):
+        without = moved.model_copy(update={"labels": None})
+        run_training(without, Distill, run, lambda progress: None)
