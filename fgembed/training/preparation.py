@@ -24,6 +24,7 @@ from fgembed.images.walk import Scan
 from fgembed.methods.base import Method
 from fgembed.model.devices import choose_device
 from fgembed.model.encoder import Encoder
+from fgembed.model.freed_memory import keep_freed_memory
 from fgembed.model.pooling import LearnedPooling, make_pooling, pooling_class
 from fgembed.model.reading.multi_level import reading_of
 from fgembed.model.reading.whitening import NEEDED
@@ -74,6 +75,8 @@ def prepare(config: RunConfig, method_class: type[Method]) -> Prepared:
     config = config.model_copy(update={"preprocessing": spec})
     device = choose_device(config.device)
     torch.set_num_threads(config.threads or core_count())
+    if device.type == "cpu":
+        keep_freed_memory()
     images = list_images(config)
     if config.eval.gallery and config.eval.queries:  # a fault in them is to show now
         folders = Path(config.eval.gallery), Path(config.eval.queries)
