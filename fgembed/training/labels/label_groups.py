@@ -1,6 +1,6 @@
 """The labels of a run, once their images are opened and checked."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,13 +58,40 @@ class LabelGroups:
         groups: at least two images of each class.
         skipped: images that cannot be read.
         counts: for the report.
-        content: a digest of what the images of each class hold.
+        checksums: SHA-256 of the images in `groups`.
     """
 
     groups: list[list[Path]]
     skipped: list[Skipped]
     counts: LabelCounts
-    content: str
+    checksums: Mapping[Path, str]
+
+    @property
+    def content(self) -> str:
+        """A digest of what the images of each class hold."""
+        held = self.checksums
+        return digest(sorted(sorted(held[path] for path in group) for group in self.groups))
+
+    def classes_of(self, paths: Sequence[Path]) -> tuple[list[int], list[Path]]:
+        """The class of each image, by content, and the labelled images that are none of them.
+
+        Args:
+            paths: of images; -1 for one without a label.
+
+        Returns:
+            Numbers of groups, as many as `paths`, and further paths.
+        """
+        group = {
+            self.checksums[path]: number
+            for number, members in enumerate(self.groups)
+            for path in members
+        }
+        alike = same_sized(paths, self.checksums)
+        found = dict(zip(alike, prefetch(sha256, alike, core_count(), 64), strict=True))
+        classes = [group.get(found.get(path, ""), -1) for path in paths]
+        held = set(found.values())
+        others = [p for members in self.groups for p in members if self.checksums[p] not in held]
+        return classes, others
 
     @classmethod
     def of(cls, config: RunConfig) -> "LabelGroups | None":
@@ -103,8 +130,14 @@ class LabelGroups:
         )
         groups = [group for group in distinct.values() if len(group) > 1]
         _require(counts.classes > (0 if is_pairs else 1) and bool(groups), source, is_pairs)
-        held = digest(sorted(sorted(content[path] for path in group) for group in groups))
-        return cls(groups, skipped, counts, held)
+        checksums = {path: content[path] for group in groups for path in group}
+        return cls(groups, skipped, counts, checksums)
+
+
+def same_sized(paths: Iterable[Path], others: Iterable[Path]) -> list[Path]:
+    """Those of the paths whose files may be copies of others: as many bytes."""
+    sizes = {path.stat().st_size for path in others if path.is_file()}
+    return [path for path in paths if path.is_file() and path.stat().st_size in sizes]
 
 
 def _require(enough: bool, source: Path, is_pairs: bool) -> None:
@@ -130,8 +163,7 @@ def _refuse_queries(config: RunConfig, content: Mapping[Path, str]) -> None:
     if config.eval.queries is None:
         return
     queries = LabelledImages.find(Path(config.eval.queries), config.include_clutter).paths
-    sizes = {path.stat().st_size for path in content}
-    alike = [path for path in queries if path.is_file() and path.stat().st_size in sizes]
+    alike = same_sized(queries, content)
     queried = dict(zip(prefetch(sha256, alike, core_count(), 64), alike, strict=True))
     both = [path for path, checksum in content.items() if checksum in queried]
     if both:

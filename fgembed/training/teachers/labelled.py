@@ -35,17 +35,8 @@ class LabelledTargets:
         """Of training images and a run's labels."""
         if labels is None:
             return cls(list(paths), None)
-        position = {path.resolve(): number for number, path in enumerate(paths)}
-        every, classes = list(paths), [-1] * len(paths)
-        for number, group in enumerate(labels.groups):
-            for path in group:
-                known = position.get(path.resolve())
-                if known is None:
-                    every.append(path)
-                    classes.append(number)
-                else:
-                    classes[known] = number
-        return cls(every, torch.tensor(classes))
+        classes, others = labels.classes_of(paths)
+        return cls([*paths, *others], torch.tensor(classes + labels.classes_of(others)[0]))
 
     def averaged(self, targets: Tensor, most: int) -> Tensor:
         """The targets (N, D) with neighbours averaged, by the labels if there are any.

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from fgembed.config import RunConfig
 from fgembed.demo.drawing import draw_set
+from fgembed.disk.files import sha256
 from fgembed.errors import ConfigError
 from fgembed.images.finding import find_images
 from fgembed.methods.distill import Distill
@@ -51,17 +52,18 @@ def with_labels(images: Path, few: Path, **method: object) -> RunConfig:
     )
 
 
-def groups(*paths: list[Path]) -> LabelGroups:
-    return LabelGroups(list(paths), [], LabelCounts(0, 0, 0), "")
-
-
-def test_labelled_images_that_are_trained_on_are_known_and_others_come_after_them(tmp_path: Path):
-    a, b, c, d = (tmp_path / name for name in "abcd")
-    (tmp_path / "sub").mkdir()
-    found = LabelledTargets.of(groups([tmp_path / "sub" / ".." / "b", d], [c, a]), [a, b, c])
-    assert found.paths == [a, b, c, d]
+def test_labelled_images_are_known_by_content_and_others_come_after_them(tmp_path: Path):
+    names = ("a", "b", "copy of b", "c", "d", "sub/b", "sub/e")
+    a, b, copy, c, d, again, e = (tmp_path / name for name in names)
+    again.parent.mkdir()
+    for path in (a, b, copy, c, d, again, e):
+        path.write_text(path.name[-1])
+    checksums = {path: sha256(path) for path in (again, c, a, e)}
+    labels = LabelGroups([[again, e], [c, a]], [], LabelCounts(4, 2, 0), checksums)
+    found = LabelledTargets.of(labels, [a, b, copy, c, d])
+    assert found.paths == [a, b, copy, c, d, e]
     assert found.classes is not None
-    assert found.classes.tolist() == [1, 0, 1, 0]
+    assert found.classes.tolist() == [1, 0, 0, 1, -1, 0]
     assert LabelledTargets.of(None, [a, b]) == LabelledTargets([a, b], None)
 
 
