@@ -30,6 +30,7 @@ from fgembed.model.calibration import fit_encoder
 from fgembed.model.encoder import Encoder
 from fgembed.model.reading.fitting import FitSettings
 from fgembed.model.reading.label_whitening import label_layer
+from fgembed.model.reading.neighbourhood import Groups
 from fgembed.training.teachers.labelled import LabelledTargets
 
 DRAWS = 3
@@ -137,7 +138,8 @@ def taught(start: Encoder, sides: Sequence[Pooled]) -> Read:
     targets = teacher(start, [gallery], larger)
 
     def read(classes: Tensor | None) -> tuple[Tensor, Tensor]:
-        learned = LabelledTargets([], classes).averaged(targets, MOST)
+        groups = None if classes is None else Groups(classes)
+        learned = LabelledTargets([], groups).averaged(targets, MOST)
         fit_encoder(start, gallery.both, FitSettings().to_targets(), None, learned)
         return start.finish(gallery.both), start.finish(queries.both)
 

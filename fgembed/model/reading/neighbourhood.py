@@ -5,6 +5,8 @@ with two safeguards for images of which nobody knows the class: only mutual neig
 their number falls with the number of images.
 """
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,7 +18,25 @@ PART = 32_768  # vectors
 ROWS = 2048  # of the similarities that are in memory at a time
 
 
-def with_neighbours(vectors: Tensor, most: int, classes: Tensor | None = None) -> Tensor:
+@dataclass(frozen=True)
+class Groups:
+    """Which images are known to be of one thing.
+
+    Attributes:
+        numbers: (N) integers, one for each group; -1 for an image of which nothing is known.
+        differ: whether two groups are two things, as classes are. Groups that judged pairs join
+            may be of one.
+    """
+
+    numbers: Tensor
+    differ: bool = True
+
+    def rows(self, positions: Tensor) -> "Groups":
+        """Those of the images at some positions."""
+        return Groups(self.numbers[positions], self.differ)
+
+
+def with_neighbours(vectors: Tensor, most: int, groups: Groups | None = None) -> Tensor:
     """Unit vectors with those of their mutual nearest neighbours added.
 
         t'_i = unit(t_i + sum_{j in M(i)} min(1, t_i . t_j / 0.63)^5 t_j)
@@ -25,13 +45,14 @@ def with_neighbours(vectors: Tensor, most: int, classes: Tensor | None = None) -
     k = min(most, N // 200): in a small set the nearest is often of another class. More than 32,768
     vectors are split evenly into sets of their own, so that time grows with N only.
 
-    Where classes are known, images of others are no neighbours, and those of the same class are
-    without being near: they count as much as k neighbours together, as one each at most.
+    The others of an image's group are neighbours without being near: they count as much as k
+    neighbours together, at least one, and as one each at most. Images of two groups that differ are
+    no neighbours.
 
     Args:
         vectors: (N, D) of unit length; zeros have and are no neighbours, and stay zeros.
         most: neighbours at most; 0 for none.
-        classes: (N) integers, -1 for an image of which nobody knows it.
+        groups: of the images, if any are known.
 
     Returns:
         (N, D), of unit length.
@@ -42,50 +63,51 @@ def with_neighbours(vectors: Tensor, most: int, classes: Tensor | None = None) -
         # Every n-th, because the files of one folder are alike.
         members = torch.arange(first, len(vectors), parts)
         members = members[vectors[members].any(dim=1)]
-        known = None if classes is None else classes[members]
+        known = None if groups is None else groups.rows(members)
         count = min(most, max(len(members) // IMAGES_EACH, 0 if known is None else 1))
         result[members] = averaged(vectors[members], count, known)
     return result
 
 
-def averaged(vectors: Tensor, count: int, classes: Tensor | None = None) -> Tensor:
+def averaged(vectors: Tensor, count: int, groups: Groups | None = None) -> Tensor:
     """`with_neighbours` of one set for a given k, which is below N."""
     if not count:
         return vectors
-    nearest, cosines = _nearest(vectors, count, classes)
+    nearest, cosines = _nearest(vectors, count, groups)
     rows = torch.arange(len(vectors))
     mutual = (nearest[nearest] == rows[:, None, None]).any(dim=2)  # (N, k, k) -> (N, k)
     weights = (cosines / EQUAL_AT).clamp(0, 1).pow(POWER) * mutual
     total = vectors.clone()
-    if classes is not None:
-        total += _of_the_same_class(vectors, classes, count)
+    if groups is not None:
+        total += _of_the_group(vectors, groups.numbers, count)
     for column in range(count):
         total += weights[:, column, None] * vectors[nearest[:, column]]
     return F.normalize(total, dim=1)
 
 
-def _of_the_same_class(vectors: Tensor, classes: Tensor, count: int) -> Tensor:
-    """The sum (N, D) of the others of each image's class, as of `count` images at most."""
-    known = classes >= 0
-    sums = vectors.new_zeros(int(classes.max()) + 1, vectors.shape[1])
-    sums.index_add_(0, classes[known], vectors[known])
-    others = classes[known].bincount()[classes[known]] - 1
+def _of_the_group(vectors: Tensor, numbers: Tensor, count: int) -> Tensor:
+    """The sum (N, D) of the others of each image's group, as of `count` images at most."""
+    known = numbers >= 0
+    sums = vectors.new_zeros(int(numbers.max()) + 1, vectors.shape[1])
+    sums.index_add_(0, numbers[known], vectors[known])
+    others = numbers[known].bincount()[numbers[known]] - 1
     weights = (count / others.clamp(min=1)).clamp(max=1)
     result = torch.zeros_like(vectors)
-    result[known] = weights[:, None] * (sums[classes[known]] - vectors[known])
+    result[known] = weights[:, None] * (sums[numbers[known]] - vectors[known])
     return result
 
 
-def _nearest(vectors: Tensor, count: int, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Positions and cosines (N, k) of the nearest others, but for those of known classes both."""
+def _nearest(vectors: Tensor, count: int, groups: Groups | None) -> tuple[Tensor, Tensor]:
+    """Positions and cosines (N, k) of the nearest others that no group tells anything about."""
     positions, cosines = [], []
     for start in range(0, len(vectors), ROWS):
         rows = vectors[start : start + ROWS]
         similarities = rows @ vectors.T
         similarities[torch.arange(len(rows)), torch.arange(start, start + len(rows))] = -2
-        if classes is not None:
-            known = classes >= 0
-            similarities[known[start : start + ROWS, None] & known] = -2
+        if groups is not None:
+            own = groups.numbers[start : start + ROWS, None]
+            told = (own >= 0) & (groups.numbers >= 0)
+            similarities[told if groups.differ else told & (own == groups.numbers)] = -2
         best = similarities.topk(count, dim=1)
         positions.append(best.indices)
         cosines.append(best.values)

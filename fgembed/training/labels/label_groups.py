@@ -72,8 +72,8 @@ class LabelGroups:
         held = self.checksums
         return digest(sorted(sorted(held[path] for path in group) for group in self.groups))
 
-    def classes_of(self, paths: Sequence[Path]) -> tuple[list[int], list[Path]]:
-        """The class of each image, by content, and the labelled images that are none of them.
+    def numbers_of(self, paths: Sequence[Path]) -> tuple[list[int], list[Path]]:
+        """The group of each image, by content, and the labelled images that are none of them.
 
         Args:
             paths: of images; -1 for one without a label.
@@ -88,10 +88,10 @@ class LabelGroups:
         }
         alike = same_sized(paths, self.checksums)
         found = dict(zip(alike, prefetch(sha256, alike, core_count(), 64), strict=True))
-        classes = [group.get(found.get(path, ""), -1) for path in paths]
+        numbers = [group.get(found.get(path, ""), -1) for path in paths]
         held = set(found.values())
         others = [p for members in self.groups for p in members if self.checksums[p] not in held]
-        return classes, others
+        return numbers, others
 
     @classmethod
     def of(cls, config: RunConfig) -> "LabelGroups | None":

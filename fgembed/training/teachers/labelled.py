@@ -1,7 +1,8 @@
 """Labels in what a student learns, as far as a run has any.
 
 The layer that labels give to an embedding (`model.reading.label_whitening`) comes before the
-neighbours, which it makes more often right; and images of one class are neighbours for certain.
+neighbours, which it makes more often right; and images of one class or of a pair of the same thing
+are neighbours for certain.
 """
 
 from collections.abc import Sequence
@@ -14,29 +15,30 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fgembed.model.reading.label_whitening import label_layer
-from fgembed.model.reading.neighbourhood import with_neighbours
+from fgembed.model.reading.neighbourhood import Groups, with_neighbours
 from fgembed.training.labels.label_groups import LabelGroups
 
 
 @dataclass(frozen=True)
 class LabelledTargets:
-    """Which images have targets, and the classes of those that have labels.
+    """Which images have targets, and what labels say of them.
 
     Attributes:
         paths: the training images, then labelled ones that are not among them.
-        classes: (N) integers, -1 for an image without a label; None if none has one.
+        groups: of the images; None without labels.
     """
 
     paths: list[Path]
-    classes: Tensor | None
+    groups: Groups | None
 
     @classmethod
     def of(cls, labels: LabelGroups | None, paths: Sequence[Path]) -> Self:
         """Of training images and a run's labels."""
         if labels is None:
             return cls(list(paths), None)
-        classes, others = labels.classes_of(paths)
-        return cls([*paths, *others], torch.tensor(classes + labels.classes_of(others)[0]))
+        numbers, others = labels.numbers_of(paths)
+        numbers += labels.numbers_of(others)[0]
+        return cls([*paths, *others], Groups(torch.tensor(numbers), differ=not labels.counts.same))
 
     def averaged(self, targets: Tensor, most: int) -> Tensor:
         """The targets (N, D) with neighbours averaged, by the labels if there are any.
@@ -45,11 +47,12 @@ class LabelledTargets:
             targets: of `paths`, unit length; zeros for an image that cannot be read.
             most: neighbours at most.
         """
-        if self.classes is None:
+        if self.groups is None:
             return with_neighbours(targets, most)
-        classes = torch.where(targets.any(dim=1), self.classes, -1)
-        known = classes >= 0
-        if bool((classes[known].bincount() > 1).any()):
-            layer = label_layer(targets[known], classes[known], targets[targets.any(dim=1)])
+        readable = targets.any(dim=1)
+        numbers = torch.where(readable, self.groups.numbers, -1)
+        known = numbers >= 0
+        if bool((numbers[known].bincount() > 1).any()):
+            layer = label_layer(targets[known], numbers[known], targets[readable])
             targets = F.normalize(targets.double() @ layer, dim=1).float()
-        return with_neighbours(targets, most, classes)
+        return with_neighbours(targets, most, Groups(numbers, self.groups.differ))

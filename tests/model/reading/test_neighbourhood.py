@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fgembed.model.reading import neighbourhood
-from fgembed.model.reading.neighbourhood import with_neighbours
+from fgembed.model.reading.neighbourhood import Groups, with_neighbours
 
 
 def unit_vectors(count: int, dimensions: int = 8, seed: int = 0) -> Tensor:
@@ -15,11 +15,14 @@ def unit_vectors(count: int, dimensions: int = 8, seed: int = 0) -> Tensor:
     return F.normalize(torch.randn(count, dimensions, generator=generator), dim=1)
 
 
-def by_loops(vectors: Tensor, count: int, classes: list[int] | None = None) -> Tensor:
+def by_loops(
+    vectors: Tensor, count: int, classes: list[int] | None = None, differ: bool = True
+) -> Tensor:
     others = vectors @ vectors.T - 9 * torch.eye(len(vectors))
     groups = [-1] * len(vectors) if classes is None else classes
-    known = torch.tensor(groups) >= 0
-    others[known[:, None] & known] = -9
+    numbers = torch.tensor(groups)
+    told = (numbers[:, None] >= 0) & (numbers >= 0)
+    others[told if differ else told & (numbers[:, None] == numbers)] = -9
     nearest = [set(row.argsort(descending=True)[:count].tolist()) for row in others]
     rows = []
     for i in range(len(vectors)):
@@ -103,21 +106,30 @@ def test_more_than_a_part_are_split_into_sets_of_their_own(monkeypatch: pytest.M
 def test_known_classes_make_neighbours_certain_and_keep_others_apart():
     vectors = unit_vectors(600)
     classes = [number % 5 if number < 40 else -1 for number in range(600)]
-    result = with_neighbours(vectors, 10, torch.tensor(classes))
+    result = with_neighbours(vectors, 10, Groups(torch.tensor(classes)))
     torch.testing.assert_close(result, by_loops(vectors, 3, classes), atol=1e-5, rtol=0)
     assert (result - with_neighbours(vectors, 10))[:40].abs().max() > 0.1
 
 
 def test_of_a_small_set_known_classes_count_as_one_neighbour():
     vectors = unit_vectors(60)
-    classes = torch.tensor([0, 0, 0, 1, 1, 2, *[-1] * 54])
-    expected = by_loops(vectors, 1, classes.tolist())
-    torch.testing.assert_close(with_neighbours(vectors, 10, classes), expected)
-    assert torch.equal(with_neighbours(vectors, 0, classes), vectors)
+    groups = Groups(torch.tensor([0, 0, 0, 1, 1, 2, *[-1] * 54]))
+    expected = by_loops(vectors, 1, groups.numbers.tolist())
+    torch.testing.assert_close(with_neighbours(vectors, 10, groups), expected)
+    assert torch.equal(with_neighbours(vectors, 0, groups), vectors)
 
 
 def test_an_image_without_a_mate_gets_none():
     vectors = unit_vectors(300)
     classes = torch.full((300,), -1)
     classes[7] = 3
-    torch.testing.assert_close(with_neighbours(vectors, 1, classes), by_loops(vectors, 1))
+    torch.testing.assert_close(with_neighbours(vectors, 1, Groups(classes)), by_loops(vectors, 1))
+
+
+def test_images_of_two_pairs_may_be_neighbours():
+    vectors = unit_vectors(600)
+    pairs = [number // 2 if number < 200 else -1 for number in range(600)]
+    result = with_neighbours(vectors, 10, Groups(torch.tensor(pairs), differ=False))
+    expected = by_loops(vectors, 3, pairs, differ=False)
+    torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
+    assert (expected - by_loops(vectors, 3, pairs)).abs().max() > 0.1

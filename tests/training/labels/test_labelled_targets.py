@@ -14,7 +14,7 @@ from fgembed.errors import ConfigError
 from fgembed.images.finding import find_images
 from fgembed.methods.distill import Distill
 from fgembed.model.reading.label_whitening import label_layer
-from fgembed.model.reading.neighbourhood import with_neighbours
+from fgembed.model.reading.neighbourhood import Groups, with_neighbours
 from fgembed.progress import silent
 from fgembed.training.labels.label_groups import LabelCounts, LabelGroups
 from fgembed.training.preparation import prepare
@@ -62,8 +62,13 @@ def test_labelled_images_are_known_by_content_and_others_come_after_them(tmp_pat
     labels = LabelGroups([[again, e], [c, a]], [], LabelCounts(4, 2, 0), checksums)
     found = LabelledTargets.of(labels, [a, b, copy, c, d])
     assert found.paths == [a, b, copy, c, d, e]
-    assert found.classes is not None
-    assert found.classes.tolist() == [1, 0, 0, 1, -1, 0]
+    assert found.groups is not None
+    assert found.groups.numbers.tolist() == [1, 0, 0, 1, -1, 0]
+    assert found.groups.differ
+    joined = LabelGroups([[again, e]], [], LabelCounts(2, 1, 0, same=1), checksums)
+    pairs = LabelledTargets.of(joined, [a, b]).groups
+    assert pairs is not None
+    assert not pairs.differ
     assert LabelledTargets.of(None, [a, b]) == LabelledTargets([a, b], None)
 
 
@@ -71,11 +76,11 @@ def test_the_label_layer_comes_before_neighbours_of_known_classes():
     vectors = F.normalize(torch.randn(60, 6, generator=torch.Generator().manual_seed(0)), dim=1)
     vectors[50] = 0  # an image that cannot be read any more, labelled
     classes = torch.tensor([0, 0, 0, 1, 1, 1, *[-1] * 44, 1, *[-1] * 9])
-    targets = LabelledTargets([], classes).averaged(vectors, 10)
+    targets = LabelledTargets([], Groups(classes)).averaged(vectors, 10)
     read = [number for number in range(60) if number != 50]
     layer = label_layer(vectors[:6], classes[:6], vectors[read])
     turned = F.normalize(vectors[read].double() @ layer, dim=1).float()
-    expected = with_neighbours(turned, 10, classes[read])
+    expected = with_neighbours(turned, 10, Groups(classes[read]))
     torch.testing.assert_close(targets[read], expected)
     assert not targets[50].any()
     assert (targets[:6] - vectors[:6]).abs().max() > 0.05
@@ -83,7 +88,7 @@ def test_the_label_layer_comes_before_neighbours_of_known_classes():
 
 def test_one_image_of_each_class_changes_no_vector():
     vectors = F.normalize(torch.randn(60, 6, generator=torch.Generator().manual_seed(0)), dim=1)
-    single = LabelledTargets([], torch.tensor([0, 1, *[-1] * 58]))
+    single = LabelledTargets([], Groups(torch.tensor([0, 1, *[-1] * 58])))
     assert torch.equal(single.averaged(vectors, 0), vectors)
 
 
