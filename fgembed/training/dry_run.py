@@ -152,7 +152,7 @@ def dry_run(
         FgembedError: what the run itself would refuse before its training.
     """
     prepared = prepare(config, method_class)
-    make_teachers(prepared)
+    teachers = make_teachers(prepared)
     config, method = prepared.config, prepared.method
     images = _training_images(prepared)
     require_batch(config, method, len(images))
@@ -182,7 +182,9 @@ def dry_run(
         checkpoint_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
         encoders=encoders,
         work=workload(prepared, len(images)),
-        rates=measured_rates(prepared, images.paths, encoders, pace) if encoders else None,
+        rates=measured_rates(prepared, images.paths, encoders, pace, teachers)
+        if encoders
+        else None,
     )
 
 

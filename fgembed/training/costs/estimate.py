@@ -1,6 +1,7 @@
 """Measures what the estimates need, on a few images and steps of the run at hand."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -8,6 +9,7 @@ from time import perf_counter
 import torch
 
 from fgembed.config import RunConfig
+from fgembed.errors import FgembedError
 from fgembed.evaluation.timing import sample_pixels
 from fgembed.images.finding import scan
 from fgembed.training.costs.encoders import EXPORTED, OTHER_MIRROR, EncoderCost
@@ -16,6 +18,7 @@ from fgembed.training.pace import Pace
 from fgembed.training.preparation import Prepared, trains
 from fgembed.training.spread import SAMPLE as SPREAD_SAMPLE
 from fgembed.training.teachers.sizes import taught_sizes
+from fgembed.training.teachers.teacher import Teacher
 
 DECODED = 32  # images
 SOLVED = 384  # dimensions of the eigenproblem that is timed
@@ -40,6 +43,7 @@ def measured_rates(
     images: Sequence[Path],
     encoders: Mapping[str, EncoderCost],
     pace: Pace | None,
+    teachers: Sequence[Teacher] = (),
 ) -> Rates:
     """How fast this machine is at what the run does.
 
@@ -48,6 +52,7 @@ def measured_rates(
         images: trained on; a few of them are decoded.
         encoders: as `encoder_costs` gives them, not empty.
         pace: of the training; None if nothing is trained.
+        teachers: those beside the start.
     """
     config = prepared.config
     by_mirror = {cost.mirror: cost for cost in (encoders[EXPORTED], encoders[OTHER_MIRROR])}
@@ -62,7 +67,18 @@ def measured_rates(
     )
     if pace is None:
         return rates
-    return replace(rates, epoch_s=_epoch_s(prepared, images, rates, pace))
+    others_s = _others_s(teachers, images)
+    return replace(rates, epoch_s=_epoch_s(prepared, images, rates, pace), others_s=others_s)
+
+
+def _others_s(teachers: Sequence[Teacher], images: Sequence[Path]) -> float:
+    """An image by all teachers: they read a few, which a run reads again."""
+    few = images[:DECODED]
+    started_at = perf_counter()
+    for teacher in teachers:
+        with suppress(FgembedError):  # too few may differ to be fitted to
+            teacher.fit(few)
+    return (perf_counter() - started_at) / len(few)
 
 
 def _epoch_s(prepared: Prepared, images: Sequence[Path], rates: Rates, pace: Pace) -> float:

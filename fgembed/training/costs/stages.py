@@ -19,6 +19,7 @@ class Rates:
         mirrored_s: of an image and its mirror image.
         epoch_s: of the training, the waits for images counted.
         fit_s: of a last layer's closed form, once the images are read.
+        others_s: of an image by all teachers beside the start.
     """
 
     decoding_s: float
@@ -26,6 +27,7 @@ class Rates:
     mirrored_s: float
     epoch_s: float
     fit_s: float
+    others_s: float = 0.0
 
     def read_s(self, mirror: bool, scale: float = 1.0) -> float:
         """Of an image, at `scale` times the run's size."""
@@ -64,7 +66,7 @@ def stage_seconds(work: Workload, rates: Rates) -> dict[str, float]:
         {'checking the images': 0.0, 'fitting the last layers': 100.0, 'measuring': 130.0}
     """
     stages = {CHECKING: work.images * rates.decoding_s}
-    if work.epochs and work.teacher_sizes:
+    if work.epochs and (work.teacher_sizes or rates.others_s):
         stages[TEACHING] = _teaching_s(work, rates)
     if work.epochs:
         stages[TRAINING] = work.epochs * rates.epoch_s
@@ -78,7 +80,8 @@ def _teaching_s(work: Workload, rates: Rates) -> float:
     predicted = 0.0
     if work.teacher_sizes == (1.0,) and work.larger > 1:  # then it predicts the larger size
         predicted = min(work.images, SAMPLE) * rates.read_s(work.start_mirror, work.larger)
-    return work.images * sum(readings) + predicted + len(readings) * rates.fit_s
+    images_s = work.images * (sum(readings) + rates.others_s)
+    return images_s + predicted + len(readings) * rates.fit_s
 
 
 def _fitting_s(work: Workload, rates: Rates) -> float:

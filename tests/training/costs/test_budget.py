@@ -35,6 +35,15 @@ def test_a_teacher_at_the_size_of_the_start_alone_is_the_fitted_start():
     )
 
 
+def test_other_teachers_read_each_image_once():
+    rates = replace(RATES, others_s=0.2)
+    beside = stage_seconds(replace(PLAIN, teacher_sizes=(1.4,)), rates)["reading the teacher"]
+    assert beside == pytest.approx(1000 * (0.01 + 0.04 * 1.4**2 + 0.03 + 0.2))
+    alone = stage_seconds(PLAIN, rates)["reading the teacher"]
+    assert alone == pytest.approx(1000 * (0.2 + 0.03))
+    assert "reading the teacher" not in stage_seconds(replace(PLAIN, epochs=0), rates)
+
+
 def test_an_untrained_run_is_read_and_fitted_once():
     stages = stage_seconds(replace(PLAIN, epochs=0, teacher_sizes=(1.4,)), RATES)
     assert stages == {

@@ -187,6 +187,15 @@ def test_a_teacher_that_is_not_to_be_had_is_refused_before_any_image_is_read(
         dry_run(config, Distill)
 
 
+def test_the_estimate_counts_teachers_beside_the_start(images: Path, tmp_path: Path):
+    file = averaging_graph(tmp_path / "averages.onnx", is_map=False)
+    method = {"sizes": [], "teachers": [{"onnx": str(file)}]}
+    estimate = dry_run(settings(images, method=method), Distill)
+    assert estimate.rates is not None
+    assert estimate.rates.others_s > 0
+    assert estimate.stages["reading the teacher"] > 24 * estimate.rates.others_s
+
+
 def test_without_sizes_and_teachers_there_is_nothing_to_learn(images: Path):
     with pytest.raises(ConfigError, match="neither sizes nor teachers are set; set one of them"):
         prepared_with(images, [])
