@@ -37,7 +37,7 @@ MOCO = {
     "pooling.kind": "mean",
 }
 LCR = MOCO | {
-    "pooling.kind": "rationale",
+    "pooling.kind": "rationale-floor",
     "method.weight": 0.01,
     "method.reduction": "sum",
     "method.map_temperature": 1.0,

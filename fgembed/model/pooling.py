@@ -96,10 +96,11 @@ class PredictorPooling(LearnedPooling):
 class RationalePooling(LearnedPooling):
     """Features weighted by the common rationale of all images (LCR, arXiv:2303.01669).
 
-    A' = max over K detectors of ReLU(BN(w_k . F)), A = min-max of A', f = sum A F / sum A. The
-    released code takes minimum and maximum over the evaluation batch, so an embedding depends on
-    its neighbours. Here they are of the image alone, so A is zero at the image's smallest A', not
-    at the batch's. A constant A' gives the mean.
+    A' = max over K detectors of ReLU(BN(w_k . F)), f = sum A' F / sum A'; where A' is zero all over
+    an image, the mean. The released code scales A' from its minimum to its maximum over the
+    evaluation batch, so that an embedding depends on its neighbours. The least A' of an image is
+    far from zero, so a scale of the image alone would take its least position away, whatever it
+    shows; A' itself keeps what the detectors say and depends on no other image.
 
     Example:
         >>> pooling = RationalePooling(channels=8).eval()
@@ -108,7 +109,7 @@ class RationalePooling(LearnedPooling):
         (torch.Size([2, 8]), torch.Size([2, 3, 3]))
     """
 
-    kind = "rationale"
+    kind = "rationale-bare"
 
     def __init__(self, channels: int, detectors: int = 32) -> None:
         super().__init__(channels)
@@ -119,10 +120,15 @@ class RationalePooling(LearnedPooling):
         """A', the strongest detector at each position, unscaled: (B, h, w), >= 0."""
         return F.relu(self.norm(self.detectors(features))).amax(dim=1)
 
+    def read(self, response: Tensor) -> Tensor:
+        """The weight of each position by A', up to its scale: (B, h, w), >= 0."""
+        return response
+
     def rationale(self, features: Tensor) -> Tensor:
-        """A: (B, h, w) in [0, 1]; all ones if A' is constant."""
-        maps = min_max(self.response(features))
-        return torch.where(maps.amax(dim=(1, 2), keepdim=True) > 0.5, maps, torch.ones_like(maps))
+        """The weights over the largest of the image: (B, h, w) in [0, 1]; ones if all are zero."""
+        maps = self.read(self.response(features))
+        peak = maps.amax(dim=(1, 2), keepdim=True)
+        return torch.where(peak > 0, maps / peak.clamp(min=1e-20), torch.ones_like(maps))
 
     def weights(self, features: Tensor) -> Tensor:
         """The rationale over its sum: (B, 1, h, w)."""
@@ -134,18 +140,63 @@ class RationalePooling(LearnedPooling):
         return (features * self.weights(features)).sum(dim=(2, 3))
 
 
+class FloorRationalePooling(RationalePooling):
+    """The rationale above the least A' of the training images, a constant of the encoder.
+
+    f = sum max(A' - m, 0) F / sum max(A' - m, 0): what the released code does over a batch,
+    independent of it. Until m is calibrated it is 0.
+    """
+
+    kind = "rationale-floor"
+
+    def __init__(self, channels: int, detectors: int = 32) -> None:
+        super().__init__(channels, detectors)
+        self.floor: Tensor
+        self.register_buffer("floor", torch.zeros(()))
+
+    def read(self, response: Tensor) -> Tensor:
+        """max(A' - m, 0)."""
+        return F.relu(response - self.floor)
+
+
+class ImageRationalePooling(RationalePooling):
+    """The rationale from its minimum to its maximum over the image, as earlier encoders read it.
+
+    The least position of every image has no weight. A constant A' gives the mean.
+    """
+
+    kind = "rationale"
+
+    def read(self, response: Tensor) -> Tensor:
+        """(A' - min) / (max - min); all zero if A' is constant."""
+        maps = min_max(response)
+        return torch.where(maps.amax(dim=(1, 2), keepdim=True) > 0.5, maps, torch.zeros_like(maps))
+
+
 class RationaleGeMPooling(RationalePooling):
-    """The rationale-weighted generalised mean, (sum A F^p / sum A)^(1/p) with p = 3.
+    """The rationale-weighted generalised mean, (sum A' F^p / sum A')^(1/p) with p = 3.
 
     Not in the paper: LCR's weights in GeM's mean retrieve better than in the plain mean.
     """
 
-    kind = "rationale-gem"
+    kind = "rationale-bare-gem"
 
     def forward(self, features: Tensor, summary: Tensor | None = None) -> Tensor:
         """(B, C, h, w) -> (B, C); features below zero count as zero."""
         powered = features.clamp(min=EPSILON).pow(GeMPooling.power)
         return (powered * self.weights(features)).sum(dim=(2, 3)).pow(1 / GeMPooling.power)
+
+
+class FloorRationaleGeMPooling(RationaleGeMPooling, FloorRationalePooling):
+    """`RationaleGeMPooling` above the least A' of the training images."""
+
+    kind = "rationale-floor-gem"
+
+
+class ImageRationaleGeMPooling(RationaleGeMPooling, ImageRationalePooling):
+    """`RationaleGeMPooling` as earlier encoders read the rationale."""
+
+    kind = "rationale-gem"
 
 
 POOLINGS: dict[str, type[Pooling]] = {
@@ -157,6 +208,10 @@ POOLINGS: dict[str, type[Pooling]] = {
         PredictorPooling,
         RationalePooling,
         RationaleGeMPooling,
+        FloorRationalePooling,
+        FloorRationaleGeMPooling,
+        ImageRationalePooling,
+        ImageRationaleGeMPooling,
     )
 }
 

@@ -9,6 +9,7 @@ from fgembed.evaluation.floors import Floors
 from fgembed.model.batch_norm_folding import fold_encoder
 from fgembed.model.encoder import Encoder
 from fgembed.model.encoder_files import save_encoder
+from fgembed.model.rationale_floor import calibrate_floor
 from fgembed.model.reading.fitting import FitSettings
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.model.torch_embedder import TorchEmbedder
@@ -61,6 +62,7 @@ def fit_and_save(
     floors.calibrate(paths, device, config.pooling)
     floors.save(run.path)
     encoder = prepared.start if is_start else prepared.method.encoder
+    calibrate_floor(encoder, paths, spec, device)
     if not is_start and (config.pooling.whitening or config.pooling.levels):
         shared = SharedPass({"trained": encoder}, spec, device)
         settings, targets = FitSettings.of(config.pooling), prepared.method.targets

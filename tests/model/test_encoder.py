@@ -122,7 +122,8 @@ def test_a_signed_map_is_averaged_where_gem_would_clamp_it():
     assert (signed.signed, plain.signed) == (True, False)
     assert best_pooling(signed).kind == "mean"
     assert MoCo.pooling_for(signed) == "mean"
-    assert (LCR.pooling_for(signed), LCR.pooling_for(plain)) == ("rationale", "rationale-gem")
+    assert LCR.pooling_for(signed) == "rationale-bare"
+    assert LCR.pooling_for(plain) == "rationale-bare-gem"
 
 
 def test_frozen_statistics_stay_in_training_mode_and_weights_still_learn():
