@@ -26,9 +26,16 @@ from torch import Tensor
 from fgembed.backbones import Backbone
 from fgembed.errors import ConfigError
 from fgembed.methods.components.losses import map_kl
+from fgembed.methods.components.rationale_figures import (
+    common_share,
+    correlation,
+    explained,
+    gradient_ratio,
+)
 from fgembed.methods.moco import MoCo
 from fgembed.model.encoder import Encoder
 from fgembed.model.maps import grad_cam, min_max, peak_normalised
+from fgembed.model.module_state import keep_statistics
 from fgembed.model.pooling import RationaleGeMPooling, RationalePooling
 
 
@@ -55,7 +62,12 @@ class LCR(MoCo):
         cam_scale: Literal["peak", "none"] = Field("peak", description="G over its peak [none]")
         cam_sign: Literal[1, -1] = Field(1, description="+1: what raises the loss [+1]")
         detach_target: bool = Field(True, description="G takes no gradient [false]")
-        scale_over: Literal["image", "batch"] = Field("image", description="min-max [batch]")
+        detach_features: bool = Field(
+            False, description="the term trains the detectors alone [false]"
+        )
+        scale_over: Literal["image", "batch", "none"] = Field(
+            "image", description="min-max of A in the term; none: A' itself [batch]"
+        )
 
         @field_validator("scale_over", mode="before")
         @classmethod
@@ -87,8 +99,50 @@ class LCR(MoCo):
     def forward(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
         """The contrastive and the rationale term of two views."""
         contrast, features = self.contrast(views)
-        rationale = self.map_loss(self.cam(contrast, features), self.rationale_map(features))
+        rationale = self.map_loss(*self.maps(contrast, views[0], features))
         return {"contrast": contrast, "rationale": self.config.weight * rationale}
+
+    def maps(self, contrast: Tensor, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The target and what is to predict it, each (B, h, w): G and A.
+
+        Args:
+            contrast: the contrastive loss, ().
+            images: that it was computed from, (B, 3, H, W).
+            features: their map F, (B, C, h, w).
+        """
+        return self.cam(contrast, features), self.rationale_map(features)
+
+    def diagnose(self, views: Sequence[Tensor]) -> dict[str, float]:
+        """Whether the branch works: see `components.rationale_figures`; of the loss as trained.
+
+        Returns:
+            `rationale explained` and `rationale correlation` of A with G, `common gradient` of the
+            contrastive loss, and `gradient ratio` of the weighted term to it, all at the map F.
+        """
+        device = views[0].device
+        forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
+        with forked, keep_statistics(self), torch.enable_grad():
+            images = self.leaf(views[0])
+            features = self.encoder.features(images).float()
+            contrast = self.loss(self.query(features), self.keys(views[1]), self.queue.rows())
+            target, prediction = self.maps(contrast, images, features)
+            term = self.config.weight * self.map_loss(target, prediction)
+            gradients = [
+                torch.autograd.grad(loss, features, retain_graph=True, allow_unused=True)[0]
+                for loss in (term, contrast)
+            ]
+        of_term, of_contrast = (torch.zeros(1) if g is None else g for g in gradients)
+        target, prediction = target.detach(), prediction.detach()
+        return {
+            "rationale explained": explained(target, prediction, self.config.map_temperature),
+            "rationale correlation": correlation(target, prediction),
+            "common gradient": common_share(of_contrast),
+            "gradient ratio": gradient_ratio(of_term, of_contrast),
+        }
+
+    def leaf(self, images: Tensor) -> Tensor:
+        """The first view as the loss is computed from it."""
+        return images
 
     def map_loss(self, target: Tensor, prediction: Tensor) -> Tensor:
         """KL(softmax(target/t) || softmax(prediction/t)) of (B, h, w) maps, under the settings."""
@@ -108,8 +162,11 @@ class LCR(MoCo):
         return pooling
 
     def rationale_map(self, features: Tensor) -> Tensor:
-        """A, (B, h, w) in [0, 1]; takes gradient."""
-        return min_max(self.rationale_pooling.response(features), self.config.scale_over)
+        """A, (B, h, w) in [0, 1], or A' unscaled; takes gradient."""
+        seen = features.detach() if self.config.detach_features else features
+        response = self.rationale_pooling.response(seen)
+        scale = self.config.scale_over
+        return response if scale == "none" else min_max(response, scale)
 
     def cam(self, contrast: Tensor, features: Tensor) -> Tensor:
         """G, (B, h, w): which positions of the query's feature map raise the contrastive loss.

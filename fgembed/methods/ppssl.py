@@ -100,12 +100,13 @@ class PPSSL(LCR):
 
     def forward(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
         """The contrastive, the IADM and the AIS term of two views."""
-        images = views[0].detach().requires_grad_(self.config.iadm != "off")
+        images = self.leaf(views[0])
         contrast, features = self.contrast([images, views[1]])
         rationale = self.rationale_map(features)
         terms = {"contrast": contrast}
         if self.config.iadm != "off":
-            terms["iadm"] = self.config.weight * self.iadm(contrast, images, features, rationale)
+            maps = self.iadm(contrast, images, features, rationale)
+            terms["iadm"] = self.config.weight * self.map_loss(*maps)
         if self.teacher is not None:
             teacher_view = views[2] if self.config.teacher_normalisation else views[0]
             similarity = self.teacher.similarity(
@@ -114,8 +115,22 @@ class PPSSL(LCR):
             terms["ais"] = self.config.ais_weight * self.ais(features, rationale, similarity)
         return terms
 
-    def iadm(self, contrast: Tensor, images: Tensor, features: Tensor, rationale: Tensor) -> Tensor:
-        """KL(softmax(pool(G)/t) || softmax(A/t)), with the maps that `method.iadm` selects.
+    def leaf(self, images: Tensor) -> Tensor:
+        """The first view as the leaf with respect to which the loss is differentiated."""
+        return images.detach().requires_grad_(self.config.iadm != "off")
+
+    def maps(self, contrast: Tensor, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The maps of IADM's term."""
+        return self.iadm(contrast, images, features, self.rationale_map(features))
+
+    def diagnose(self, views: Sequence[Tensor]) -> dict[str, float]:
+        """LCR's figures of IADM's term; none without it."""
+        return {} if self.config.iadm == "off" else super().diagnose(views)
+
+    def iadm(
+        self, contrast: Tensor, images: Tensor, features: Tensor, rationale: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """pool(G) and A, as `method.iadm` selects them: (B, h, w) each.
 
         Args:
             contrast: the contrastive loss, ().
@@ -129,7 +144,7 @@ class PPSSL(LCR):
             target = (target + self.cam(contrast, features)) / 2
         if self.config.iadm == "released":
             rationale = self._pooled(self.pixel_map(images.detach()), features)
-        return self.map_loss(target, rationale)
+        return target, rationale
 
     def image_cam(self, contrast: Tensor, images: Tensor) -> Tensor:
         """G, (B, H, W): which pixels raise the contrastive loss; first order, float32."""
@@ -140,7 +155,8 @@ class PPSSL(LCR):
         """The released code's A of bare pixels, through the rationale's batch norm: (B, H, W)."""
         norm = self.rationale_pooling.norm
         response = F.relu(norm(self.pixel_detectors(images))).amax(dim=1)
-        return min_max(response, self.config.scale_over)
+        scale = self.config.scale_over
+        return response if scale == "none" else min_max(response, scale)
 
     def ais(self, features: Tensor, rationale: Tensor, similarity: Tensor) -> Tensor:
         """The KL from the teacher's similarity p (B, S) to the student's, which A pools."""

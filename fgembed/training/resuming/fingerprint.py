@@ -60,6 +60,7 @@ LABELLED = frozenset({"eval.gallery", "eval.queries"})
 # Settings that checkpoints of earlier releases have no key of, and what these did. At that value a
 # later one has no key either.
 LATER: dict[str, Any] = {
+    "method.detach_features": False,
     "method.grey": "auto",
     "method.neighbours": 0,
     "method.teachers": [],
