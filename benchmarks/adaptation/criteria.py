@@ -17,7 +17,7 @@ class Seen:
     """Unit vectors (Q, D) of the same new photographs by one encoder.
 
     Attributes:
-        both: of image and mirror image together, as a search has them.
+        both: as a search has them: of image and mirror image together, or of the image alone.
         plain: of the image alone.
         mirrored: of its mirror image alone.
         larger: as `both`, read at the larger size.

@@ -37,8 +37,10 @@ from benchmarks.adaptation.pooled_sets import (
     pooled,
     reader_options,
 )
+from benchmarks.finished_run import Run
 from fgembed.config import read_config
 from fgembed.embedding.array_types import Vectors
+from fgembed.errors import FgembedError
 from fgembed.evaluation.metrics import bootstrap_interval
 from fgembed.model.calibration import fit_encoder
 from fgembed.model.encoder import Encoder
@@ -64,19 +66,22 @@ class Comparison:
 
     @property
     def is_worse(self) -> bool:
-        """In any of the measures."""
+        """Whether any of the measures is below the start's."""
         return any(bootstrap_interval(gain)[1] < 0 for gain in self.gains)
 
     @property
     def is_better(self) -> bool:
-        """In any of the measures, and worse in none."""
+        """Whether any of the measures is above the start's, and none below."""
         return not self.is_worse and any(bootstrap_interval(gain)[0] > 0 for gain in self.gains)
 
 
-def seen_by(finish: Callable[[Tensor], Tensor], queries: Pooled, larger: Pooled) -> Seen:
-    """The queries by a last layer."""
-    pooled_vectors = (queries.both, queries.plain, queries.mirrored, larger.both)
-    return Seen(*(finish(vectors) for vectors in pooled_vectors))
+def seen_by(
+    finish: Callable[[Tensor], Tensor], queries: Pooled, larger: Pooled, mirror: bool = True
+) -> Seen:
+    """The queries by a last layer; `mirror`: whether a search reads the mirror image as well."""
+    searched, enlarged = (side.both if mirror else side.plain for side in (queries, larger))
+    vectors = (searched, queries.plain, queries.mirrored, enlarged)
+    return Seen(*(finish(each) for each in vectors))
 
 
 def readings(
@@ -134,7 +139,12 @@ def of_set(
 
 
 def of_run(folder: Path) -> Comparison:
-    """A run beside its fitted start."""
+    """A run beside its fitted start.
+
+    Raises:
+        FgembedError: it is not finished, or has no scores.
+    """
+    Run.read(folder)
     config = read_config(RunFolder(folder).config)
     found: list[tuple[Seen, Vectors]] = []
     for path in (RunFolder(folder).start.path, folder):
@@ -146,8 +156,9 @@ def of_run(folder: Path) -> Comparison:
         )
         wide = pooled(encoder, Path(config.eval.queries or ""), larger)
         with torch.no_grad():
-            seen = seen_by(encoder.finish, asked, wide)
-            vectors = encoder.finish(items.both)
+            mirror = encoder.reading.mirror
+            seen = seen_by(encoder.finish, asked, wide, mirror)
+            vectors = encoder.finish(items.both if mirror else items.plain)
         found.append((seen, measures(vectors, items.labels, seen.both, asked.labels)))
     return compared(f"{config.method.name}: {folder.name}", found[0], found[1])
 
@@ -159,7 +170,7 @@ def rank(values: Sequence[float]) -> NDArray[np.float64]:
 
 
 def rho(one: Sequence[float], other: Sequence[float]) -> float:
-    """Spearman's."""
+    """Spearman's rank correlation."""
     return float(np.corrcoef(rank(one), rank(other))[0, 1])
 
 
@@ -206,7 +217,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for folder in options.sets:
             with torch.no_grad():
                 found += of_set(reader, folder, options.size, options.counts)
-    found += [of_run(folder) for folder in options.runs]
+    try:
+        found += [of_run(folder) for folder in options.runs]
+    except FgembedError as error:
+        sys.exit(f"error: {error}")
+    if not found:
+        parser.error("give --sets or --runs")
     if options.cells:
         sys.stdout.write(cells(found) + "\n\n")
     sys.stdout.write(table(found) + "\n")

@@ -37,6 +37,7 @@ from fgembed.model.encoder import Encoder
 from fgembed.model.reading.fitting import FitSettings
 from fgembed.model.reading.neighbourhood import averaged, with_neighbours
 from fgembed.model.reading.whitening import Spectrum
+from fgembed.training.teachers.targets import own_weights
 
 MOST = 10
 
@@ -44,9 +45,8 @@ MOST = 10
 def teacher(start: Encoder, sides: Sequence[Pooled], larger: Pooled) -> Tensor:
     """The gallery's unit vectors (N, D) by the start at all sides, each fitted apart."""
     parts = []
-    for number, side in enumerate(sides):
+    for weight, side in zip(own_weights(range(len(sides)), 0), sides, strict=True):
         fit_encoder(start, side.both, FitSettings(), larger.both if len(sides) == 1 else None)
-        weight = 1 if number else max(1, len(sides) - 1)  # its own as much as all others
         parts.append(weight**0.5 * start.finish(side.both))
     both = torch.cat(parts, dim=1)
     spectrum = Spectrum.of(both, FitSettings().dimensions)

@@ -31,12 +31,12 @@ from fgembed.evaluation.labelled_images import LabelledImages
 from fgembed.methods.distill import Distill
 from fgembed.model.encoder_files import load_encoder
 from fgembed.model.reading.fitting import FitSettings
-from fgembed.model.reading.neighbourhood import with_neighbours
 from fgembed.model.reading.whitening import Spectrum
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.model.torch_embedder import TorchEmbedder
 from fgembed.training.preparation import Prepared, prepare
 from fgembed.training.teachers.choice import make_teachers
+from fgembed.training.teachers.labelled import LabelledTargets
 from fgembed.training.teachers.targets import own_weights, start_by, teaching_specs
 from fgembed.workspace import RunFolder
 
@@ -51,11 +51,11 @@ def teacher_vectors(prepared: Prepared, *sets: Sequence[Path]) -> list[Tensor]:
     start, spec = prepared.start, prepared.config.preprocessing
     settings = FitSettings.of(prepared.config.pooling.of_the_floor())
     shared = SharedPass({"start": start}, spec, prepared.device)
-    specs = teaching_specs(prepared, shared)
+    specs = teaching_specs(prepared, shared, prepared.paths)
     teachers = start_by(specs, start, spec.size, settings, prepared.device)
     others = make_teachers(prepared)
     teachers += others
-    weights = [*own_weights(specs, spec.size), *[1.0] * len(others)]
+    weights = [*own_weights([s.size for s in specs], spec.size), *[1.0] * len(others)]
     for teacher in teachers:
         teacher.fit(sets[0])
     weighted = list(zip(teachers, weights, strict=True))
@@ -79,8 +79,9 @@ def line(folder: Path) -> str:
     )
     prepared = prepare(config, Distill)
     paths = list(dict.fromkeys([*prepared.paths, *gallery.paths]))
-    trained, others = teacher_vectors(prepared, paths, queries.paths)
-    targets = with_neighbours(trained, prepared.method.target_neighbours)
+    labelled = LabelledTargets.of(prepared.labels, paths)
+    trained, others = teacher_vectors(prepared, labelled.paths, queries.paths)
+    targets = labelled.averaged(trained, prepared.method.target_neighbours)
     position = {path: number for number, path in enumerate(paths)}
     rows = [position[path] for path in gallery.paths]
     labels, asked = gallery.labels_of(gallery.paths), queries.labels_of(queries.paths)

@@ -37,7 +37,8 @@ LabelsOption = Annotated[
     typer.Option(
         metavar="FOLDER|CSV",
         help="A few labelled images: class folders, a table with the columns path and label, or "
-        "pairs with first, second and same. They change the last layer alone.",
+        "pairs with first, second and same. They change the last layer and what a distilled run "
+        "learns.",
     ),
 ]
 

@@ -127,7 +127,7 @@ def _stage(name: str, estimate: "Estimate") -> str:
 
     if name == TRAINING:
         return f"{name}, {estimate.work.epochs} x {estimate.steps_per_epoch:,} steps"
-    if name == TEACHING:
+    if name == TEACHING and estimate.work.teacher_sizes:
         return f"{name}, {_sizes(estimate.work.teacher_sizes)}"
     return name
 

@@ -44,7 +44,7 @@ class Prepared:
         paths: the training images by file name, not yet opened.
         unreadable: files and folders that could not be listed, and pictures that are not read.
         passed_over: images beside them that are clutter.
-        labels: that change the last layer after the fit, if any.
+        labels: that are learned as targets, and change the last layer after the fit, if any.
         start: the untouched start, read as the highest floor, not yet calibrated.
         method: the method on the same start, on `device`.
     """

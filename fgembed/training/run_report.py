@@ -34,7 +34,7 @@ class RunReport:
         table: the scores, where there are labelled images.
         guard: whether the run is better than its start.
         passed_over: images that are clutter.
-        labels: that changed the last layer, if any.
+        labels: that the run was given, if any.
     """
 
     method: str

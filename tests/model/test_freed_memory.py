@@ -14,16 +14,16 @@ if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-bytearray(64 << 20)
+bytearray(16 << 20)
 before = faults()
 for _ in range(10):
-    bytearray(64 << 20)
+    bytearray(16 << 20)
 print(faults() - before)
 """
 
 
 def faults(how: str) -> int:
-    """Page faults of ten blocks of 64 MB, taken and freed one after the other."""
+    """Page faults of ten blocks of 16 MB, taken and freed one after the other."""
     command = [sys.executable, "-c", TAKE_AND_FREE, how]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return int(done.stdout)

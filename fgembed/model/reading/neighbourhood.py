@@ -45,9 +45,9 @@ def with_neighbours(vectors: Tensor, most: int, groups: Groups | None = None) ->
     k = min(most, N // 200): in a small set the nearest is often of another class. More than 32,768
     vectors are split evenly into sets of their own, so that time grows with N only.
 
-    The others of an image's group are neighbours without being near: they count as much as k
-    neighbours together, at least one, and as one each at most. Images of two groups that differ are
-    no neighbours.
+    The others of an image's group are neighbours without being near, also in a small set: they
+    count as much as k neighbours together, at least one, and as one each at most. Images of two
+    groups that differ are no neighbours. Of split sets, groups are split as well.
 
     Args:
         vectors: (N, D) of unit length; zeros have and are no neighbours, and stay zeros.
@@ -63,25 +63,26 @@ def with_neighbours(vectors: Tensor, most: int, groups: Groups | None = None) ->
         # Every n-th, because the files of one folder are alike.
         members = torch.arange(first, len(vectors), parts)
         members = members[vectors[members].any(dim=1)]
-        known = None if groups is None else groups.rows(members)
-        count = min(most, max(len(members) // IMAGES_EACH, 0 if known is None else 1))
+        known = None if groups is None or not most else groups.rows(members)
+        count = min(most, len(members) // IMAGES_EACH)
         result[members] = averaged(vectors[members], count, known)
     return result
 
 
 def averaged(vectors: Tensor, count: int, groups: Groups | None = None) -> Tensor:
     """`with_neighbours` of one set for a given k, which is below N."""
-    if not count:
+    if not count and groups is None:
         return vectors
-    nearest, cosines = _nearest(vectors, count, groups)
-    rows = torch.arange(len(vectors))
-    mutual = (nearest[nearest] == rows[:, None, None]).any(dim=2)  # (N, k, k) -> (N, k)
-    weights = (cosines / EQUAL_AT).clamp(0, 1).pow(POWER) * mutual
     total = vectors.clone()
     if groups is not None:
-        total += _of_the_group(vectors, groups.numbers, count)
-    for column in range(count):
-        total += weights[:, column, None] * vectors[nearest[:, column]]
+        total += _of_the_group(vectors, groups.numbers, max(count, 1))
+    if count:
+        nearest, cosines = _nearest(vectors, count, groups)
+        rows = torch.arange(len(vectors))
+        mutual = (nearest[nearest] == rows[:, None, None]).any(dim=2)  # (N, k, k) -> (N, k)
+        weights = (cosines / EQUAL_AT).clamp(0, 1).pow(POWER) * mutual
+        for column in range(count):
+            total += weights[:, column, None] * vectors[nearest[:, column]]
     return F.normalize(total, dim=1)
 
 
@@ -106,8 +107,9 @@ def _nearest(vectors: Tensor, count: int, groups: Groups | None) -> tuple[Tensor
         similarities[torch.arange(len(rows)), torch.arange(start, start + len(rows))] = -2
         if groups is not None:
             own = groups.numbers[start : start + ROWS, None]
-            told = (own >= 0) & (groups.numbers >= 0)
-            similarities[told if groups.differ else told & (own == groups.numbers)] = -2
+            both_known = (own >= 0) & (groups.numbers >= 0)
+            same = own == groups.numbers
+            similarities[both_known if groups.differ else both_known & same] = -2
         best = similarities.topk(count, dim=1)
         positions.append(best.indices)
         cosines.append(best.values)

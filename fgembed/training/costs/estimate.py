@@ -9,6 +9,7 @@ from time import perf_counter
 import torch
 
 from fgembed.config import RunConfig
+from fgembed.embedding.sampling import evenly_spaced
 from fgembed.errors import FgembedError
 from fgembed.evaluation.timing import sample_pixels
 from fgembed.images.finding import scan
@@ -31,7 +32,7 @@ def workload(prepared: Prepared, images: int) -> Workload:
         images=images,
         labelled=_labelled(config),
         epochs=config.optimiser.epochs if trains(config, method) else 0,
-        teacher_sizes=taught_sizes(prepared) if method.takes_targets else (),
+        teacher_sizes=taught_sizes(prepared, prepared.paths) if method.takes_targets else (),
         larger=config.pooling.of_the_floor().larger,
         start_mirror=prepared.start.reading.mirror,
         mirror=method.encoder.reading.mirror,
@@ -73,7 +74,9 @@ def measured_rates(
 
 def _others_s(teachers: Sequence[Teacher], images: Sequence[Path]) -> float:
     """An image by all teachers: they read a few, which a run reads again."""
-    few = images[:DECODED]
+    if not teachers:
+        return 0.0
+    few = [images[position] for position in evenly_spaced(len(images), DECODED)]
     started_at = perf_counter()
     for teacher in teachers:
         with suppress(FgembedError):  # too few may differ to be fitted to

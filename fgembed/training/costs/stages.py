@@ -88,7 +88,8 @@ def _fitting_s(work: Workload, rates: Rates) -> float:
     """The fits of the start and, if it is trained, of the run; a student's predicts the teacher."""
     fits = [(work.start_mirror, work.larger)]
     if work.epochs:
-        fits.append((work.mirror, 1.0 if work.teacher_sizes else work.larger))
+        is_taught = bool(work.teacher_sizes or rates.others_s)
+        fits.append((work.mirror, 1.0 if is_taught else work.larger))
     readings = [rates.read_s(mirror) for mirror, _ in fits]
     readings += [rates.read_s(mirror, larger) for mirror, larger in fits if larger > 1]
     return min(work.images, SAMPLE) * sum(readings) + len(fits) * rates.fit_s

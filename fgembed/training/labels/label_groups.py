@@ -55,7 +55,7 @@ class LabelGroups:
     """Labelled images that can be read.
 
     Attributes:
-        groups: at least two images of each class.
+        groups: the images of each class, of one class at least two; of pairs, what they join.
         skipped: images that cannot be read.
         counts: for the report.
         checksums: SHA-256 of the images in `groups`.
@@ -67,31 +67,35 @@ class LabelGroups:
     checksums: Mapping[Path, str]
 
     @property
+    def differ(self) -> bool:
+        """Whether two groups are two things: classes are, groups that pairs join may not be."""
+        return not self.counts.same
+
+    @property
     def content(self) -> str:
-        """A digest of what the images of each class hold."""
-        held = self.checksums
-        return digest(sorted(sorted(held[path] for path in group) for group in self.groups))
+        """A digest of what the images of each group hold."""
+        groups = sorted(sorted(self.checksums[path] for path in group) for group in self.groups)
+        return digest({"differ": self.differ, "groups": groups})
 
     def numbers_of(self, paths: Sequence[Path]) -> tuple[list[int], list[Path]]:
         """The group of each image, by content, and the labelled images that are none of them.
 
         Args:
-            paths: of images; -1 for one without a label.
+            paths: of images; -1 for one without a label, and for further copies of one.
 
         Returns:
-            Numbers of groups, as many as `paths`, and further paths.
+            Numbers of groups, as many as `paths`, and further paths, by content in order.
         """
-        group = {
-            self.checksums[path]: number
-            for number, members in enumerate(self.groups)
-            for path in members
+        waiting = {
+            self.checksums[path]: (number, path)
+            for number, group in enumerate(self.groups)
+            for path in group
         }
-        alike = same_sized(paths, self.checksums)
-        found = dict(zip(alike, prefetch(sha256, alike, core_count(), 64), strict=True))
-        numbers = [group.get(found.get(path, ""), -1) for path in paths]
-        held = set(found.values())
-        others = [p for members in self.groups for p in members if self.checksums[p] not in held]
-        return numbers, others
+        candidates = same_sized(paths, self.checksums)
+        checksums = prefetch(sha256, candidates, core_count(), 64)
+        known = dict(zip(candidates, checksums, strict=True))
+        numbers = [waiting.pop(known.get(path, ""), (-1, path))[0] for path in paths]
+        return numbers, [path for _, (_, path) in sorted(waiting.items())]
 
     @classmethod
     def of(cls, config: RunConfig) -> "LabelGroups | None":
@@ -128,8 +132,10 @@ class LabelGroups:
             same=listing.pairs[0],
             different=listing.pairs[1],
         )
-        groups = [group for group in distinct.values() if len(group) > 1]
-        _require(counts.classes > (0 if is_pairs else 1) and bool(groups), source, is_pairs)
+        least = 2 if is_pairs else 1  # a class of one image is still not the others
+        groups = [group for group in distinct.values() if len(group) >= least]
+        several = any(len(group) > 1 for group in groups)
+        _require(counts.classes > (0 if is_pairs else 1) and several, source, is_pairs)
         checksums = {path: content[path] for group in groups for path in group}
         return cls(groups, skipped, counts, checksums)
 
@@ -163,8 +169,8 @@ def _refuse_queries(config: RunConfig, content: Mapping[Path, str]) -> None:
     if config.eval.queries is None:
         return
     queries = LabelledImages.find(Path(config.eval.queries), config.include_clutter).paths
-    alike = same_sized(queries, content)
-    queried = dict(zip(prefetch(sha256, alike, core_count(), 64), alike, strict=True))
+    candidates = same_sized(queries, content)
+    queried = dict(zip(prefetch(sha256, candidates, core_count(), 64), candidates, strict=True))
     both = [path for path, checksum in content.items() if checksum in queried]
     if both:
         raise ConfigError(

@@ -15,7 +15,7 @@ from fgembed.embedding.array_types import Vectors
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.embedding.onnx_sessions import open_session
 from fgembed.embedding.sampling import evenly_spaced
-from fgembed.errors import ConfigError, IntegrityError
+from fgembed.errors import ConfigError, FgembedError, IntegrityError
 from fgembed.images.batches import ImageBatches
 from fgembed.images.decoding import Pixels
 from fgembed.images.preprocessing import Preprocessing
@@ -84,6 +84,10 @@ class FittedGraph:
         """See `Teacher.fit`."""
         raw = self._raw([paths[position] for position in evenly_spaced(len(paths), SAMPLE)])
         known = raw.any(dim=1)
+        if not known.any():
+            raise FgembedError(
+                f"none of {len(paths)} images can be read for a teacher", "give readable images"
+            )
         self.centre = raw[known].double().mean(dim=0).float()
         beside = self._beside(raw[known])
         self.layer: Whitening = fitted_layer(beside, raw.shape[1], self.settings)

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fgembed.embedding.sampling import evenly_spaced
+from fgembed.model.calibration import SAMPLE
 from fgembed.model.reading.label_whitening import label_layer
 from fgembed.model.reading.neighbourhood import Groups, with_neighbours
 from fgembed.training.labels.label_groups import LabelGroups
@@ -38,7 +40,7 @@ class LabelledTargets:
             return cls(list(paths), None)
         numbers, others = labels.numbers_of(paths)
         numbers += labels.numbers_of(others)[0]
-        return cls([*paths, *others], Groups(torch.tensor(numbers), differ=not labels.counts.same))
+        return cls([*paths, *others], Groups(torch.tensor(numbers), labels.differ))
 
     def averaged(self, targets: Tensor, most: int) -> Tensor:
         """The targets (N, D) with neighbours averaged, by the labels if there are any.
@@ -53,6 +55,8 @@ class LabelledTargets:
         numbers = torch.where(readable, self.groups.numbers, -1)
         known = numbers >= 0
         if bool((numbers[known].bincount() > 1).any()):
-            layer = label_layer(targets[known], numbers[known], targets[readable])
-            targets = F.normalize(targets.double() @ layer, dim=1).float()
+            every = targets[readable]
+            sample = every[evenly_spaced(len(every), SAMPLE)]
+            layer = label_layer(targets[known], numbers[known], sample)
+            targets = F.normalize(targets @ layer.float(), dim=1)
         return with_neighbours(targets, most, Groups(numbers, self.groups.differ))

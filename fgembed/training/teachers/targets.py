@@ -54,10 +54,10 @@ def give_targets(
     # On the start's backbone: the method's may hold weights that it has trained.
     student = Encoder(start.backbone, method.encoder.pooling, reading=once)
     shared = SharedPass({"student": student}, spec, prepared.device)
-    specs = teaching_specs(prepared, shared)
+    specs = teaching_specs(prepared, shared, paths)
     report_stage(_stage(specs, [teacher.name for teacher in method.target_teachers]))
     own = start_by(specs, start, spec.size, settings, prepared.device)
-    weights = [*own_weights(specs, spec.size), *[1.0] * len(others)]
+    weights = [*own_weights([s.size for s in specs], spec.size), *[1.0] * len(others)]
     labelled = LabelledTargets.of(prepared.labels, paths)
     targets = read_by([*own, *others], labelled.paths, settings.dimensions, weights)
     targets = labelled.averaged(targets, method.target_neighbours)[: len(paths)]
@@ -66,14 +66,17 @@ def give_targets(
     method.take_targets(targets, student.whitening, centre)
 
 
-def teaching_specs(prepared: Prepared, shared: SharedPass) -> list[Preprocessing]:
+def teaching_specs(
+    prepared: Prepared, shared: SharedPass, paths: Sequence[Path]
+) -> list[Preprocessing]:
     """How the start reads the photographs as a teacher: at each size, and grey too where asked.
 
     Args:
         prepared: the run.
         shared: of the start's backbone, which may take images of one size alone.
+        paths: of the photographs.
     """
-    scales = [FitSettings(larger=size) for size in taught_sizes(prepared)]
+    scales = [FitSettings(larger=size) for size in taught_sizes(prepared, paths)]
     sides = sorted({shared.larger_side(scale) for scale in scales})
     spec = prepared.config.preprocessing
     return [replace(spec, size=side, grey=grey) for grey in _colours(prepared) for side in sides]
@@ -108,14 +111,14 @@ def start_by(
     return [FittedBackbone(start, spec, settings, device, side) for spec in specs]
 
 
-def own_weights(specs: Sequence[Preprocessing], side: int) -> list[float]:
-    """The weight of the start by each preprocessing: `side` px count as much as all larger sizes.
+def own_weights(sides: Sequence[int], own: int) -> list[float]:
+    """The weight of the start at each side: its own counts as much as all larger ones.
 
     Larger sizes show more, of which not all tells the things apart, and the student has to see it
     at its own size.
     """
-    larger = len({spec.size for spec in specs} - {side})
-    return [1.0 if spec.size != side else max(1.0, larger) for spec in specs]
+    larger = len({*sides} - {own})
+    return [1.0 if side != own else max(1.0, larger) for side in sides]
 
 
 def read_by(

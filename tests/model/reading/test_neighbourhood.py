@@ -21,6 +21,7 @@ def by_loops(
     others = vectors @ vectors.T - 9 * torch.eye(len(vectors))
     groups = [-1] * len(vectors) if classes is None else classes
     numbers = torch.tensor(groups)
+    of_group = max(count, 1)
     told = (numbers[:, None] >= 0) & (numbers >= 0)
     others[told if differ else told & (numbers[:, None] == numbers)] = -9
     nearest = [set(row.argsort(descending=True)[:count].tolist()) for row in others]
@@ -32,7 +33,7 @@ def by_loops(
                 total += min(1, float(others[i, j]) / 0.63) ** 5 * vectors[j]
         mates = [j for j, name in enumerate(groups) if name >= 0 and name == groups[i] and j != i]
         for j in mates:
-            total += min(1, count / len(mates)) * vectors[j]
+            total += min(1, of_group / len(mates)) * vectors[j]
         rows.append(total / total.norm())
     return torch.stack(rows)
 
@@ -111,11 +112,14 @@ def test_known_classes_make_neighbours_certain_and_keep_others_apart():
     assert (result - with_neighbours(vectors, 10))[:40].abs().max() > 0.1
 
 
-def test_of_a_small_set_known_classes_count_as_one_neighbour():
+def test_in_a_small_set_a_group_counts_as_one_neighbour_and_nothing_else_changes():
     vectors = unit_vectors(60)
     groups = Groups(torch.tensor([0, 0, 0, 1, 1, 2, *[-1] * 54]))
-    expected = by_loops(vectors, 1, groups.numbers.tolist())
-    torch.testing.assert_close(with_neighbours(vectors, 10, groups), expected)
+    expected = by_loops(vectors, 0, groups.numbers.tolist())
+    result = with_neighbours(vectors, 10, groups)
+    torch.testing.assert_close(result, expected)
+    torch.testing.assert_close(result[5:], vectors[5:])
+    torch.testing.assert_close(result[3], F.normalize(vectors[3] + vectors[4], dim=0))
     assert torch.equal(with_neighbours(vectors, 0, groups), vectors)
 
 

@@ -1,15 +1,19 @@
 """What is measured before a run, and the settings that a pick becomes."""
 
+import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from fgembed.config import RunConfig
+from fgembed.errors import FgembedError
 from fgembed.methods.table import method_named
 from fgembed.resolve import resolve
 from fgembed.training.costs.encoders import AT_LARGER, EXPORTED, encoder_costs
-from fgembed.training.costs.estimate import measured_rates, with_pick, workload
+from fgembed.training.costs.estimate import DECODED, measured_rates, with_pick, workload
 from fgembed.training.costs.stages import Workload
 from fgembed.training.pace import Pace
 from fgembed.training.preparation import Prepared, prepare
@@ -45,6 +49,31 @@ def test_an_epoch_is_its_steps_and_what_is_embedded_after_it(
     assert rates.plain_s == 1 / encoders[EXPORTED].speed.images_per_s
     assert rates.epoch_s == pytest.approx(3 * 2.5 + 2 * (scored + 24) * rates.read_s(mirror=False))
     assert measured_rates(prepared, prepared.paths, encoders, None).epoch_s == 0
+
+
+class Slow:
+    """A teacher that takes a tenth of a second for any images."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def fit(self, paths: Sequence[Path]) -> torch.Tensor:
+        time.sleep(0.1)
+        self.asked += len(paths)
+        raise FgembedError("too few differ", "give more")
+
+    def read(self, paths: Sequence[Path]) -> torch.Tensor:
+        raise AssertionError
+
+
+def test_other_teachers_are_timed_on_a_few_images(tiny_settings: dict[str, Any]):
+    prepared, teacher = prepared_for(settings(tiny_settings)), Slow()
+    encoders = encoder_costs(prepared, prepared.paths)
+    paths, pace = prepared.paths, Pace(2.0, 0.5, 6)
+    assert measured_rates(prepared, paths, encoders, pace).others_s == 0
+    rates = measured_rates(prepared, paths, encoders, pace, [teacher, teacher])
+    assert teacher.asked == 2 * min(len(paths), DECODED)
+    assert rates.others_s >= 2 * 0.1 / min(len(paths), DECODED)
 
 
 def test_measuring_changes_nothing_of_the_run(tiny_settings: dict[str, Any]):

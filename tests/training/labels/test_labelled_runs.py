@@ -18,14 +18,13 @@ from fgembed.export.write_bundle import export_bundle
 from fgembed.images.finding import find_images
 from fgembed.methods.table import method_named
 from fgembed.model.encoder_files import load_encoder
-from fgembed.model.reading.label_whitening import label_layer
-from fgembed.model.tensor_files import read_tensors
 from fgembed.model.torch_embedder import TorchEmbedder
 from fgembed.resolve import resolve
 from fgembed.training.dry_run import dry_run
 from fgembed.training.run import run_training
 from fgembed.training.run_report import RunReport
 from tests.conftest import Command
+from tests.training.labels.projections import expected_projection, projection
 
 CPU = torch.device("cpu")
 
@@ -55,21 +54,6 @@ def labelled(
 ) -> tuple[Path, RunReport]:
     folder = tmp_path_factory.mktemp("workspace") / "runs" / "labelled"
     return folder, train(settings(tiny_settings, labels=str(few)), folder)
-
-
-def projection(run: Path) -> torch.Tensor:
-    return read_tensors(run / "encoder.safetensors")["whitening.projection"]
-
-
-def expected_projection(encoder_run: Path, few: Path, train_images: Path) -> torch.Tensor:
-    """Of the run's start, which was fitted without labels, followed by the label layer."""
-    encoder, spec = load_encoder(encoder_run)
-    paths = sorted(few.rglob("*.jpg"))
-    classes = torch.tensor([sorted({p.parent for p in paths}).index(p.parent) for p in paths])
-    embedder = TorchEmbedder(encoder, spec, CPU)
-    vectors = [torch.from_numpy(embedder(p).vectors) for p in (paths, find_images(train_images)[0])]
-    assert encoder.whitening is not None
-    return encoder.whitening.projection.double() @ label_layer(vectors[0], classes, vectors[1])
 
 
 def test_labels_follow_the_fit_of_the_start_and_leave_the_floors_alone(

@@ -13,14 +13,17 @@ from fgembed.disk.files import sha256
 from fgembed.errors import ConfigError
 from fgembed.images.finding import find_images
 from fgembed.methods.distill import Distill
+from fgembed.model.reading import neighbourhood
 from fgembed.model.reading.label_whitening import label_layer
 from fgembed.model.reading.neighbourhood import Groups, with_neighbours
 from fgembed.progress import silent
+from fgembed.training import calibration
 from fgembed.training.labels.label_groups import LabelCounts, LabelGroups
 from fgembed.training.preparation import prepare
 from fgembed.training.run import run_training
 from fgembed.training.teachers.labelled import LabelledTargets
 from fgembed.training.teachers.targets import give_targets
+from tests.training.labels.projections import expected_projection, projection
 from tests.training.teachers.small_runs import settings
 
 
@@ -63,7 +66,7 @@ def test_labelled_images_are_known_by_content_and_others_come_after_them(tmp_pat
     found = LabelledTargets.of(labels, [a, b, copy, c, d])
     assert found.paths == [a, b, copy, c, d, e]
     assert found.groups is not None
-    assert found.groups.numbers.tolist() == [1, 0, 0, 1, -1, 0]
+    assert found.groups.numbers.tolist() == [1, 0, -1, 1, -1, 0]
     assert found.groups.differ
     joined = LabelGroups([[again, e]], [], LabelCounts(2, 1, 0, same=1), checksums)
     pairs = LabelledTargets.of(joined, [a, b]).groups
@@ -111,6 +114,74 @@ def test_a_distilled_run_learns_the_labels(images: Path, few: Path):
         return float(within / 2 - cosines[first][:, second].mean())
 
     assert apart(labelled) > apart(plain) + 0.02
+
+
+def test_the_digest_tells_classes_from_pairs_and_not_where_the_files_lie():
+    paths = [Path(name) for name in "abcd"]
+    checksums = dict(zip(paths, "1234", strict=True))
+    a, b, c, d = paths
+    counts, pairs = LabelCounts(4, 2, 0), LabelCounts(4, 2, 0, same=2)
+    content = LabelGroups([[a, b], [c, d]], [], counts, checksums).content
+    assert LabelGroups([[d, c], [b, a]], [], counts, checksums).content == content
+    assert LabelGroups([[a, b], [c, d]], [], pairs, checksums).content != content
+    assert LabelGroups([[a, b], [c], [d]], [], counts, checksums).content != content
+
+
+def test_labelled_images_that_are_not_trained_on_come_in_the_order_of_their_content(tmp_path: Path):
+    names = ("x", "y", "z")
+    for name in names:
+        (tmp_path / name).write_text(name)
+    checksums = {tmp_path / name: sha256(tmp_path / name) for name in names}
+    orders = []
+    for first, second in ((["x", "y"], ["z"]), (["z"], ["y", "x"])):
+        groups = [[tmp_path / name for name in part] for part in (first, second)]
+        labels = LabelGroups(groups, [], LabelCounts(3, 2, 0), checksums)
+        orders.append(LabelledTargets.of(labels, []).paths)
+    assert orders[0] == orders[1]
+    assert [checksums[path] for path in orders[0]] == sorted(checksums.values())
+
+
+def test_a_class_of_one_image_is_still_no_neighbour_of_others(images: Path, few: Path):
+    third = sorted(images.iterdir())[2]
+    (few / third.name).mkdir()
+    shutil.copy(sorted(third.iterdir())[0], few / third.name)
+    labels = prepare(with_labels(images, few), Distill).labels
+    assert labels is not None
+    assert sorted(map(len, labels.groups)) == [1, 4, 4]
+
+
+@pytest.mark.slow
+def test_the_label_layer_follows_the_layer_that_predicts_the_targets(
+    images: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config = with_labels(images, few)
+    run_training(config, Distill, tmp_path / "run", lambda progress: None)
+    monkeypatch.setattr(calibration, "fit_labels", lambda *_: None)
+    run_training(config, Distill, tmp_path / "without", lambda progress: None)
+    without = projection(tmp_path / "without")
+    followed = expected_projection(tmp_path / "without", few, images).float()
+    most = float(without.abs().max())
+    assert (projection(tmp_path / "run") - without).abs().max() > 0.004 * most
+    torch.testing.assert_close(projection(tmp_path / "run"), followed, atol=1e-4 * most, rtol=0)
+
+
+@pytest.mark.slow
+def test_labels_of_images_that_are_not_trained_on_are_learned(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    draw_set(tmp_path / "other", species=3, train=4, test=1, size=64, seed=1)
+    prepared = prepare(with_labels(images, tmp_path / "other" / "train"), Distill)
+    monkeypatch.setattr(neighbourhood, "IMAGES_EACH", 6)
+    give_targets(prepared, [], prepared.paths, silent)
+    labelled = LabelledTargets.of(prepared.labels, prepared.paths)
+    assert len(labelled.paths) == 24 + 12
+    assert prepared.method.targets is not None
+    assert len(prepared.method.targets) == 24
+    plain = prepare(settings(images, method={"neighbours": 10, "sizes": [1.0]}), Distill)
+    give_targets(plain, [], plain.paths, silent)
+    assert plain.method.targets is not None
+    cosines = [t @ t.T for t in (plain.method.targets, prepared.method.targets)]
+    assert (cosines[0] - cosines[1]).abs().max() > 0.02
 
 
 @pytest.mark.slow

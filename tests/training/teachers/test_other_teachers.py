@@ -18,6 +18,7 @@ from fgembed.export.run_source import Source
 from fgembed.export.write_bundle import export_bundle
 from fgembed.images.finding import find_images
 from fgembed.methods.distill import Distill
+from fgembed.methods.moco import MoCo
 from fgembed.methods.none import Untrained
 from fgembed.model.reading.fitting import FitSettings
 from fgembed.progress import silent
@@ -192,8 +193,11 @@ def test_the_estimate_counts_teachers_beside_the_start(images: Path, tmp_path: P
     method = {"sizes": [], "teachers": [{"onnx": str(file)}]}
     estimate = dry_run(settings(images, method=method), Distill)
     assert estimate.rates is not None
-    assert estimate.rates.others_s > 0
-    assert estimate.stages["reading the teacher"] > 24 * estimate.rates.others_s
+    assert estimate.stages["reading the teacher"] > 24 * estimate.rates.others_s > 0
+    plain = dry_run(settings(images, method={"name": "moco", "queue_size": 16}), MoCo)
+    assert plain.rates is not None
+    assert plain.rates.others_s == 0
+    assert "reading the teacher" not in plain.stages
 
 
 def test_without_sizes_and_teachers_there_is_nothing_to_learn(images: Path):
