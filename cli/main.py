@@ -50,6 +50,7 @@ COMMANDS = {
     "index": "index.app",
     "embed": "embed",
     "search": "search",
+    "dataset": "dataset.app",
     "demo": "demo",
     "doctor": "doctor",
 }

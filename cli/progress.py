@@ -21,6 +21,11 @@ def _tell(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
+def print_stage(stage: str) -> None:
+    """Prints the name of the stage that begins."""
+    _tell(showable(stage))
+
+
 class _Bar:
     """One task's bar; where there is no terminal, lines at least `LINE_EVERY_S` apart."""
 

@@ -1,0 +1,1 @@
+"""The command that turns official data sets into class folders."""
