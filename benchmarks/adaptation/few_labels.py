@@ -30,7 +30,7 @@ from fgembed.model.calibration import fit_encoder
 from fgembed.model.encoder import Encoder
 from fgembed.model.reading.fitting import FitSettings
 from fgembed.model.reading.label_whitening import label_layer
-from fgembed.model.reading.neighbourhood import Groups
+from fgembed.model.reading.neighbourhood import with_neighbours
 from fgembed.training.teachers.labelled import LabelledTargets
 
 DRAWS = 3
@@ -50,15 +50,9 @@ def drawn(labels: Labels, count: int | None, seed: int) -> Positions:
     )
 
 
-def scores(
-    gallery: tuple[Tensor, Labels], queries: tuple[Tensor, Labels], layer: Tensor
-) -> Vectors:
+def scores(gallery: tuple[Tensor, Labels], queries: tuple[Tensor, Labels]) -> Vectors:
     """recall@1, precision@10 and AP, in percent, (3, Q)."""
-    items, searched = (
-        F.normalize(vectors.double() @ layer, dim=1).float().numpy()
-        for vectors, _ in (gallery, queries)
-    )
-    scored = score_queries(searched, queries[1], items, gallery[1])
+    scored = score_queries(queries[0].numpy(), queries[1], gallery[0].numpy(), gallery[1])
     return 100 * np.stack((scored.recall[1], scored.precision_at_10, scored.average_precision))
 
 
@@ -75,7 +69,6 @@ def rows(
     of_gallery, of_queries = labels
     table: dict[str, dict[str, list[Vectors]]] = {}
     plain = read(None)
-    untouched = torch.eye(plain[0].shape[1], dtype=torch.float64)
     for seed in range(DRAWS):
         has_labels = np.isin(of_queries, np.unique(of_gallery[drawn(of_gallery, 1, seed)]))
         asked = {
@@ -83,16 +76,14 @@ def rows(
             for part, mask in zip(PARTS, (has_labels, ~has_labels), strict=True)
         }
 
-        _add(table.setdefault("0", {}), asked, labels, plain, untouched)
+        _add(table.setdefault("0", {}), asked, labels, plain)
         for count in counts:
             positions = drawn(of_gallery, count, seed)
             numbers = torch.from_numpy(np.unique(of_gallery[positions], return_inverse=True)[1])
             classes = torch.full((len(of_gallery),), -1)
             classes[positions] = numbers
-            vectors = read(classes)
-            layer = label_layer(vectors[0][positions], numbers, vectors[0])
             row = table.setdefault("all" if count is None else str(count), {})
-            _add(row, asked, labels, vectors, layer)
+            _add(row, asked, labels, read(classes))
     return table
 
 
@@ -101,12 +92,11 @@ def _add(
     asked: dict[str, Positions],
     labels: tuple[Labels, Labels],
     vectors: tuple[Tensor, Tensor],
-    layer: Tensor,
 ) -> None:
     """Adds the scores of a draw to each part of a row."""
     for part, positions in asked.items():
         searched = vectors[1][positions], labels[1][positions]
-        row.setdefault(part, []).append(scores((vectors[0], labels[0]), searched, layer))
+        row.setdefault(part, []).append(scores((vectors[0], labels[0]), searched))
 
 
 def lines(name: str, table: dict[str, dict[str, list[Vectors]]]) -> list[str]:
@@ -129,7 +119,16 @@ def fitted(start: Encoder, sides: Sequence[Pooled]) -> Read:
     gallery, larger, queries = sides
     fit_encoder(start, gallery.both, FitSettings(), larger.both)
     vectors = start.finish(gallery.both), start.finish(queries.both)
-    return lambda classes: vectors
+
+    def read(classes: Tensor | None) -> tuple[Tensor, Tensor]:
+        if classes is None:
+            return vectors
+        labelled = classes >= 0
+        layer = label_layer(vectors[0][labelled], classes[labelled], vectors[0])
+        items, searched = (F.normalize(v.double() @ layer, dim=1).float() for v in vectors)
+        return items, searched
+
+    return read
 
 
 def taught(start: Encoder, sides: Sequence[Pooled]) -> Read:
@@ -138,8 +137,7 @@ def taught(start: Encoder, sides: Sequence[Pooled]) -> Read:
     targets = teacher(start, [gallery], larger)
 
     def read(classes: Tensor | None) -> tuple[Tensor, Tensor]:
-        groups = None if classes is None else Groups(classes)
-        learned = LabelledTargets([], groups).averaged(targets, MOST)
+        learned = with_neighbours(LabelledTargets([], classes).by_labels(targets), MOST)
         fit_encoder(start, gallery.both, FitSettings().to_targets(), None, learned)
         return start.finish(gallery.both), start.finish(queries.both)
 

@@ -31,6 +31,7 @@ from fgembed.evaluation.labelled_images import LabelledImages
 from fgembed.methods.distill import Distill
 from fgembed.model.encoder_files import load_encoder
 from fgembed.model.reading.fitting import FitSettings
+from fgembed.model.reading.neighbourhood import with_neighbours
 from fgembed.model.reading.whitening import Spectrum
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.model.torch_embedder import TorchEmbedder
@@ -81,7 +82,7 @@ def line(folder: Path) -> str:
     paths = list(dict.fromkeys([*prepared.paths, *gallery.paths]))
     labelled = LabelledTargets.of(prepared.labels, paths)
     trained, others = teacher_vectors(prepared, labelled.paths, queries.paths)
-    targets = labelled.averaged(trained, prepared.method.target_neighbours)
+    targets = with_neighbours(labelled.by_labels(trained), prepared.method.target_neighbours)
     position = {path: number for number, path in enumerate(paths)}
     rows = [position[path] for path in gallery.paths]
     labels, asked = gallery.labels_of(gallery.paths), queries.labels_of(queries.paths)

@@ -45,8 +45,8 @@ def fit_and_save(
 ) -> Embedders:
     """Fits the floors and the run's encoder on the training images, and saves them.
 
-    The last layer of an encoder that learned targets predicts these. Labels change that of the
-    run's encoder afterwards, and those of the floors never.
+    The last layer of an encoder that learned targets predicts these, in which labels are. Labels
+    change that of another run's encoder afterwards, and those of the floors never.
 
     Args:
         prepared: its start and its method's encoder are calibrated in place.
@@ -72,7 +72,7 @@ def fit_and_save(
             remedy=f"start a new run with {milder(config, prepared.method)}",
             targets=targets,
         )
-        if prepared.labels is not None:
+        if prepared.labels is not None and targets is None:  # else the targets hold them
             fit_labels(encoder, prepared.labels, spec, device, sample.vectors["trained"])
     save_encoder(run.path, encoder, spec)
     start = _embedder(prepared.start, prepared)

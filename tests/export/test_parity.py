@@ -4,7 +4,6 @@ import copy
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,9 @@ from fgembed.export.run_source import Source
 from fgembed.export.to_onnx import OPSET, write_onnx
 from fgembed.export.write_bundle import export_bundle
 from fgembed.images.preprocessing import Preprocessing
-from fgembed.model import pooling
 from fgembed.model.encoder import Encoder, PixelEncoder
 from fgembed.model.encoder_files import load_encoder
-from fgembed.model.maps import min_max
-from fgembed.model.pooling import MeanPooling
+from fgembed.model.pooling import MeanPooling, RationalePooling
 
 
 @pytest.mark.slow
@@ -123,7 +120,9 @@ def with_a_rationale_scaled_over_the_batch(
     encoder: Encoder, spec: Preprocessing, file: Path
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pooling, "min_max", partial(min_max, over="batch"))
+        patch.setattr(
+            RationalePooling, "read", lambda _, response: (response - response.mean()).relu()
+        )
         write_onnx(encoder, spec, file)
 
 

@@ -55,7 +55,7 @@ class LabelGroups:
     """Labelled images that can be read.
 
     Attributes:
-        groups: the images of each class, of one class at least two; of pairs, what they join.
+        groups: at least two images of each class.
         skipped: images that cannot be read.
         counts: for the report.
         checksums: SHA-256 of the images in `groups`.
@@ -67,15 +67,10 @@ class LabelGroups:
     checksums: Mapping[Path, str]
 
     @property
-    def differ(self) -> bool:
-        """Whether two groups are two things: classes are, groups that pairs join may not be."""
-        return not self.counts.same
-
-    @property
     def content(self) -> str:
         """A digest of what the images of each group hold."""
-        groups = sorted(sorted(self.checksums[path] for path in group) for group in self.groups)
-        return digest({"differ": self.differ, "groups": groups})
+        checksums = self.checksums
+        return digest(sorted(sorted(checksums[path] for path in group) for group in self.groups))
 
     def numbers_of(self, paths: Sequence[Path]) -> tuple[list[int], list[Path]]:
         """The group of each image, by content, and the labelled images that are none of them.
@@ -132,10 +127,8 @@ class LabelGroups:
             same=listing.pairs[0],
             different=listing.pairs[1],
         )
-        least = 2 if is_pairs else 1  # a class of one image is still not the others
-        groups = [group for group in distinct.values() if len(group) >= least]
-        several = any(len(group) > 1 for group in groups)
-        _require(counts.classes > (0 if is_pairs else 1) and several, source, is_pairs)
+        groups = [group for group in distinct.values() if len(group) > 1]
+        _require(counts.classes > (0 if is_pairs else 1) and bool(groups), source, is_pairs)
         checksums = {path: content[path] for group in groups for path in group}
         return cls(groups, skipped, counts, checksums)
 

@@ -1,8 +1,8 @@
 """Labels in what a student learns, as far as a run has any.
 
 The layer that labels give to an embedding (`model.reading.label_whitening`) comes before the
-neighbours, which it makes more often right; and images of one class or of a pair of the same thing
-are neighbours for certain.
+neighbours, of which more are then right, and is learned with them. It is not applied again to what
+the student gives: twice, it costs classes without labels what it gives to those with some.
 """
 
 from collections.abc import Sequence
@@ -17,21 +17,20 @@ from torch import Tensor
 from fgembed.embedding.sampling import evenly_spaced
 from fgembed.model.calibration import SAMPLE
 from fgembed.model.reading.label_whitening import label_layer
-from fgembed.model.reading.neighbourhood import Groups, with_neighbours
 from fgembed.training.labels.label_groups import LabelGroups
 
 
 @dataclass(frozen=True)
 class LabelledTargets:
-    """Which images have targets, and what labels say of them.
+    """Which images have targets, and the labels of some.
 
     Attributes:
         paths: the training images, then labelled ones that are not among them.
-        groups: of the images; None without labels.
+        numbers: (N) of their groups, -1 for an image without a label; None without labels.
     """
 
     paths: list[Path]
-    groups: Groups | None
+    numbers: Tensor | None
 
     @classmethod
     def of(cls, labels: LabelGroups | None, paths: Sequence[Path]) -> Self:
@@ -40,23 +39,22 @@ class LabelledTargets:
             return cls(list(paths), None)
         numbers, others = labels.numbers_of(paths)
         numbers += labels.numbers_of(others)[0]
-        return cls([*paths, *others], Groups(torch.tensor(numbers), labels.differ))
+        return cls([*paths, *others], torch.tensor(numbers))
 
-    def averaged(self, targets: Tensor, most: int) -> Tensor:
-        """The targets (N, D) with neighbours averaged, by the labels if there are any.
+    def by_labels(self, targets: Tensor) -> Tensor:
+        """The targets (N, D) by the label layer, of unit length; without labels as they are.
 
         Args:
-            targets: of `paths`, unit length; zeros for an image that cannot be read.
-            most: neighbours at most.
+            targets: of `paths`, unit length; zeros, which stay, for an image that cannot be read.
         """
-        if self.groups is None:
-            return with_neighbours(targets, most)
+        if self.numbers is None:
+            return targets
         readable = targets.any(dim=1)
-        numbers = torch.where(readable, self.groups.numbers, -1)
-        known = numbers >= 0
-        if bool((numbers[known].bincount() > 1).any()):
-            every = targets[readable]
-            sample = every[evenly_spaced(len(every), SAMPLE)]
-            layer = label_layer(targets[known], numbers[known], sample)
-            targets = F.normalize(targets @ layer.float(), dim=1)
-        return with_neighbours(targets, most, Groups(numbers, self.groups.differ))
+        labelled = readable & (self.numbers >= 0)
+        numbers = self.numbers[labelled]
+        if not bool((numbers.bincount() > 1).any()):
+            return targets
+        every = targets[readable]
+        sample = every[evenly_spaced(len(every), SAMPLE)]
+        layer = label_layer(targets[labelled], numbers, sample)
+        return F.normalize(targets @ layer.float(), dim=1)

@@ -17,6 +17,7 @@ from fgembed.methods.base import Method
 from fgembed.model.calibration import SAMPLE
 from fgembed.model.encoder import Encoder
 from fgembed.model.reading.fitting import FitSettings
+from fgembed.model.reading.neighbourhood import with_neighbours
 from fgembed.model.reading.whitening import Spectrum
 from fgembed.model.shared_backbone import SharedPass
 from fgembed.progress import ReportStage
@@ -60,7 +61,7 @@ def give_targets(
     weights = [*own_weights([s.size for s in specs], spec.size), *[1.0] * len(others)]
     labelled = LabelledTargets.of(prepared.labels, paths)
     targets = read_by([*own, *others], labelled.paths, settings.dimensions, weights)
-    targets = labelled.averaged(targets, method.target_neighbours)[: len(paths)]
+    targets = with_neighbours(labelled.by_labels(targets), method.target_neighbours)[: len(paths)]
     shared.calibrate(paths, settings.to_targets(), targets=targets)
     centre = None if student.levels is None else student.levels.centre
     method.take_targets(targets, student.whitening, centre)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fgembed.model.reading import neighbourhood
-from fgembed.model.reading.neighbourhood import Groups, with_neighbours
+from fgembed.model.reading.neighbourhood import with_neighbours
 
 
 def unit_vectors(count: int, dimensions: int = 8, seed: int = 0) -> Tensor:
@@ -15,15 +15,8 @@ def unit_vectors(count: int, dimensions: int = 8, seed: int = 0) -> Tensor:
     return F.normalize(torch.randn(count, dimensions, generator=generator), dim=1)
 
 
-def by_loops(
-    vectors: Tensor, count: int, classes: list[int] | None = None, differ: bool = True
-) -> Tensor:
+def by_loops(vectors: Tensor, count: int) -> Tensor:
     others = vectors @ vectors.T - 9 * torch.eye(len(vectors))
-    groups = [-1] * len(vectors) if classes is None else classes
-    numbers = torch.tensor(groups)
-    of_group = max(count, 1)
-    told = (numbers[:, None] >= 0) & (numbers >= 0)
-    others[told if differ else told & (numbers[:, None] == numbers)] = -9
     nearest = [set(row.argsort(descending=True)[:count].tolist()) for row in others]
     rows = []
     for i in range(len(vectors)):
@@ -31,9 +24,6 @@ def by_loops(
         for j in nearest[i]:
             if i in nearest[j] and others[i, j] > 0:
                 total += min(1, float(others[i, j]) / 0.63) ** 5 * vectors[j]
-        mates = [j for j, name in enumerate(groups) if name >= 0 and name == groups[i] and j != i]
-        for j in mates:
-            total += min(1, of_group / len(mates)) * vectors[j]
         rows.append(total / total.norm())
     return torch.stack(rows)
 
@@ -102,38 +92,3 @@ def test_more_than_a_part_are_split_into_sets_of_their_own(monkeypatch: pytest.M
     result = with_neighbours(vectors, 4)
     torch.testing.assert_close(result[0::2], by_loops(vectors[0::2], 2), atol=1e-5, rtol=0)
     torch.testing.assert_close(result[1::2], by_loops(vectors[1::2], 2), atol=1e-5, rtol=0)
-
-
-def test_known_classes_make_neighbours_certain_and_keep_others_apart():
-    vectors = unit_vectors(600)
-    classes = [number % 5 if number < 40 else -1 for number in range(600)]
-    result = with_neighbours(vectors, 10, Groups(torch.tensor(classes)))
-    torch.testing.assert_close(result, by_loops(vectors, 3, classes), atol=1e-5, rtol=0)
-    assert (result - with_neighbours(vectors, 10))[:40].abs().max() > 0.1
-
-
-def test_in_a_small_set_a_group_counts_as_one_neighbour_and_nothing_else_changes():
-    vectors = unit_vectors(60)
-    groups = Groups(torch.tensor([0, 0, 0, 1, 1, 2, *[-1] * 54]))
-    expected = by_loops(vectors, 0, groups.numbers.tolist())
-    result = with_neighbours(vectors, 10, groups)
-    torch.testing.assert_close(result, expected)
-    torch.testing.assert_close(result[5:], vectors[5:])
-    torch.testing.assert_close(result[3], F.normalize(vectors[3] + vectors[4], dim=0))
-    assert torch.equal(with_neighbours(vectors, 0, groups), vectors)
-
-
-def test_an_image_without_a_mate_gets_none():
-    vectors = unit_vectors(300)
-    classes = torch.full((300,), -1)
-    classes[7] = 3
-    torch.testing.assert_close(with_neighbours(vectors, 1, Groups(classes)), by_loops(vectors, 1))
-
-
-def test_images_of_two_pairs_may_be_neighbours():
-    vectors = unit_vectors(600)
-    pairs = [number // 2 if number < 200 else -1 for number in range(600)]
-    result = with_neighbours(vectors, 10, Groups(torch.tensor(pairs), differ=False))
-    expected = by_loops(vectors, 3, pairs, differ=False)
-    torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
-    assert (expected - by_loops(vectors, 3, pairs)).abs().max() > 0.1
