@@ -24,8 +24,8 @@ def dataset(
     """Turn a downloaded data set of the papers into train and test class folders.
 
     Takes the official split and checks its counts. Boxes and parts go into metadata.csv and
-    parts.csv beside the folders. Downloads nothing. Cars and dogs need scipy: pip install
-    'fgembed[datasets]'.
+    parts.csv beside the folders. Downloads nothing. The lists of cars and dogs need scipy, which
+    the extra "datasets" installs.
 
     Example: fgembed dataset cub ~/Downloads --out cub
     """
