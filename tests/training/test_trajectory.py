@@ -43,9 +43,9 @@ def test_what_selects_the_epoch_is_part_of_the_trajectory(select: str, bound: se
 
 
 def test_how_the_start_is_read_is_bound_where_its_vectors_are_learned():
-    config = resolve({}, {"method": {"name": "distill"}}, "tests")
+    config = resolve({"pooling": {"larger": 1.5}}, {"method": {"name": "distill"}}, "tests")
     bound = trajectory_settings(config, takes_targets=True).keys()
-    pooling = {"level_weight", "mirror", "mean_weight", "ridge", "shrinkage", "whitening"}
+    pooling = {"level_weight", "mirror", "larger", "mean_weight", "ridge", "shrinkage", "whitening"}
     assert bound - trajectory_settings(config).keys() == {f"pooling.{key}" for key in pooling}
 
 

@@ -12,8 +12,8 @@ Every setting defines the trajectory, but for these, which may change before a r
 - `pooling.level_weight`, `pooling.mirror`, `eval.*`, `holdout_share`: also, unless the run's
   `select` scores epochs with them.
 
-A method that learns the start's vectors depends on how the start is read and fitted: for it, of
-`pooling` only `larger` may change, and of `labels` only the path.
+A method that learns the start's vectors depends on how the start is read and fitted: for it,
+nothing of `pooling` may change, and of `labels` only the path.
 """
 
 import json
@@ -51,6 +51,7 @@ FREE = frozenset(
 )
 READING = frozenset({"pooling.level_weight", "pooling.mirror"})  # how an embedding is made
 TAUGHT = READING | {  # what the start's vectors depend on
+    "pooling.larger",
     "pooling.mean_weight",
     "pooling.ridge",
     "pooling.shrinkage",
@@ -64,6 +65,7 @@ LATER: dict[str, Any] = {
     "method.grey": "auto",
     "method.neighbours": 0,
     "method.teachers": [],
+    "pooling.larger": 1.4,
     "preprocessing.grey": False,
     "preprocessing.version": 1,
     "things.colour": "unknown",

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from fgembed.bundle import Bundle
-from fgembed.demo.drawing import draw_set
 from fgembed.embedding.onnx_embedder import OnnxEmbedder
 from fgembed.errors import ConfigError
 from fgembed.export.run_source import Source
@@ -23,22 +22,9 @@ from fgembed.model.tensor_files import read_tensors
 from fgembed.model.torch_embedder import TorchEmbedder
 from fgembed.progress import silent
 from fgembed.training.loop import Progress
-from fgembed.training.preparation import Prepared, prepare
+from fgembed.training.preparation import prepare
 from fgembed.training.run import run_training
-from fgembed.training.teachers.targets import read_by, start_by
-from tests.training.teachers.small_runs import settings
-
-CPU = torch.device("cpu")
-SIDES = (64, 96, 128)  # 1, 1.4 and 1.8 x 64, to the next multiple of 32
-WEIGHTS = (2.0, 1.0, 1.0)  # its own size as much as both larger ones
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 drawn images with more pixels than the encoder takes."""
-    folder = tmp_path_factory.mktemp("drawn")
-    draw_set(folder, species=3, train=8, test=1, size=128)
-    return folder / "train"
+from tests.training.teachers.small_runs import CPU, read_again, settings
 
 
 @pytest.fixture(scope="module")
@@ -51,15 +37,6 @@ def run(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def log(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def read_again(prepared: Prepared, paths: list[Path]) -> torch.Tensor:
-    """What the run learns of these images."""
-    config = prepared.config
-    fit = FitSettings.of(config.pooling)
-    specs = [replace(config.preprocessing, size=side) for side in SIDES]
-    teachers = start_by(specs, prepared.start, 64, fit, CPU)
-    return read_by(teachers, paths, fit.dimensions, WEIGHTS)
 
 
 def test_training_moves_the_student_towards_its_targets(run: Path):

@@ -9,7 +9,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fgembed.demo.drawing import draw_set
 from fgembed.embedding.sampling import evenly_spaced
 from fgembed.errors import ConfigError
 from fgembed.images.batches import ImageBatches
@@ -27,20 +26,8 @@ from fgembed.training.dry_run import dry_run
 from fgembed.training.preparation import Prepared, prepare
 from fgembed.training.teachers import targets as targets_module
 from fgembed.training.teachers import teacher
-from fgembed.training.teachers.targets import give_targets, read_by, start_by
-from tests.training.teachers.small_runs import settings
-
-CPU = torch.device("cpu")
-SIDES = (64, 96, 128)  # 1, 1.4 and 1.8 x 64, to the next multiple of 32
-WEIGHTS = (2.0, 1.0, 1.0)  # its own size as much as both larger ones
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 drawn images with more pixels than the encoder takes."""
-    folder = tmp_path_factory.mktemp("drawn")
-    draw_set(folder, species=3, train=8, test=1, size=128)
-    return folder / "train"
+from fgembed.training.teachers.targets import give_targets, start_by
+from tests.training.teachers.small_runs import CPU, SIDES, WEIGHTS, read_again, settings
 
 
 @pytest.fixture
@@ -69,15 +56,6 @@ def start_at_all_sizes(prepared: Prepared, paths: list[Path], dimensions: int = 
     centred = vectors - vectors.mean(dim=0)
     left, values, _ = torch.linalg.svd(centred, full_matrices=False)
     return F.normalize((left * values)[:, :dimensions], dim=1)
-
-
-def read_again(prepared: Prepared, paths: list[Path]) -> torch.Tensor:
-    """What the run learns of these images."""
-    config = prepared.config
-    fit = FitSettings.of(config.pooling)
-    specs = [replace(config.preprocessing, size=side) for side in SIDES]
-    teachers = start_by(specs, prepared.start, 64, fit, CPU)
-    return read_by(teachers, paths, fit.dimensions, WEIGHTS)
 
 
 def assert_same_cosines(one: torch.Tensor, other: torch.Tensor) -> None:
